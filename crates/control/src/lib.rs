@@ -1,0 +1,18 @@
+//! The control side: what the operator wants, and the tables that follow from it.
+//!
+//! It drives every plane through one trait, [`Plane`], and does not know which. What may live here: configuration,
+//! Maglev tables, places of backends, and later health, drain and metrics. What may not: packets, maps, EAL.
+#![forbid(unsafe_code)]
+
+mod balancer;
+pub mod config;
+pub mod maglev;
+mod plane;
+mod secrets;
+mod walkthrough;
+
+pub use balancer::{Balancer, BalancerError, NextHop};
+pub use config::{Config, ConfigError};
+pub use plane::{FlowView, Plane};
+pub use secrets::Secrets;
+pub use walkthrough::walkthrough;

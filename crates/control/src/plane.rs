@@ -1,0 +1,62 @@
+//! What the control side asks of a plane.
+
+use evenkeel_core::backend::Link;
+use evenkeel_core::flow::{FlowKey, Peer, State};
+use evenkeel_core::{BackendRef, Counters, Service, ServiceKey, Traffic};
+use std::net::Ipv4Addr;
+
+/// The tables of a plane, from the side that fills them.
+///
+/// Every call takes effect at once for every CPU, whole or not at all: a packet sees the table as it was before or as
+/// it is after. The order of calls is the caller's care: what is referred to is written first.
+pub trait Plane {
+    /// Why a table could not be changed.
+    type Error: std::error::Error + Send + Sync + 'static;
+
+    /// The addresses that packets are accepted for: services and NAT addresses.
+    fn set_our_addresses(&mut self, addresses: &[Ipv4Addr]) -> Result<(), Self::Error>;
+
+    /// Gives the backend at this place its fixed part: where it listens, and what service its clients know. The link
+    /// must be down while this is called.
+    fn set_backend(&mut self, index: u16, target: Peer, service: Peer) -> Result<(), Self::Error>;
+
+    /// Sets the changing part of the backend at this place: next hop, generation, state.
+    fn set_link(&mut self, index: u16, link: Link) -> Result<(), Self::Error>;
+
+    /// Replaces a Maglev table whole; `slots` are [`BackendRef`] bits, zero for none.
+    fn set_maglev(&mut self, table: u32, slots: &[u32]) -> Result<(), Self::Error>;
+
+    /// Adds or replaces a service.
+    fn set_service(&mut self, key: ServiceKey, service: Service) -> Result<(), Self::Error>;
+
+    /// Removes a service. Its connections stay.
+    fn remove_service(&mut self, key: ServiceKey) -> Result<(), Self::Error>;
+
+    /// Verdicts and events since the plane started, over all CPUs.
+    fn counters(&self) -> Result<Counters, Self::Error>;
+
+    /// What the backend at this place has carried, over all CPUs.
+    fn traffic(&self, index: u16) -> Result<Traffic, Self::Error>;
+
+    /// Shows every flow that is alive.
+    fn visit_flows(&self, visit: &mut dyn FnMut(FlowView));
+
+    /// Frees entries whose idle time is long over. They are out of use already, and would make room when it is needed;
+    /// but time is kept modulo some hours, and what lies around for longer would look young again.
+    fn sweep_flows(&self);
+}
+
+/// One connection, as seen in its client entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FlowView {
+    /// Client, service and protocol.
+    pub key: FlowKey,
+    /// The connection's backend.
+    pub backend: BackendRef,
+    /// The NAT address and port that the backend sees.
+    pub nat: Peer,
+    /// How far it has come.
+    pub state: State,
+    /// How long it has been idle, in ticks, accurate to [`evenkeel_core::flow::Timeouts::renew`].
+    pub idle: u16,
+}

@@ -1,0 +1,42 @@
+//! ICMP echo (RFC 792): answered for our own addresses, and for nobody else's.
+
+use crate::frame::Frame;
+use crate::parse::{Ip, payload};
+use crate::tables::Tables;
+use crate::verdict::Reason;
+use evenkeel_wire::{Adjustment, Ethernet, IcmpEcho, IcmpType, Ipv4};
+
+/// The TTL that an answer sets out with (RFC 1700, "IP time to live").
+const TTL: u8 = 64;
+
+/// Turns an echo request into its reply, in place.
+#[inline(always)]
+pub(crate) fn echo<F: Frame, T: Tables>(frame: &mut F, tables: &T, ip: &Ip) -> Result<Reason, Reason> {
+    if !tables.is_ours(ip.destination) {
+        return Err(Reason::NotOurs);
+    }
+    let offset = payload(frame, ip, IcmpEcho::LENGTH)?;
+    if tables.is_ours(ip.source) {
+        return Err(Reason::OwnSource);
+    }
+    let icmp = frame.header::<IcmpEcho>(offset).ok_or(Reason::Malformed)?;
+    if icmp.kind != IcmpType::ECHO_REQUEST || icmp.code != 0 {
+        return Err(Reason::NotTcpUdp);
+    }
+    let request = icmp.type_word();
+    icmp.kind = IcmpType::ECHO_REPLY;
+    icmp.checksum.set(Adjustment::NONE.replace_u16(request, icmp.type_word()).apply(icmp.checksum.get()));
+
+    let header = frame.header::<Ipv4>(ip.offset).ok_or(Reason::Truncated)?;
+    let old_ttl = header.ttl_word();
+    header.ttl = TTL;
+    // Swapping the addresses leaves the sum as it is.
+    header.checksum.set(Adjustment::NONE.replace_u16(old_ttl, header.ttl_word()).apply(header.checksum.get()));
+    header.source = ip.destination;
+    header.destination = ip.source;
+
+    let ethernet = frame.header::<Ethernet>(0).ok_or(Reason::Truncated)?;
+    ethernet.source = ethernet.destination;
+    ethernet.destination = ip.source_mac;
+    Ok(Reason::EchoReply)
+}

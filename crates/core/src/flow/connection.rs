@@ -1,0 +1,116 @@
+//! The two entries of a connection moving together.
+
+use super::bucket::{Found, find};
+use super::entry::{Entry, FlowKey, Meta, Side, State, pack_peer};
+use super::time::Tick;
+use crate::parse::Packet;
+use crate::tables::Tables;
+use crate::word::Word;
+use crate::{backend::Backend, hash};
+use evenkeel_wire::{IpProtocol, TcpFlags};
+
+/// How often a change is tried again when another CPU changes the same entry.
+const TRIES: usize = 3;
+
+/// Whether a connection is still one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Progress {
+    /// It is, and has been brought up to date.
+    Alive,
+    /// Its time is over, or its other entry has gone.
+    Gone,
+}
+
+/// Brings a connection up to date with a packet that found the entry `own`: state, FINs, stamp, the client's Ethernet
+/// address. Called for every packet of a connection that is not established, and for the few that matter to one that
+/// is.
+#[inline(always)]
+pub(crate) fn advance<T: Tables + ?Sized>(
+    tables: &T,
+    packet: &Packet,
+    own: &Found<'_, T::Word>,
+    backend: &Backend<T::Word>,
+    now: Tick,
+) -> Progress {
+    let settings = tables.settings();
+    if settings.timeouts.expired(own.meta, now) {
+        return Progress::Gone;
+    }
+    let side = own.meta.side();
+    let (pair_key, expected_peer) = match side {
+        Side::Client => {
+            let target = backend.target(packet.key.destination().port);
+            (FlowKey::new(target, own.peer, packet.key.protocol()), packet.key.source())
+        }
+        Side::Backend => {
+            let service = backend.service(packet.key.source().port);
+            (FlowKey::new(own.peer, service, packet.key.protocol()), packet.key.destination())
+        }
+    };
+    let place = hash::place(pair_key, &settings.flow_secret);
+    let Some(bucket) = tables.flows(hash::bucket(place, settings.flow_mask)) else { return Progress::Gone };
+    let Some(pair) = find(bucket, pair_key, hash::start(place)) else { return Progress::Gone };
+    if pair.meta.side() == side || pair.backend != own.backend || pair.peer != expected_peer {
+        return Progress::Gone;
+    }
+    let (reply, client) = match side {
+        Side::Client => (&pair, own),
+        Side::Backend => (own, &pair),
+    };
+    if side == Side::Client && reply.mac != packet.source_mac {
+        // Two words; a reply that falls between them goes to an address that is neither the old nor the new one, as
+        // lost as the packets that went to the old one.
+        reply.entry.peer.store(pack_peer(reply.peer, packet.source_mac));
+    }
+    if let Some(reply_meta) = change(reply.entry, reply.meta, |meta| {
+        let meta = step(meta, side, packet).with_seen(now);
+        if side == Side::Client { meta.with_mac(packet.source_mac) } else { meta }
+    }) {
+        change(client.entry, client.meta, |meta| meta.with_progress_of(reply_meta).with_seen(now));
+    }
+    Progress::Alive
+}
+
+/// Changes a control word by compare-and-swap, as long as it stands for the same use of the place, and returns what it
+/// has become.
+#[inline(always)]
+fn change<W: Word>(entry: &Entry<W>, found: Meta, next: impl Fn(Meta) -> Meta) -> Option<Meta> {
+    let mut current = found;
+    for _ in 0..TRIES {
+        let wanted = next(current);
+        if entry.meta.compare_exchange(current.0, wanted.0) {
+            return Some(wanted);
+        }
+        current = Meta(entry.meta.load());
+        if !found.is_same_use(current) {
+            return None;
+        }
+    }
+    None
+}
+
+/// The state after a packet from this side.
+#[inline(always)]
+fn step(meta: Meta, side: Side, packet: &Packet) -> Meta {
+    let flags = packet.flags;
+    if packet.key.protocol() == IpProtocol::TCP {
+        if flags.any(TcpFlags::RST) {
+            return meta.with_state(State::Closing);
+        }
+        if flags.any(TcpFlags::SYN) && side == Side::Client {
+            // A client that uses its port again may do so over the remains of its last connection (RFC 9293,
+            // section 3.6.1); anywhere else a SYN is a retransmission and changes nothing.
+            return if meta.state() == State::Closing { meta.without_fins().with_state(State::Opening) } else { meta };
+        }
+    }
+    let meta = match (meta.state(), side) {
+        (State::Opening, Side::Backend) => meta.with_state(State::Answered),
+        (State::Answered, Side::Client) => meta.with_state(State::Established),
+        _ => meta,
+    };
+    if !flags.any(TcpFlags::FIN) {
+        return meta;
+    }
+    let meta = meta.with_fin(side);
+    if meta.has_fin(Side::Client) && meta.has_fin(Side::Backend) { meta.with_state(State::Closing) } else { meta }
+}

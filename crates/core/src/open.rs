@@ -1,0 +1,149 @@
+//! The first packet of a connection: service, backend, NAT port, two flow entries.
+
+use crate::backend::{BackendRef, BackendState, Link};
+use crate::flow::{FlowKey, Insertion, NewEntry, Peer, Side, Tick, withdraw};
+use crate::follow::opens;
+use crate::hash;
+use crate::parse::Packet;
+use crate::rewrite::Route;
+use crate::service::{Service, ServiceKey};
+use crate::settings::MAGLEV_SLOTS;
+use crate::tables::Tables;
+use crate::verdict::{Event, Reason};
+use crate::word::Word;
+use core::num::NonZeroU32;
+use evenkeel_wire::Port;
+
+/// NAT ports tried for one new flow. With nine ports in ten in use towards a backend, three flows in a hundred find
+/// none; with eight in ten, one in a thousand.
+pub const PORT_TRIES: u32 = 32;
+
+/// Opens a connection to a backend of the service that the packet is for.
+#[inline(always)]
+pub(crate) fn open<T: Tables + ?Sized>(tables: &T, packet: &Packet, now: Tick) -> Result<Route, Reason> {
+    let service = service(tables, packet)?;
+    if !opens(packet) {
+        return Err(Reason::FlowMissing);
+    }
+    if packet.ttl <= 1 {
+        return Err(Reason::TtlExpired);
+    }
+    if tables.is_ours(packet.key.source().address) {
+        return Err(Reason::OwnSource);
+    }
+    let random = pick_hash(tables, packet.key, service.affinity);
+    let slot = hash::scale((random >> 32) as u32, MAGLEV_SLOTS);
+    let chosen = tables.maglev(service.table, slot).ok_or(Reason::NoBackend)?;
+    let backend = tables.backend(chosen.index).ok_or(Reason::NoBackend)?;
+    let link = Link(backend.link.load());
+    if link.generation() != chosen.generation || link.state() != BackendState::Up {
+        return Err(Reason::NoBackend);
+    }
+    if link.mac().is_zero() {
+        return Err(Reason::BackendUnresolved);
+    }
+    let target = backend.target(packet.key.destination().port);
+    // Affinity must not make all of one client's flows begin their search at the same port.
+    let seed = random as u32 ^ u32::from(packet.key.source().port.bits()).wrapping_mul(0x9e37_79b1);
+    let claimed = claim_port(tables, packet, target, chosen, seed, now)?;
+
+    let new = NewEntry::new(packet.key, Side::Client, now, chosen, claimed.nat, packet.source_mac);
+    let place = hash::place(packet.key, &tables.settings().flow_secret);
+    match tables.insert(place, &new) {
+        Insertion::Done { evicted, .. } => {
+            count_evicted(tables, evicted);
+            tables.count_event(Event::FlowOpened);
+        }
+        refused => {
+            claimed.give_back(tables);
+            return Err(if refused == Insertion::Full { Reason::FlowTableFull } else { Reason::FlowContended });
+        }
+    }
+    Ok(Route::to_backend(chosen.index, link.mac(), claimed.nat, target))
+}
+
+/// The service that the packet is for: with its port, or with any port.
+#[inline(always)]
+fn service<T: Tables + ?Sized>(tables: &T, packet: &Packet) -> Result<Service, Reason> {
+    let Peer { address, port } = packet.key.destination();
+    let exact = ServiceKey::ipv4(address, port, packet.key.protocol());
+    let any = ServiceKey { port: Port([0; 2]), ..exact };
+    match tables.service(&exact).or_else(|| tables.service(&any)) {
+        Some(service) => Ok(service),
+        None if tables.is_ours(address) => Err(Reason::NoService),
+        None => Err(Reason::NotOurs),
+    }
+}
+
+/// The random number that a connection's backend and NAT port come from.
+#[inline(always)]
+fn pick_hash<T: Tables + ?Sized>(tables: &T, key: FlowKey, affinity: u32) -> u64 {
+    let secret = &tables.settings().pick_secret;
+    if affinity == Service::CLIENT_ADDRESS {
+        return hash::siphash13(key.addresses & 0xffff_ffff, 0, secret);
+    }
+    hash::siphash13(key.addresses, key.ports, secret)
+}
+
+/// A NAT address and port that is ours to use, and where the reply entry is that says so.
+struct Claimed {
+    nat: Peer,
+    place: u64,
+    slot: u8,
+    uses: u8,
+}
+
+impl Claimed {
+    #[inline(always)]
+    fn give_back<T: Tables + ?Sized>(&self, tables: &T) {
+        if let Some(bucket) = tables.flows(hash::bucket(self.place, tables.settings().flow_mask)) {
+            withdraw(bucket, self.slot, self.uses);
+        }
+    }
+}
+
+/// Claims a NAT address and port towards the backend by making the reply entry: that no two flows can have the same
+/// one follows from no two entries having the same key.
+#[inline(always)]
+fn claim_port<T: Tables + ?Sized>(
+    tables: &T,
+    packet: &Packet,
+    target: Peer,
+    backend: BackendRef,
+    seed: u32,
+    now: Tick,
+) -> Result<Claimed, Reason> {
+    let settings = tables.settings();
+    let first = u32::from(settings.nat_port_first);
+    let ports = u32::from(settings.nat_port_last) + 1 - first;
+    // No branch but the loop's own in finding a candidate: the verifier walks every path through every turn.
+    let addresses = NonZeroU32::new(settings.nat_addresses).ok_or(Reason::NatPortsExhausted)?;
+    let candidates = NonZeroU32::new(ports.wrapping_mul(addresses.get())).ok_or(Reason::NatPortsExhausted)?;
+    let start = hash::scale(seed, candidates.get());
+    let mut refusal = Reason::NatPortsExhausted;
+    for turn in 0..PORT_TRIES {
+        let candidate = (start + turn) % candidates;
+        let nat_address = tables.nat_address(candidate % addresses).ok_or(Reason::NatPortsExhausted)?;
+        let nat = Peer { address: nat_address, port: Port::from_number((first + candidate / addresses) as u16) };
+        let key = FlowKey::new(target, nat, packet.key.protocol());
+        let place = hash::place(key, &settings.flow_secret);
+        let new = NewEntry::new(key, Side::Backend, now, backend, packet.key.source(), packet.source_mac);
+        match tables.insert(place, &new) {
+            Insertion::Done { slot, uses, evicted } => {
+                count_evicted(tables, evicted);
+                return Ok(Claimed { nat, place, slot, uses });
+            }
+            Insertion::Full => refusal = Reason::FlowTableFull,
+            Insertion::Taken | Insertion::Contended => {}
+        }
+        tables.count_event(Event::PortCollision);
+    }
+    Err(refusal)
+}
+
+#[inline(always)]
+fn count_evicted<T: Tables + ?Sized>(tables: &T, evicted: bool) {
+    if evicted {
+        tables.count_event(Event::HalfOpenEvicted);
+    }
+}

@@ -1,0 +1,122 @@
+//! From bytes to what the balancer talks about. Checked here, trusted everywhere else.
+
+use crate::flow::{FlowKey, Peer};
+use crate::frame::Frame;
+use crate::verdict::Reason;
+use evenkeel_wire::{EtherType, Ethernet, IpProtocol, Ipv4, Ipv4Address, MacAddress, Tcp, TcpFlags, Udp, VlanTag};
+use zerocopy::{Immutable, IntoBytes};
+
+/// An IPv4 packet, its Ethernet header and up to two VLAN tags behind it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Ip {
+    /// Byte offset of the IPv4 header in the frame.
+    pub(crate) offset: usize,
+    /// Length of the IPv4 header with its options, in bytes, as the header says.
+    pub(crate) header_length: usize,
+    /// Length of the whole packet, in bytes, as the header says.
+    pub(crate) total_length: usize,
+    pub(crate) version: u8,
+    pub(crate) is_fragment: bool,
+    pub(crate) ttl: u8,
+    pub(crate) protocol: IpProtocol,
+    pub(crate) source: Ipv4Address,
+    pub(crate) destination: Ipv4Address,
+    pub(crate) source_mac: MacAddress,
+}
+
+/// A TCP segment or UDP datagram for one of our addresses. Plain data without padding, so that it can cross a call that
+/// a plane makes (see [`crate::Tables::settle`]).
+#[derive(Clone, Copy, Debug, IntoBytes, Immutable)]
+#[repr(C)]
+pub struct Packet {
+    /// Source, destination and protocol.
+    pub key: FlowKey,
+    /// Length of the frame, in bytes, without padding.
+    pub length: u32,
+    /// Byte offset of the IPv4 header in the frame.
+    pub ip_offset: u16,
+    /// Byte offset of the TCP or UDP header in the frame.
+    pub transport_offset: u16,
+    /// Where the frame came from.
+    pub source_mac: MacAddress,
+    /// Time to live, in hops.
+    pub ttl: u8,
+    /// TCP's control bits; none for UDP.
+    pub flags: TcpFlags,
+}
+
+/// Reads Ethernet, VLAN tags (IEEE 802.1Q, at most two) and the fixed part of IPv4. Judges nothing yet but whether the
+/// frame is for `mac`: until the destination is known to be ours, nothing may be dropped.
+#[inline(always)]
+pub(crate) fn ip<F: Frame>(frame: &mut F, mac: MacAddress) -> Result<Ip, Reason> {
+    let ethernet = frame.header::<Ethernet>(0).ok_or(Reason::Truncated)?;
+    let source_mac = ethernet.source;
+    if ethernet.destination != mac {
+        return Err(Reason::NotOurMac);
+    }
+    let mut ether_type = ethernet.ether_type;
+    let mut offset = Ethernet::LENGTH;
+    for _ in 0..2 {
+        if ether_type.is_vlan() {
+            ether_type = frame.header::<VlanTag>(offset).ok_or(Reason::Truncated)?.ether_type;
+            offset += VlanTag::LENGTH;
+        }
+    }
+    if ether_type != EtherType::IPV4 {
+        return Err(Reason::NotIpv4);
+    }
+    let header = frame.header::<Ipv4>(offset).ok_or(Reason::Truncated)?;
+    Ok(Ip {
+        offset,
+        header_length: header.header_length(),
+        total_length: usize::from(header.total_length.get()),
+        version: header.version(),
+        is_fragment: header.is_fragment(),
+        ttl: header.ttl,
+        protocol: header.protocol,
+        source: header.source,
+        destination: header.destination,
+        source_mac,
+    })
+}
+
+/// Checks that the IPv4 header does not contradict itself or the frame, that the packet is whole, and that it has a
+/// payload of at least `payload` bytes. Returns the payload's byte offset in the frame.
+#[inline(always)]
+pub(crate) fn payload<F: Frame>(frame: &F, ip: &Ip, payload: usize) -> Result<usize, Reason> {
+    if ip.is_fragment {
+        return Err(Reason::Fragment);
+    }
+    let sound = ip.version == 4
+        && ip.header_length >= Ipv4::LENGTH
+        && ip.total_length >= ip.header_length + payload
+        && frame.holds(ip.offset + ip.total_length);
+    if sound { Ok(ip.offset + ip.header_length) } else { Err(Reason::Malformed) }
+}
+
+/// Reads the TCP or UDP header.
+#[inline(always)]
+pub(crate) fn transport<F: Frame>(frame: &mut F, ip: &Ip) -> Result<Packet, Reason> {
+    let is_tcp = ip.protocol == IpProtocol::TCP;
+    let transport_offset = payload(frame, ip, if is_tcp { Tcp::LENGTH } else { Udp::LENGTH })?;
+    let (source_port, destination_port, flags) = if is_tcp {
+        let tcp = frame.header::<Tcp>(transport_offset).ok_or(Reason::Malformed)?;
+        (tcp.source, tcp.destination, tcp.flags)
+    } else {
+        let udp = frame.header::<Udp>(transport_offset).ok_or(Reason::Malformed)?;
+        (udp.source, udp.destination, TcpFlags::default())
+    };
+    Ok(Packet {
+        key: FlowKey::new(
+            Peer { address: ip.source, port: source_port },
+            Peer { address: ip.destination, port: destination_port },
+            ip.protocol,
+        ),
+        length: (ip.offset + ip.total_length) as u32,
+        ip_offset: ip.offset as u16,
+        transport_offset: transport_offset as u16,
+        source_mac: ip.source_mac,
+        ttl: ip.ttl,
+        flags,
+    })
+}

@@ -1,0 +1,44 @@
+//! Services: what clients connect to.
+
+use evenkeel_wire::{IpProtocol, Ipv4Address, Port};
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
+
+/// What a service is found by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+#[repr(C)]
+pub struct ServiceKey {
+    /// An IPv6 address; IPv4 as ::ffff:a.b.c.d (RFC 4291, section 2.5.5.2), so that one table serves both families.
+    pub address: [u8; 16],
+    /// The port; 0: any.
+    pub port: Port,
+    /// TCP or UDP.
+    pub protocol: IpProtocol,
+    /// Always 0.
+    pub reserved: u8,
+}
+
+impl ServiceKey {
+    /// The key of an IPv4 service.
+    #[inline(always)]
+    pub fn ipv4(address: Ipv4Address, port: Port, protocol: IpProtocol) -> Self {
+        let [a, b, c, d] = address.0;
+        Self { address: [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, a, b, c, d], port, protocol, reserved: 0 }
+    }
+}
+
+/// What the packet path needs to know of a service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable)]
+#[repr(C)]
+pub struct Service {
+    /// Which Maglev table is the service's.
+    pub table: u32,
+    /// [`Service::CONNECTION`] or [`Service::CLIENT_ADDRESS`].
+    pub affinity: u32,
+}
+
+impl Service {
+    /// Each connection is placed for itself.
+    pub const CONNECTION: u32 = 0;
+    /// All connections from one client address go to one backend.
+    pub const CLIENT_ADDRESS: u32 = 1;
+}

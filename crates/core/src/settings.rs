@@ -1,0 +1,49 @@
+//! What the control side decides before packets fly, and does not change while they do.
+
+use crate::flow::{IdleTimes, Timeouts};
+use evenkeel_wire::MacAddress;
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+/// The number of slots of every Maglev table: a prime (Eisenbud et al., "Maglev", NSDI 2016, section 3.4), large
+/// enough that weights come out within a percent for hundreds of backends.
+pub const MAGLEV_SLOTS: u32 = 65537;
+
+/// Settings of one plane. Plain data: BPF reads it as a global, user space writes it as bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable)]
+#[repr(C)]
+pub struct Settings {
+    /// The deployment's secret for picking backends (SipHash key). The same on every node, so that every node picks
+    /// the same backend, and unknown outside, so that nobody can aim connections at one.
+    pub pick_secret: [u64; 2],
+    /// Secret for placing flows in the table; never visible outside.
+    pub flow_secret: [u32; 4],
+    /// Number of flow buckets less one; the number is a power of two.
+    pub flow_mask: u32,
+    /// Number of NAT addresses in the table of them.
+    pub nat_addresses: u32,
+    /// First NAT source port, host byte order.
+    pub nat_port_first: u16,
+    /// Last NAT source port, host byte order; not below the first.
+    pub nat_port_last: u16,
+    /// The Ethernet address that frames for us carry, and that we send from.
+    pub mac: MacAddress,
+    /// Idle times.
+    pub timeouts: Timeouts,
+    /// Always 0.
+    pub reserved: [u8; 4],
+}
+
+impl Settings {
+    /// Settings that nothing matches, the value before the control side writes the real one.
+    pub const EMPTY: Self = Self {
+        pick_secret: [0; 2],
+        flow_secret: [0; 4],
+        flow_mask: 0,
+        nat_addresses: 0,
+        nat_port_first: 0,
+        nat_port_last: 0,
+        mac: MacAddress([0; 6]),
+        timeouts: Timeouts::new(IdleTimes::DEFAULT),
+        reserved: [0; 4],
+    };
+}

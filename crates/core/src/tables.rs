@@ -1,0 +1,80 @@
+//! What the core asks of a plane, beside the packet.
+
+use crate::backend::{Backend, BackendRef};
+use crate::flow::{self, Bucket, Insertion, NewEntry, Side, Tick};
+use crate::hash;
+use crate::parse::Packet;
+use crate::rewrite::Route;
+use crate::service::{Service, ServiceKey};
+use crate::settings::Settings;
+use crate::verdict::{Event, Reason};
+use crate::word::Word;
+use evenkeel_wire::Ipv4Address;
+
+/// Tables, counters and the clock of one plane.
+///
+/// Whatever changes while packets fly is a [`Word`] or replaced whole; no packet sees half of an old table and half of
+/// a new one.
+pub trait Tables {
+    /// The memory cells that this plane's tables are made of.
+    type Word: Word;
+
+    /// What does not change.
+    fn settings(&self) -> &Settings;
+
+    /// Coarse time.
+    fn now(&self) -> Tick;
+
+    /// Whether the address may be one of ours; a wrong yes is allowed and rare, a wrong no is not. Asked for every
+    /// packet, so that traffic which is not ours leaves early.
+    fn may_be_ours(&self, address: Ipv4Address) -> bool;
+
+    /// Whether the address is a service's or a NAT address.
+    fn is_ours(&self, address: Ipv4Address) -> bool;
+
+    /// The bucket of the flow table with this index, which is at most [`Settings::flow_mask`].
+    fn flows(&self, index: u32) -> Option<&Bucket<Self::Word>>;
+
+    /// The service with exactly this key.
+    fn service(&self, key: &ServiceKey) -> Option<Service>;
+
+    /// What stands in this slot, below [`crate::MAGLEV_SLOTS`], of this Maglev table.
+    fn maglev(&self, table: u32, slot: u32) -> Option<BackendRef>;
+
+    /// The backend at this place.
+    fn backend(&self, index: u16) -> Option<&Backend<Self::Word>>;
+
+    /// The NAT address with this index, below [`Settings::nat_addresses`].
+    fn nat_address(&self, index: u32) -> Option<Ipv4Address>;
+
+    /// Counts a verdict.
+    fn count(&self, reason: Reason);
+
+    /// Counts an event.
+    fn count_event(&self, event: Event);
+
+    /// Counts a packet of this many bytes, Ethernet header included, that came from this side of a backend's
+    /// connections.
+    fn count_traffic(&self, backend: u16, from: Side, bytes: u32);
+
+    /// Inserts an entry into its bucket of the flow table; see [`flow::insert`].
+    ///
+    /// Provided. A plane overrides it only to put a call where it needs one: BPF's verifier walks every path of what is
+    /// inlined, but looks at a function with arguments of its own once.
+    #[inline(always)]
+    fn insert(&self, place: u64, new: &NewEntry) -> Insertion {
+        let settings = self.settings();
+        match self.flows(hash::bucket(place, settings.flow_mask)) {
+            Some(bucket) => flow::insert(bucket, hash::start(place), new, &settings.timeouts),
+            None => Insertion::Full,
+        }
+    }
+
+    /// Finds the route of a packet that does not simply follow an established connection; see [`crate::settle`].
+    ///
+    /// Provided, and overridden for the same reason as [`Tables::insert`].
+    #[inline(always)]
+    fn settle(&self, packet: &Packet, now: Tick, route: &mut Route) -> Result<(), Reason> {
+        crate::settle(self, packet, now, route)
+    }
+}

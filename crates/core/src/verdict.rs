@@ -1,0 +1,130 @@
+//! What becomes of a packet, and why. The one list that counters, metrics, command line and documentation share.
+
+/// What the plane does with a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Send it out of the port it came in by.
+    Transmit,
+    /// Not ours: the kernel, or the next program, has it, with every byte as it came.
+    Pass,
+    /// Discard it.
+    Drop,
+}
+
+impl Verdict {
+    /// Lower-case word for tables.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Transmit => "transmit",
+            Self::Pass => "pass",
+            Self::Drop => "drop",
+        }
+    }
+}
+
+macro_rules! reasons {
+    ($($variant:ident = $name:literal, $verdict:ident, $help:literal;)*) => {
+        /// Why a packet got its verdict. Every reason implies one verdict and owns one counter.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        #[repr(u32)]
+        pub enum Reason { $(#[doc = $help] $variant,)* }
+
+        impl Reason {
+            /// Every reason, in counter order.
+            pub const ALL: &[Self] = &[$(Self::$variant),*];
+
+            /// What the plane does with a packet that got this reason.
+            #[inline(always)]
+            pub const fn verdict(self) -> Verdict {
+                match self { $(Self::$variant => Verdict::$verdict),* }
+            }
+
+            /// The reason with this place in [`Reason::ALL`]; the last one for a number that is none.
+            #[inline(always)]
+            pub const fn from_index(index: u32) -> Self {
+                $(if index == Self::$variant as u32 { return Self::$variant; })*
+                Self::BackendUnresolved
+            }
+
+            /// The name that counters and metrics use.
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$variant => $name),* }
+            }
+
+            /// One sentence for people.
+            pub const fn help(self) -> &'static str {
+                match self { $(Self::$variant => $help),* }
+            }
+        }
+    };
+}
+
+// Grouped by verdict, so that the verdict is a comparison and not a table.
+reasons! {
+    ToBackend = "to-backend", Transmit, "A client's packet, translated and sent to its backend.";
+    ToClient = "to-client", Transmit, "A backend's packet, translated and sent to its client.";
+    EchoReply = "echo-reply", Transmit, "An ICMP echo request to one of our addresses, answered.";
+
+    NotIpv4 = "not-ipv4", Pass, "ARP, IPv6, more than two VLAN tags, or another protocol that is not balanced.";
+    NotOurMac = "not-our-mac", Pass, "The frame is a broadcast or for another host's Ethernet address.";
+    NotOurs = "not-ours", Pass, "The packet is for an address that is neither a service's nor a NAT address.";
+    NoService = "no-service", Pass, "The packet is for one of our addresses, but for no service there.";
+    NotTcpUdp = "not-tcp-udp", Pass, "The packet is for one of our addresses, but neither TCP, UDP nor an ICMP echo request.";
+    Truncated = "truncated", Pass, "The frame ends before its Ethernet or IPv4 header does.";
+
+    Malformed = "malformed", Drop, "A header of a packet for one of our addresses contradicts itself or the frame's length.";
+    Fragment = "fragment", Drop, "A fragment for one of our addresses: only the first part would have ports.";
+    TtlExpired = "ttl-expired", Drop, "The packet may travel no further: its time to live is used up.";
+    OwnSource = "own-source", Drop, "The packet claims to come from one of our own addresses.";
+    FlowMissing = "flow-missing", Drop, "A TCP segment that opens nothing and belongs to no known connection.";
+    FlowTableFull = "flow-table-full", Drop, "No room for a new flow: every entry it may use holds a live connection.";
+    FlowContended = "flow-contended", Drop, "Two CPUs opened the same flow in the same instant; the sender tries again.";
+    NatPortsExhausted = "nat-ports-exhausted", Drop, "No NAT source port towards the backend was found free.";
+    NoBackend = "no-backend", Drop, "The service has no backend that takes new connections.";
+    BackendDown = "backend-down", Drop, "The connection's backend is gone, and the packet cannot open a new connection.";
+    BackendUnresolved = "backend-unresolved", Drop, "The backend's Ethernet address is not known yet.";
+}
+
+macro_rules! events {
+    ($($variant:ident = $name:literal, $help:literal;)*) => {
+        /// Something that happened to the flow table, counted beside the verdicts.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        #[repr(u32)]
+        pub enum Event { $(#[doc = $help] $variant,)* }
+
+        impl Event {
+            /// Every event, in counter order.
+            pub const ALL: &[Self] = &[$(Self::$variant),*];
+
+            /// The name that counters and metrics use.
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$variant => $name),* }
+            }
+
+            /// One sentence for people.
+            pub const fn help(self) -> &'static str {
+                match self { $(Self::$variant => $help),* }
+            }
+        }
+    };
+}
+
+events! {
+    FlowOpened = "flow-opened", "A new flow was remembered.";
+    HalfOpenEvicted = "half-open-evicted", "A half-open or closing entry younger than its idle time made room for a new flow.";
+    PortCollision = "nat-port-collision", "A NAT source port that was tried for a new flow was in use; another was tried.";
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reasons_are_grouped_by_verdict_and_named_once() {
+        assert!(Reason::ALL.iter().map(|reason| reason.verdict() as u32).is_sorted());
+        for (index, reason) in Reason::ALL.iter().enumerate() {
+            assert_eq!(*reason as usize, index);
+            assert!(Reason::ALL.iter().filter(|other| other.name() == reason.name()).count() == 1);
+        }
+    }
+}

@@ -1,0 +1,193 @@
+//! A full table: who makes room, and who never does.
+
+use crate::support::*;
+use evenkeel_core::flow::{IdleTimes, State};
+use evenkeel_core::{Event, Reason};
+use std::collections::HashSet;
+
+/// Establishes connections until the table takes no more.
+fn fill(plane: &MemoryPlane) -> Vec<Connection> {
+    let mut connections = Vec::new();
+    let mut refused = 0;
+    for n in 0.. {
+        match plane.send(&tcp(client(n), WEB, SYN)) {
+            (Reason::ToBackend, Some(view)) => {
+                let connection = Connection { client: client(n), nat: view.from, backend: view.to };
+                plane.to_client(&connection.answers(SYN | ACK));
+                plane.to_backend(&connection.says(ACK));
+                connections.push(connection);
+            }
+            (Reason::FlowTableFull, None) => refused += 1,
+            other => panic!("{other:?}"),
+        }
+        if refused == 100 {
+            break;
+        }
+    }
+    connections
+}
+
+#[test]
+fn a_flood_never_evicts_an_established_connection() {
+    let plane: MemoryPlane = scene(16);
+    let connections: Vec<_> = (0..30).map(|n| plane.establish(client(n))).collect();
+    let mut opened = 0;
+    for n in 1000..6000 {
+        let (reason, _) = plane.send(&tcp(client(n), WEB, SYN));
+        assert!(matches!(reason, Reason::ToBackend | Reason::FlowTableFull), "{reason:?}");
+        opened += u64::from(reason == Reason::ToBackend);
+        // Stray segments, as attackers send them.
+        plane.verdict(&tcp(client(n), WEB, RST));
+        plane.verdict(&tcp(client(n + 6000), WEB, ACK));
+    }
+    assert!(opened > 1000 && plane.happened(Event::HalfOpenEvicted) > opened, "two entries each made room");
+    for connection in &connections {
+        plane.assert_works(connection);
+        plane.assert_state(connection, State::Established);
+    }
+}
+
+#[test]
+fn a_table_full_of_established_connections_says_so() {
+    let plane: MemoryPlane = scene(1);
+    let connections: Vec<_> = (0..4).map(|n| plane.establish(client(n))).collect();
+    for n in 10..20 {
+        assert_eq!(plane.verdict(&tcp(client(n), WEB, SYN)), Reason::FlowTableFull);
+    }
+    assert_eq!((plane.counted(Reason::FlowTableFull), plane.happened(Event::HalfOpenEvicted)), (10, 0));
+    connections.iter().for_each(|connection| plane.assert_works(connection));
+    plane.wait(IdleTimes::DEFAULT.tcp_established + 2);
+    plane.establish(client(10));
+    assert_eq!(plane.happened(Event::HalfOpenEvicted), 0);
+}
+
+#[test]
+fn a_larger_table_fills_without_harm() {
+    let plane: MemoryPlane = scene(8);
+    let connections = fill(&plane);
+    assert!(connections.len() >= 24, "{} of 32", connections.len());
+    connections.iter().for_each(|connection| plane.assert_works(connection));
+}
+
+#[test]
+fn the_oldest_half_open_connection_makes_room_first() {
+    let plane: MemoryPlane = scene(1);
+    let mut half_open = Vec::new();
+    for n in 0..4 {
+        half_open.push(plane.open(client(n)));
+        plane.wait(1);
+    }
+    // Each newcomer needs both entries of one connection, and takes those of the oldest.
+    for n in 0..4 {
+        let oldest = half_open[usize::from(n)];
+        plane.open(client(10 + n));
+        assert_eq!(plane.states(&oldest), (State::Free, State::Free));
+        assert_eq!(plane.happened(Event::HalfOpenEvicted), 2 * u64::from(n + 1));
+        for younger in &half_open[usize::from(n) + 1..] {
+            plane.assert_state(younger, State::Opening);
+        }
+        plane.wait(1);
+    }
+}
+
+#[test]
+fn half_open_makes_room_before_answered_and_answered_before_closing() {
+    let plane: MemoryPlane = scene(1);
+    let closing = plane.establish(client(1));
+    plane.reset(&closing);
+    plane.wait(1);
+    let answered = plane.open(client(2));
+    plane.to_client(&answered.answers(SYN | ACK));
+    plane.wait(1);
+    let established = plane.establish(client(3));
+    plane.wait(1);
+    let opening = plane.open(client(4));
+
+    let states = |newcomer: u16| {
+        plane.wait(1);
+        let connection = plane.establish(client(newcomer));
+        plane.assert_works(&connection);
+        [opening, answered, closing, established].map(|connection| plane.states(&connection).0)
+    };
+    assert_eq!(states(10), [State::Free, State::Answered, State::Closing, State::Established]);
+    assert_eq!(states(11), [State::Free, State::Free, State::Closing, State::Established]);
+    assert_eq!(states(12), [State::Free, State::Free, State::Free, State::Established]);
+    assert_eq!(plane.verdict(&tcp(client(13), WEB, SYN)), Reason::FlowTableFull);
+    plane.assert_works(&established);
+}
+
+#[test]
+fn an_abandoned_entry_makes_room_before_a_half_open_one() {
+    let plane: MemoryPlane = scene(1);
+    let abandoned = plane.establish(client(1));
+    plane.wait(IdleTimes::DEFAULT.tcp_established + 2);
+    let half_open: Vec<_> = (2..5).map(|n| plane.open(client(n))).collect();
+    plane.open(client(5));
+    assert_eq!(plane.states(&abandoned), (State::Free, State::Free));
+    half_open.iter().for_each(|connection| plane.assert_state(connection, State::Opening));
+    assert_eq!(plane.happened(Event::HalfOpenEvicted), 0);
+}
+
+/// Half of a half-open connection may be evicted; the other half is then worth nothing.
+#[test]
+fn an_evicted_connection_is_gone_from_both_sides() {
+    let plane: MemoryPlane = scene(1);
+    let victims: Vec<_> = (0..4).map(|n| plane.open(client(n))).collect();
+    (10..14).for_each(|n| drop(plane.open(client(n))));
+    for victim in victims {
+        let (reason, _) = plane.send(&victim.answers(SYN | ACK));
+        // No service listens on a NAT port, so a stray answer is not even looked at twice.
+        assert!(matches!(reason, Reason::FlowMissing | Reason::NoService | Reason::ToClient), "{reason:?}");
+        if reason == Reason::ToClient {
+            let owner = plane.remembered().into_iter().find(|entry| entry.key.destination() == address(victim.nat));
+            assert_ne!(owner.map(|entry| entry.peer), Some(address(victim.client)), "the port is somebody else's now");
+        }
+        assert_eq!(plane.verdict(&victim.says(ACK)), Reason::FlowMissing);
+    }
+}
+
+#[test]
+fn an_evicted_clients_port_is_never_used_by_two() {
+    // Few ports and few entries: every port changes hands all the time.
+    let mut plane: MemoryPlane = scene(4);
+    (plane.settings.nat_port_first, plane.settings.nat_port_last) = (10_000, 10_011);
+    let mut opened = Vec::new();
+    for round in 0..2000u16 {
+        let n = round.wrapping_mul(7) % 97;
+        if let (Reason::ToBackend, Some(view)) = plane.send(&tcp(client(n), WEB, SYN)) {
+            opened.push(Connection { client: client(n), nat: view.from, backend: view.to });
+        }
+        // Of all that were ever opened, whoever can still speak does so from a port of which it is the owner.
+        let mut speakers = HashSet::new();
+        let clients: HashSet<_> = opened.iter().rev().take(60).map(|connection| connection.client).collect();
+        for speaker in clients {
+            if let (Reason::ToBackend, Some(view)) = plane.send(&tcp(speaker, WEB, ACK)) {
+                assert!(speakers.insert((view.from, view.to)), "two clients speak from {:?} to {:?}", view.from, view.to);
+                let owner = plane.to_client(&tcp(view.to, view.from, ACK)).to;
+                assert_eq!(owner, speaker);
+            }
+        }
+        plane.wait(round % 2);
+        // Keep some of them half-open.
+        if round % 3 == 0 {
+            plane.wait(IdleTimes::DEFAULT.tcp_established + 2);
+        }
+    }
+}
+
+/// Both entries of a connection may belong into one bucket. If that has room for one, the second must not take the
+/// first one's place: the connection would be opened, and never answered.
+#[test]
+fn a_new_connection_does_not_make_room_for_itself() {
+    for n in 0..200 {
+        let plane: MemoryPlane = scene(2);
+        let connections = fill(&plane);
+        // A bucket with an odd number of free places has one that only half a connection fits in.
+        let before = plane.remembered().len();
+        let opened = plane.happened(Event::FlowOpened);
+        let (reason, _) = plane.send(&tcp(client(5000 + n), WEB, SYN));
+        let grown = plane.remembered().len() - before;
+        assert!(reason != Reason::ToBackend || grown == 2, "opened with {grown} new entries ({} before)", connections.len());
+        assert_eq!(plane.happened(Event::FlowOpened) - opened, u64::from(reason == Reason::ToBackend));
+    }
+}

@@ -1,0 +1,20 @@
+//! What the balancer does, packet by packet, on a plane in memory.
+//!
+//! Packets are built and judged by etherparse, never by our own checksum code.
+#![allow(clippy::unwrap_used, reason = "a test that fails may do so anywhere")]
+
+mod support;
+
+mod echo;
+mod eviction;
+mod flows;
+mod hammer;
+mod interleaved;
+mod nat_ports;
+mod occupancy;
+mod parse;
+mod properties;
+mod refusals;
+mod reference;
+mod services;
+mod translate;

@@ -1,0 +1,152 @@
+//! Every reason that the balancer can give, with a packet that gets it.
+
+use crate::support::*;
+use evenkeel_core::backend::Link;
+use evenkeel_core::{BackendState, Reason};
+use evenkeel_wire::MacAddress;
+use std::rc::Rc;
+
+type Plane = MemoryPlane<Interposed>;
+/// What is done to a fresh scene, and the packet then judged.
+type Case = (Reason, fn(&mut Plane) -> Reason);
+
+const CASES: &[Case] = &[
+    (Reason::ToBackend, |plane| plane.verdict(&tcp(client(1), WEB, SYN))),
+    (Reason::ToClient, |plane| {
+        let connection = plane.open(client(1));
+        plane.verdict(&connection.answers(SYN | ACK))
+    }),
+    (Reason::EchoReply, |plane| plane.verdict(&echo(client(1).address, WEB.address))),
+    (Reason::NotIpv4, |plane| {
+        let mut arp = tcp(client(1), WEB, SYN).bytes();
+        arp[13] = 0x06;
+        plane.process(&mut arp)
+    }),
+    (Reason::NotIpv4, |plane| {
+        let mut ipv6 = tcp(client(1), WEB, SYN).bytes();
+        [ipv6[12], ipv6[13]] = [0x86, 0xdd];
+        plane.process(&mut ipv6)
+    }),
+    (Reason::NotOurMac, |plane| plane.verdict(&tcp(client(1), WEB, SYN).destination_mac(CLIENT_MAC))),
+    (Reason::NotOurMac, |plane| plane.verdict(&tcp(client(1), WEB, SYN).destination_mac([0xff; 6]))),
+    (Reason::NotOurs, |plane| plane.verdict(&tcp(client(1), H2, SYN))),
+    (Reason::NotOurs, |plane| plane.verdict(&tcp(client(1), H3, SYN))),
+    (Reason::NotOurs, |plane| plane.verdict(&tcp(client(1), H2, SYN).protocol(47))),
+    (Reason::NoService, |plane| plane.verdict(&tcp(client(1), end(WEB.address, 81), SYN))),
+    (Reason::NoService, |plane| plane.verdict(&tcp(client(1), end(NAT, 10_000), ACK))),
+    (Reason::NotTcpUdp, |plane| plane.verdict(&tcp(client(1), WEB, SYN).protocol(47))),
+    (Reason::Truncated, |plane| plane.process(&mut [])),
+    (Reason::Malformed, |plane| {
+        let mut short_header = tcp(client(1), WEB, SYN).bytes();
+        short_header[14] = 0x43;
+        plane.process(&mut short_header)
+    }),
+    (Reason::Fragment, |plane| plane.verdict(&tcp(client(1), WEB, SYN).fragment(0, true))),
+    (Reason::TtlExpired, |plane| plane.verdict(&tcp(client(1), WEB, SYN).ttl(1))),
+    (Reason::OwnSource, |plane| plane.verdict(&tcp(end(WEB.address, 5), WEB, SYN))),
+    (Reason::OwnSource, |plane| plane.verdict(&udp(end(NAT, 10_000), DNS))),
+    (Reason::FlowMissing, |plane| plane.verdict(&tcp(client(1), WEB, ACK))),
+    (Reason::FlowTableFull, |plane| {
+        (0..4).for_each(|n| drop(plane.establish(client(n))));
+        plane.verdict(&tcp(client(10), WEB, SYN))
+    }),
+    (Reason::FlowContended, |plane| {
+        // The same SYN, on another CPU, in the middle of this one: at which access, depends.
+        let syn = tcp(client(1), WEB, SYN);
+        for at in 0.. {
+            let shared: Rc<Plane> = Rc::new(scene(1));
+            let (other, again, mut reason) = (Rc::clone(&shared), syn.clone(), Reason::ToBackend);
+            let interrupted = interrupt(at, move || drop(other.send(&again)), || reason = shared.verdict(&syn));
+            if reason == Reason::FlowContended || !interrupted {
+                *plane = Rc::into_inner(shared).expect("the interruption is over");
+                return reason;
+            }
+        }
+        unreachable!("the loop ends with the packet")
+    }),
+    (Reason::NatPortsExhausted, |plane| {
+        (plane.settings.nat_port_first, plane.settings.nat_port_last) = (10_000, 10_000);
+        plane.set_maglev(TABLE, &[FIRST]);
+        plane.open(client(1));
+        plane.verdict(&tcp(client(2), WEB, SYN))
+    }),
+    (Reason::NatPortsExhausted, |plane| {
+        plane.settings.nat_addresses = 0;
+        plane.verdict(&tcp(client(1), WEB, SYN))
+    }),
+    (Reason::NoBackend, |plane| {
+        plane.set_maglev(TABLE, &[]);
+        plane.verdict(&tcp(client(1), WEB, SYN))
+    }),
+    // A table that is a moment behind the backends.
+    (Reason::NoBackend, |plane| with_links(plane, |link| Link::new(link.mac(), 1, BackendState::Draining))),
+    (Reason::NoBackend, |plane| with_links(plane, |link| Link::new(link.mac(), 1, BackendState::Down))),
+    (Reason::NoBackend, |plane| with_links(plane, |link| Link::new(link.mac(), 2, BackendState::Up))),
+    (Reason::BackendDown, |plane| {
+        let connection = plane.establish(client(1));
+        [FIRST, SECOND].map(|backend| plane.set_state(backend, BackendState::Down));
+        plane.verdict(&connection.says(ACK))
+    }),
+    (Reason::BackendUnresolved, |plane| {
+        with_links(plane, |link| Link::new(MacAddress::default(), link.generation(), link.state()))
+    }),
+];
+
+fn with_links(plane: &Plane, change: impl Fn(Link) -> Link) -> Reason {
+    [FIRST, SECOND].map(|backend| plane.set_link(backend.index, &change));
+    plane.verdict(&tcp(client(1), WEB, SYN))
+}
+
+#[test]
+fn every_reason_is_given_and_counted() {
+    for (expected, case) in CASES {
+        let mut plane: Plane = scene(1);
+        let reason = case(&mut plane);
+        assert_eq!(reason, *expected);
+        assert!(plane.counted(reason) > 0);
+    }
+    for reason in Reason::ALL {
+        assert!(CASES.iter().any(|(expected, _)| expected == reason), "{} is never given", reason.name());
+    }
+}
+
+#[test]
+fn a_packet_that_is_refused_leaves_nothing_behind() {
+    let refused: &[Draft] = &[
+        tcp(client(1), WEB, ACK),
+        tcp(client(1), WEB, RST),
+        tcp(client(1), WEB, SYN).ttl(1),
+        tcp(client(1), WEB, SYN).fragment(0, true),
+        tcp(end(NAT, 10_000), WEB, SYN),
+        tcp(client(1), H2, SYN),
+        udp(client(1), end(WEB.address, 81)),
+    ];
+    for draft in refused {
+        let plane: MemoryPlane = scene(4);
+        let (_, sent) = plane.send(draft);
+        assert_eq!(sent, None, "{draft:?}");
+        assert!(plane.remembered().is_empty(), "{draft:?}");
+    }
+}
+
+#[test]
+fn nothing_from_us_is_balanced() {
+    let plane: MemoryPlane = scene(4);
+    for own in [WEB.address, NAT] {
+        for port in [80, 10_000, 40_000] {
+            assert_eq!(plane.verdict(&tcp(end(own, port), WEB, SYN)), Reason::OwnSource);
+            assert_eq!(plane.verdict(&udp(end(own, port), DNS)), Reason::OwnSource);
+            assert_eq!(plane.verdict(&tcp(end(own, port), WEB, ACK)), Reason::FlowMissing);
+        }
+    }
+}
+
+#[test]
+fn a_backend_without_an_ethernet_address_gets_nothing_and_no_flow_is_made() {
+    let plane: MemoryPlane = scene(4);
+    for backend in [FIRST, SECOND] {
+        plane.set_link(backend.index, |link| Link::new(MacAddress::default(), link.generation(), link.state()));
+    }
+    assert_eq!(plane.verdict(&tcp(client(1), WEB, SYN)), Reason::BackendUnresolved);
+    assert!(plane.remembered().is_empty());
+}

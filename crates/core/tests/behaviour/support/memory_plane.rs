@@ -1,0 +1,247 @@
+//! The smallest plane that there can be: everything in plain memory, and a clock that tests turn.
+
+use super::packet::{Draft, OUR_MAC, View};
+use super::scene::CLIENT_MAC;
+use evenkeel_core::backend::Link;
+use evenkeel_core::flow::{Bucket, Entry, FlowKey, IdleTimes, Meta, Peer, Side, Tick, Timeouts};
+use evenkeel_core::{
+    Backend, BackendRef, BackendState, Event, Reason, Service, ServiceKey, Settings, SliceFrame, Tables, Verdict, Word,
+    process,
+};
+use evenkeel_wire::{IpProtocol, Ipv4Address, MacAddress};
+use std::collections::HashMap;
+use std::sync::RwLock;
+use std::sync::atomic::{AtomicU16, AtomicU64, Ordering::Relaxed};
+
+pub(crate) struct MemoryPlane<W = AtomicU64> {
+    pub(crate) settings: Settings,
+    pub(crate) addresses: Vec<Ipv4Address>,
+    pub(crate) nat_addresses: Vec<Ipv4Address>,
+    pub(crate) services: HashMap<ServiceKey, Service>,
+    /// Per table, the backends that its slots name in turn.
+    pub(crate) maglev: RwLock<Vec<Vec<BackendRef>>>,
+    pub(crate) backends: Vec<Backend<W>>,
+    pub(crate) buckets: Vec<Bucket<W>>,
+    clock: AtomicU16,
+    verdicts: [AtomicU64; 32],
+    events: [AtomicU64; 8],
+    /// Packets and bytes by backend and side.
+    traffic: RwLock<HashMap<(u16, bool), (u64, u64)>>,
+}
+
+/// A live entry, for tests that look into the table.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Remembered {
+    pub(crate) bucket: usize,
+    pub(crate) meta: Meta,
+    pub(crate) key: FlowKey,
+    pub(crate) backend: BackendRef,
+    pub(crate) peer: Peer,
+}
+
+impl<W: Word + From<u64>> MemoryPlane<W> {
+    /// A plane with no service, no backend and this many buckets, a power of two.
+    pub(crate) fn empty(buckets: u32) -> Self {
+        let entry = || Entry { meta: W::from(0), addresses: W::from(0), ports: W::from(0), peer: W::from(0) };
+        Self {
+            settings: Settings {
+                pick_secret: [0x0706_0504_0302_0100, 0x0f0e_0d0c_0b0a_0908],
+                flow_secret: [0x9d3c_1f7b, 0x2b5e_ab01, 0x77aa_5513, 0xe02f_9c6d],
+                flow_mask: buckets - 1,
+                nat_port_first: 10_000,
+                nat_port_last: 19_999,
+                mac: MacAddress(OUR_MAC),
+                timeouts: Timeouts::new(IdleTimes::DEFAULT),
+                ..Settings::EMPTY
+            },
+            addresses: Vec::new(),
+            nat_addresses: Vec::new(),
+            services: HashMap::new(),
+            maglev: RwLock::default(),
+            backends: Vec::new(),
+            buckets: (0..buckets).map(|_| Bucket(std::array::from_fn(|_| entry()))).collect(),
+            // Not zero: an entry that nobody has written must not look fresh by accident.
+            clock: AtomicU16::new(40_000),
+            verdicts: Default::default(),
+            events: Default::default(),
+            traffic: RwLock::default(),
+        }
+    }
+
+    pub(crate) fn add_nat_address(&mut self, address: [u8; 4]) {
+        self.nat_addresses.push(Ipv4Address(address));
+        self.addresses.push(Ipv4Address(address));
+        self.settings.nat_addresses += 1;
+    }
+
+    pub(crate) fn add_service(&mut self, address: [u8; 4], port: u16, protocol: IpProtocol, service: Service) {
+        let address = Ipv4Address(address);
+        self.services.insert(ServiceKey::ipv4(address, evenkeel_wire::Port::from_number(port), protocol), service);
+        self.addresses.push(address);
+    }
+
+    /// A backend at the next place, up, in the first use of that place.
+    pub(crate) fn add_backend(&mut self, target: Peer, service: Peer, mac: [u8; 6]) -> BackendRef {
+        let backend = BackendRef { index: self.backends.len() as u16, generation: 1 };
+        let link = Link::new(MacAddress(mac), backend.generation, BackendState::Up);
+        self.backends.push(Backend {
+            link: W::from(link.0),
+            target: W::from(target.bits()),
+            service: W::from(service.bits()),
+            reserved: W::from(0),
+        });
+        backend
+    }
+
+    pub(crate) fn set_maglev(&self, table: usize, backends: &[BackendRef]) {
+        let mut tables = self.maglev.write().expect("no test panics while it holds this");
+        if tables.len() <= table {
+            tables.resize(table + 1, Vec::new());
+        }
+        tables[table] = backends.to_vec();
+    }
+
+    pub(crate) fn set_link(&self, index: u16, link: impl Fn(Link) -> Link) {
+        let word = &self.backends[usize::from(index)].link;
+        word.store(link(Link(word.load())).0);
+    }
+
+    pub(crate) fn set_state(&self, backend: BackendRef, state: BackendState) {
+        self.set_link(backend.index, |link| Link::new(link.mac(), link.generation(), state));
+    }
+
+    /// Moves the clock on.
+    pub(crate) fn wait(&self, ticks: u16) {
+        self.clock.fetch_add(ticks, Relaxed);
+    }
+
+    pub(crate) fn counted(&self, reason: Reason) -> u64 {
+        self.verdicts[reason as usize].load(Relaxed)
+    }
+
+    pub(crate) fn happened(&self, event: Event) -> u64 {
+        self.events[event as usize].load(Relaxed)
+    }
+
+    /// Packets and bytes from this side of the backend's connections.
+    pub(crate) fn traffic(&self, backend: BackendRef, from: Side) -> (u64, u64) {
+        let traffic = self.traffic.read().expect("no test panics while it holds this");
+        traffic.get(&(backend.index, from == Side::Client)).copied().unwrap_or_default()
+    }
+
+    /// Every live entry.
+    pub(crate) fn remembered(&self) -> Vec<Remembered> {
+        let entries = self.buckets.iter().enumerate().flat_map(|(bucket, b)| b.0.iter().map(move |e| (bucket, e)));
+        entries
+            .map(|(bucket, entry)| {
+                let ports = entry.ports.load();
+                Remembered {
+                    bucket,
+                    meta: Meta(entry.meta.load()),
+                    key: FlowKey { addresses: entry.addresses.load(), ports: ports & ((1 << 40) - 1) },
+                    backend: BackendRef::from_bits((ports >> 40) as u32),
+                    peer: Peer::from_bits(entry.peer.load()),
+                }
+            })
+            .filter(|entry| entry.meta.is_live())
+            .collect()
+    }
+
+    /// What becomes of these bytes. A packet that is not sent must be left as it came.
+    pub(crate) fn process(&self, bytes: &mut [u8]) -> Reason {
+        let before = bytes.to_vec();
+        let reason = process(&mut SliceFrame(bytes), self);
+        assert!(reason.verdict() == Verdict::Transmit || bytes == before, "{reason:?} changed the packet");
+        reason
+    }
+
+    /// The verdict on a packet, and what was sent if anything was.
+    pub(crate) fn send(&self, draft: &Draft) -> (Reason, Option<View>) {
+        let mut bytes = draft.bytes();
+        let reason = self.process(&mut bytes);
+        (reason, (reason.verdict() == Verdict::Transmit).then(|| View::of(&bytes)))
+    }
+
+    pub(crate) fn verdict(&self, draft: &Draft) -> Reason {
+        self.send(draft).0
+    }
+
+    /// A packet that must reach a backend, as the backend gets it.
+    #[track_caller]
+    pub(crate) fn to_backend(&self, draft: &Draft) -> View {
+        match self.send(draft) {
+            (Reason::ToBackend, Some(view)) => view,
+            (other, _) => panic!("to-backend expected, not {}: {draft:?}", other.name()),
+        }
+    }
+
+    /// A packet that must reach a client, as the client gets it.
+    #[track_caller]
+    pub(crate) fn to_client(&self, draft: &Draft) -> View {
+        match self.send(draft) {
+            (Reason::ToClient, Some(view)) => view,
+            (other, _) => panic!("to-client expected, not {}: {draft:?}", other.name()),
+        }
+    }
+}
+
+impl<W: Word> Tables for MemoryPlane<W> {
+    type Word = W;
+
+    fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    fn now(&self) -> Tick {
+        Tick(self.clock.load(Relaxed))
+    }
+
+    fn may_be_ours(&self, address: Ipv4Address) -> bool {
+        // Half of all addresses pass for ours, so that wrong guesses are tried as much as right ones.
+        self.is_ours(address) || address.0[3] % 2 == 0
+    }
+
+    fn is_ours(&self, address: Ipv4Address) -> bool {
+        self.addresses.contains(&address)
+    }
+
+    fn flows(&self, index: u32) -> Option<&Bucket<W>> {
+        self.buckets.get(index as usize)
+    }
+
+    fn service(&self, key: &ServiceKey) -> Option<Service> {
+        self.services.get(key).copied()
+    }
+
+    fn maglev(&self, table: u32, slot: u32) -> Option<BackendRef> {
+        let tables = self.maglev.read().expect("no test panics while it holds this");
+        let backends = tables.get(table as usize)?;
+        backends.get(slot as usize % backends.len().max(1)).copied()
+    }
+
+    fn backend(&self, index: u16) -> Option<&Backend<W>> {
+        self.backends.get(usize::from(index))
+    }
+
+    fn nat_address(&self, index: u32) -> Option<Ipv4Address> {
+        self.nat_addresses.get(index as usize).copied()
+    }
+
+    fn count(&self, reason: Reason) {
+        self.verdicts[reason as usize].fetch_add(1, Relaxed);
+    }
+
+    fn count_event(&self, event: Event) {
+        self.events[event as usize].fetch_add(1, Relaxed);
+    }
+
+    fn count_traffic(&self, backend: u16, from: Side, bytes: u32) {
+        let mut traffic = self.traffic.write().expect("no test panics while it holds this");
+        let (packets, total) = traffic.entry((backend, from == Side::Client)).or_default();
+        *packets += 1;
+        *total += u64::from(bytes);
+    }
+}
+
+// Every client's frames come through one router unless a test says otherwise.
+const _: () = assert!(CLIENT_MAC[5] != OUR_MAC[5]);

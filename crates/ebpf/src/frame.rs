@@ -1,0 +1,41 @@
+//! The core's packet, over an XDP context.
+
+use aya_ebpf::helpers::bpf_xdp_get_buff_len;
+use aya_ebpf::programs::XdpContext;
+use evenkeel_core::Frame;
+use evenkeel_wire::Header;
+
+pub(crate) struct XdpFrame<'a> {
+    ctx: &'a XdpContext,
+}
+
+impl<'a> XdpFrame<'a> {
+    #[inline(always)]
+    pub(crate) fn new(ctx: &'a XdpContext) -> Self {
+        Self { ctx }
+    }
+}
+
+impl Frame for XdpFrame<'_> {
+    #[inline(always)]
+    fn holds(&self, bytes: usize) -> bool {
+        if self.ctx.data() + bytes <= self.ctx.data_end() {
+            return true;
+        }
+        // More than the first buffer: the packet may have more of them.
+        // SAFETY: the helper only reads the context that it is given.
+        unsafe { bpf_xdp_get_buff_len(self.ctx.ctx) >= bytes as u64 }
+    }
+
+    #[inline(always)]
+    fn header<T: Header>(&mut self, offset: usize) -> Option<&mut T> {
+        // The core's offsets are sums of header lengths; the mask tells the verifier that they are small.
+        let start = self.ctx.data() + (offset & 0xff);
+        if start + size_of::<T>() > self.ctx.data_end() {
+            return None;
+        }
+        // SAFETY: the bytes are inside the packet (checked above, seen by the verifier), `T` may stand anywhere and
+        // holds any bytes (`Header`), and `&mut self` makes the reference the only one.
+        Some(unsafe { &mut *(start as *mut T) })
+    }
+}

@@ -1,0 +1,171 @@
+//! The core's tables, over BPF maps.
+//!
+//! Sizes here are those of the smallest table; the loader sets the real ones. Maps that hold cells which packets and
+//! the control side both write are memory-mappable.
+
+use crate::calls::{call_insert, call_settle};
+use crate::cell::Cell;
+use aya_ebpf::bindings::BPF_F_MMAPABLE;
+use aya_ebpf::btf_maps::{Array, ArrayOfMaps, HashMap, PerCpuArray};
+use aya_ebpf::helpers::bpf_ktime_get_coarse_ns;
+use aya_ebpf::macros::btf_map;
+use core::cell::UnsafeCell;
+use evenkeel_core::flow::{Bucket, Insertion, NewEntry, Side, Tick};
+use evenkeel_core::{
+    Backend, BackendRef, Counters, Event, MAGLEV_SLOTS, Packet, Reason, Route, Service, ServiceKey, Settings, Tables, Traffic,
+};
+use evenkeel_wire::Ipv4Address;
+
+/// Words of the filter of our addresses: 65,536 bits.
+const FILTER_WORDS: usize = 1024;
+
+/// Written once by the loader, before the program is attached.
+#[repr(transparent)]
+struct Global(UnsafeCell<Settings>);
+
+// SAFETY: nobody writes it while the program runs.
+unsafe impl Sync for Global {}
+
+#[unsafe(no_mangle)]
+static SETTINGS: Global = Global(UnsafeCell::new(Settings::EMPTY));
+
+#[btf_map]
+static FLOWS: Array<Bucket<Cell>, 1, { BPF_F_MMAPABLE as usize }> = Array::new();
+
+#[btf_map]
+static BACKENDS: Array<Backend<Cell>, 1, { BPF_F_MMAPABLE as usize }> = Array::new();
+
+#[btf_map]
+static SERVICES: HashMap<ServiceKey, Service, 1> = HashMap::new();
+
+/// A service's Maglev table: one value, so that a slot costs one look-up and a bounds check.
+type Maglev = Array<[u32; MAGLEV_SLOTS as usize], 1>;
+
+/// Maglev tables by [`Service::table`]; replaced whole.
+#[btf_map]
+static MAGLEV: ArrayOfMaps<Maglev, 1> = ArrayOfMaps::new();
+
+/// A bit for the hash of each of our addresses.
+#[btf_map]
+static OURS_FILTER: Array<[u64; FILTER_WORDS], 1> = Array::new();
+
+/// Our addresses, exactly.
+#[btf_map]
+static OURS: HashMap<Ipv4Address, u32, 1> = HashMap::new();
+
+#[btf_map]
+static NAT_ADDRESSES: Array<Ipv4Address, 1> = Array::new();
+
+#[btf_map]
+static COUNTERS: PerCpuArray<Counters, 1> = PerCpuArray::new();
+
+#[btf_map]
+static TRAFFIC: PerCpuArray<Traffic, 1> = PerCpuArray::new();
+
+pub(crate) struct Maps;
+
+impl Tables for Maps {
+    type Word = Cell;
+
+    #[inline(always)]
+    fn settings(&self) -> &Settings {
+        // SAFETY: see `Global`.
+        unsafe { &*SETTINGS.0.get() }
+    }
+
+    #[inline(always)]
+    fn now(&self) -> Tick {
+        // SAFETY: the helper takes nothing and cannot fail.
+        Tick::from_nanoseconds(unsafe { bpf_ktime_get_coarse_ns() })
+    }
+
+    #[inline(always)]
+    fn may_be_ours(&self, address: Ipv4Address) -> bool {
+        let bit = evenkeel_core::hash::filter_bit(address);
+        match OURS_FILTER.get(0).and_then(|filter| filter.get((bit >> 6) as usize & (FILTER_WORDS - 1))) {
+            Some(word) => word >> (bit & 63) & 1 != 0,
+            None => false,
+        }
+    }
+
+    #[inline(always)]
+    fn is_ours(&self, address: Ipv4Address) -> bool {
+        // SAFETY: only whether there is a value matters.
+        unsafe { OURS.get(&address) }.is_some()
+    }
+
+    #[inline(always)]
+    fn flows(&self, index: u32) -> Option<&Bucket<Cell>> {
+        FLOWS.get(index)
+    }
+
+    #[inline(always)]
+    fn service(&self, key: &ServiceKey) -> Option<Service> {
+        // SAFETY: values are replaced whole, and freed only after the program has run (RCU).
+        unsafe { SERVICES.get(key) }.copied()
+    }
+
+    #[inline(always)]
+    fn maglev(&self, table: u32, slot: u32) -> Option<BackendRef> {
+        let slots = MAGLEV.get_value(table, &0)?;
+        match slots.get(slot as usize) {
+            Some(0) | None => None,
+            Some(bits) => Some(BackendRef::from_bits(*bits)),
+        }
+    }
+
+    #[inline(always)]
+    fn backend(&self, index: u16) -> Option<&Backend<Cell>> {
+        BACKENDS.get(u32::from(index))
+    }
+
+    #[inline(always)]
+    fn nat_address(&self, index: u32) -> Option<Ipv4Address> {
+        NAT_ADDRESSES.get(index).copied()
+    }
+
+    #[inline(always)]
+    fn count(&self, reason: Reason) {
+        if let Some(counters) = COUNTERS.get_ptr_mut(0) {
+            // The verifier does not see that a reason that came out of a call is one; the compiler sees nothing else,
+            // and would remove a check.
+            let index = masked(reason as u64) as usize;
+            // SAFETY: the value is this CPU's own, and a program on this CPU is not interrupted by another.
+            unsafe { (*counters).count_index(index) }
+        }
+    }
+
+    #[inline(always)]
+    fn count_event(&self, event: Event) {
+        if let Some(counters) = COUNTERS.get_ptr_mut(0) {
+            // SAFETY: as for `count`.
+            unsafe { (*counters).count_event(event) }
+        }
+    }
+
+    #[inline(always)]
+    fn count_traffic(&self, backend: u16, from: Side, bytes: u32) {
+        if let Some(traffic) = TRAFFIC.get_ptr_mut(u32::from(backend)) {
+            // SAFETY: as for `count`.
+            unsafe { (*traffic).count(from, bytes) }
+        }
+    }
+
+    #[inline(always)]
+    fn insert(&self, place: u64, new: &NewEntry) -> Insertion {
+        call_insert(place, new)
+    }
+
+    #[inline(always)]
+    fn settle(&self, packet: &Packet, now: Tick, route: &mut Route) -> Result<(), Reason> {
+        call_settle(packet, now, route)
+    }
+}
+
+/// The low five bits, by an instruction that the compiler cannot remove.
+#[inline(always)]
+fn masked(mut number: u64) -> u64 {
+    // SAFETY: one instruction on one register.
+    unsafe { core::arch::asm!("{0} &= 31", inout(reg) number, options(pure, nomem, nostack)) };
+    number
+}

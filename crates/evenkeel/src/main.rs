@@ -1,0 +1,119 @@
+//! The command line. The name that it is called by decides: `xdp_lb` is the walk-through's program, everything else is
+//! `evenkeel`. Nothing here that a user of the libraries would miss.
+
+mod announce;
+mod error;
+mod reasons;
+mod run;
+
+use clap::{Parser, Subcommand, ValueEnum};
+use error::Failure;
+use evenkeel_control::config::{self, Config};
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+/// An L4 (TCP/UDP connection) load balancer.
+#[derive(Debug, Parser)]
+#[command(name = "evenkeel", version, max_term_width = 100)]
+struct Evenkeel {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Balance what a configuration file says, in the foreground, until Ctrl-C or SIGTERM.
+    Run {
+        /// The configuration file (TOML).
+        #[arg(long, value_name = "FILE")]
+        config: PathBuf,
+        /// The network interface, instead of the one that the file names.
+        #[arg(long, value_name = "IF")]
+        interface: Option<String>,
+        /// Where the program runs, instead of where the file says.
+        #[arg(long, value_enum, value_name = "MODE")]
+        xdp_mode: Option<XdpMode>,
+    },
+    /// List the reasons that a packet's verdict can have.
+    Reasons {
+        /// As a Markdown page.
+        #[arg(long)]
+        markdown: bool,
+    },
+    /// Print the version.
+    Version,
+}
+
+/// The walk-through's balancer: 10.0.0.10 in front of 10.0.0.2 and 10.0.0.3, any TCP or UDP port, full NAT.
+///
+/// Runs in the foreground until Ctrl-C, SIGTERM or `ip link set dev IFACE xdpgeneric off`.
+#[derive(Debug, Parser)]
+#[command(name = "xdp_lb", version, max_term_width = 100)]
+struct XdpLb {
+    /// The network interface.
+    #[arg(value_name = "IFACE")]
+    interface: String,
+    /// Where the program runs.
+    #[arg(long, value_enum, value_name = "MODE", default_value = "generic")]
+    xdp_mode: XdpMode,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum XdpMode {
+    /// Native where it works, else generic.
+    Auto,
+    /// In the driver.
+    Native,
+    /// In front of the network stack.
+    Generic,
+}
+
+impl From<XdpMode> for config::XdpMode {
+    fn from(mode: XdpMode) -> Self {
+        match mode {
+            XdpMode::Auto => Self::Auto,
+            XdpMode::Native => Self::Native,
+            XdpMode::Generic => Self::Generic,
+        }
+    }
+}
+
+fn main() -> ExitCode {
+    let arguments: Vec<OsString> = std::env::args_os().collect();
+    let called = arguments.first().map(Path::new).and_then(Path::file_name).unwrap_or_default();
+    let (name, outcome) =
+        if called == "xdp_lb" { ("xdp_lb", xdp_lb(XdpLb::parse())) } else { ("evenkeel", evenkeel(Evenkeel::parse())) };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("{name}: {failure}");
+            failure.exit_code()
+        }
+    }
+}
+
+fn xdp_lb(arguments: XdpLb) -> Result<(), Failure> {
+    let mut config = evenkeel_control::walkthrough();
+    config.dataplane.max_flows = 1 << 16;
+    run::run("xdp_lb", &config, &arguments.interface, arguments.xdp_mode.into())
+}
+
+fn evenkeel(arguments: Evenkeel) -> Result<(), Failure> {
+    match arguments.command {
+        Command::Run { config, interface, xdp_mode } => {
+            let config = Config::load(&config)?;
+            let interface = interface.or_else(|| config.dataplane.interface.clone()).ok_or(Failure::NoInterface)?;
+            let mode = xdp_mode.map_or(config.dataplane.xdp_mode, Into::into);
+            run::run("evenkeel", &config, &interface, mode)
+        }
+        Command::Reasons { markdown } => {
+            print!("{}", if markdown { reasons::markdown() } else { reasons::plain() });
+            Ok(())
+        }
+        Command::Version => {
+            println!("evenkeel {}", env!("CARGO_PKG_VERSION"));
+            Ok(())
+        }
+    }
+}

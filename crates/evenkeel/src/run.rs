@@ -1,0 +1,190 @@
+//! The balancer in the foreground, on XDP.
+
+use crate::announce::Announcer;
+use crate::error::Failure;
+use evenkeel_control::config::{Config, XdpMode};
+use evenkeel_control::{Balancer, NextHop, Plane, Secrets};
+use evenkeel_core::flow::IdleTimes;
+use evenkeel_xdp::{Attachment, Interface, Neighbours, Resolution, Sizes, XdpPlane, settings};
+use futures_util::StreamExt;
+use netlink_packet_core::NetlinkPayload;
+use netlink_packet_route::RouteNetlinkMessage;
+use rtnetlink::{Handle, MulticastGroup};
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+use std::time::Duration;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
+
+/// How often next hops are asked for again.
+const REFRESH: Duration = Duration::from_secs(5);
+/// How often abandoned entries are looked for.
+const TIDY: Duration = Duration::from_secs(60);
+/// How long the start waits for backends to answer ARP.
+const PATIENCE: Duration = Duration::from_millis(1500);
+
+/// The XDP program, as `make` has built it.
+static OBJECT: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/evenkeel.bpf.o"));
+
+/// Balances until told to stop.
+pub(crate) fn run(name: &'static str, config: &Config, interface: &str, mode: XdpMode) -> Result<(), Failure> {
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::host("the runtime"))?;
+    runtime.block_on(balance(Announcer(name), config, interface, mode))
+}
+
+async fn balance(announcer: Announcer, config: &Config, interface: &str, mode: XdpMode) -> Result<(), Failure> {
+    let mut stop = Stop::new()?;
+    let groups = [MulticastGroup::Link, MulticastGroup::Neigh];
+    let (connection, netlink, mut news) =
+        rtnetlink::new_multicast_connection(&groups).map_err(Failure::host("netlink"))?;
+    tokio::spawn(connection);
+
+    let interface = Interface::find(&netlink, interface).await?;
+    let secrets = Secrets::random().map_err(Failure::host("random secrets"))?;
+    let sizes = Sizes::for_flows(config.dataplane.max_flows);
+    let settings = settings(config, &secrets, &sizes, interface.mac, IdleTimes::DEFAULT);
+    let plane = XdpPlane::load(OBJECT, sizes, settings, &config.nat.addresses)?;
+    let mut balancer = Balancer::new(plane, &secrets);
+    balancer.apply(config)?;
+    announcer.services(config);
+
+    let mut neighbours = Neighbours::new(netlink.clone(), &interface);
+    let mut hops = NextHops { announcer, known: BTreeMap::new() };
+    tokio::select! {
+        resolved = hops.resolve(&mut neighbours, &mut balancer) => resolved?,
+        () = stop.asked() => return Ok(()),
+    }
+    let attachment = Attachment::attach(&netlink, interface, mode, balancer.plane()).await?;
+    announcer.veth_traps(attachment.interface(), attachment.mode());
+    announcer.ready(&attachment);
+
+    let mut refresh = every(REFRESH);
+    let mut tidy = every(TIDY);
+    let ended = loop {
+        tokio::select! {
+            () = stop.asked() => break End::Asked,
+            _ = refresh.tick() => {
+                // Messages can be lost when many come at once, so the program's place is looked at as well.
+                if !attachment.is_in_place(&netlink).await {
+                    break gone(&netlink, &attachment).await;
+                }
+                hops.refresh(&mut neighbours, &mut balancer).await?;
+            }
+            _ = tidy.tick() => balancer.tidy()?,
+            message = news.next() => match message.map(|(message, _)| message.payload) {
+                Some(NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewNeighbour(message))) => {
+                    for hop in neighbours.change(&message) {
+                        hops.note(&mut balancer, hop.address, Resolution::Known(hop.mac))?;
+                    }
+                }
+                Some(NetlinkPayload::InnerMessage(
+                    RouteNetlinkMessage::NewLink(message) | RouteNetlinkMessage::DelLink(message),
+                )) if !attachment.is_in(&message) && !attachment.is_in_place(&netlink).await => {
+                    break gone(&netlink, &attachment).await;
+                }
+                Some(_) => {}
+                None => return Err(Failure::host("netlink")("the kernel closed the connection")),
+            },
+        }
+    };
+    let counters = balancer.plane().counters()?;
+    match ended {
+        End::Asked => {
+            attachment.detach(&netlink).await?;
+            announcer.say("stopped; the program is detached.");
+        }
+        End::Detached => announcer.say("the program was detached by somebody else; stopped."),
+        End::InterfaceGone(name) => return Err(Failure::InterfaceGone(name)),
+    }
+    announcer.totals(&counters);
+    Ok(())
+}
+
+enum End {
+    Asked,
+    Detached,
+    InterfaceGone(String),
+}
+
+async fn gone(netlink: &Handle, attachment: &Attachment) -> End {
+    let name = &attachment.interface().name;
+    match Interface::find(netlink, name).await {
+        Ok(_) => End::Detached,
+        Err(_) => End::InterfaceGone(name.clone()),
+    }
+}
+
+fn every(period: Duration) -> tokio::time::Interval {
+    let mut ticks = interval(period);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    ticks
+}
+
+/// Next hops as they were last told to the plane and to the user.
+struct NextHops {
+    announcer: Announcer,
+    known: BTreeMap<Ipv4Addr, Resolution>,
+}
+
+impl NextHops {
+    /// Waits a moment for every backend to be found.
+    async fn resolve(&mut self, neighbours: &mut Neighbours, balancer: &mut Balancer<XdpPlane>) -> Result<(), Failure> {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let found = neighbours.refresh(balancer.backend_addresses()).await?;
+            let waiting = found.iter().any(|(_, resolution)| *resolution == Resolution::Asking);
+            if !waiting || Instant::now() >= deadline {
+                for (backend, resolution) in found {
+                    self.note(balancer, backend, resolution)?;
+                }
+                return Ok(());
+            }
+            sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    async fn refresh(&mut self, neighbours: &mut Neighbours, balancer: &mut Balancer<XdpPlane>) -> Result<(), Failure> {
+        for (backend, resolution) in neighbours.refresh(balancer.backend_addresses()).await? {
+            self.note(balancer, backend, resolution)?;
+        }
+        Ok(())
+    }
+
+    /// Tells the plane of a next hop, and the user of a change. A next hop that stops answering keeps its address:
+    /// it may only be slow, and nothing better is known.
+    fn note(
+        &mut self,
+        balancer: &mut Balancer<XdpPlane>,
+        address: Ipv4Addr,
+        resolution: Resolution,
+    ) -> Result<(), Failure> {
+        if let Resolution::Known(mac) = resolution {
+            balancer.set_next_hop(NextHop { address, mac })?;
+        }
+        if self.known.insert(address, resolution) != Some(resolution) {
+            self.announcer.next_hop(address, resolution);
+        }
+        Ok(())
+    }
+}
+
+/// Ctrl-C and SIGTERM.
+struct Stop {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Stop {
+    fn new() -> Result<Self, Failure> {
+        let listen = |kind| signal(kind).map_err(Failure::host("signals"));
+        Ok(Self { interrupt: listen(SignalKind::interrupt())?, terminate: listen(SignalKind::terminate())? })
+    }
+
+    async fn asked(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
+    }
+}

@@ -1,0 +1,89 @@
+//! What can go wrong between us and the kernel.
+
+/// Why the XDP plane could not do what was asked. Each message says what to do next.
+#[derive(Debug, thiserror::Error)]
+pub enum XdpError {
+    /// The kernel refused for want of privileges.
+    #[error("loading BPF programs needs root, or CAP_BPF and CAP_NET_ADMIN: run this with sudo.")]
+    Privileges,
+    /// No BPF system call.
+    #[error("this kernel has no BPF (CONFIG_BPF_SYSCALL): use a kernel that has it; every Debian kernel does.")]
+    NoBpf,
+    /// No BTF.
+    #[error(
+        "this kernel does not describe its types (no /sys/kernel/btf/vmlinux): use one built with CONFIG_DEBUG_INFO_BTF=y."
+    )]
+    NoBtf,
+    /// The object was not built into this program.
+    #[error("this program was built without the BPF object: build it with `make`.")]
+    NoObject,
+    /// The verifier, or the loader before it, refused the object.
+    #[error("the kernel refused the BPF program: {0}")]
+    Load(String),
+    /// A map is missing or of another kind: object and program are of different versions.
+    #[error("the BPF object does not fit this program ({0}): build both again with `make clean && make`.")]
+    Object(String),
+    /// A map operation failed.
+    #[error("BPF map {map}: {source}")]
+    Map {
+        /// The map.
+        map: &'static str,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// More entries than the map was made for.
+    #[error("no room for {what}: the plane was started for at most {most}.")]
+    Full {
+        /// What does not fit.
+        what: &'static str,
+        /// How many do.
+        most: u32,
+    },
+    /// No such interface.
+    #[error("there is no network interface called {0} here: `ip link` lists those that there are.")]
+    NoInterface(String),
+    /// The interface has no Ethernet address.
+    #[error("{0} is not an Ethernet interface, and a balancer needs one.")]
+    NotEthernet(String),
+    /// Another program holds the hook.
+    #[error(
+        "{interface} already has an XDP program (id {id}{name}): detach it first, e.g. with `ip link set dev {interface} {off} off`."
+    )]
+    Occupied {
+        /// The interface.
+        interface: String,
+        /// The other program's id.
+        id: u32,
+        /// Its name, if it can be told.
+        name: String,
+        /// The word that `ip link` wants.
+        off: &'static str,
+    },
+    /// The same program is already at work here.
+    #[error("evenkeel already runs on {0}: stop that one first.")]
+    Running(String),
+    /// The driver cannot run XDP programs.
+    #[error("{interface} cannot run XDP in native mode ({reason}): use generic mode.")]
+    NoNative {
+        /// The interface.
+        interface: String,
+        /// Why.
+        reason: String,
+    },
+    /// Attaching or detaching failed in another way.
+    #[error("cannot change the XDP program of {interface}: {reason}")]
+    Attach {
+        /// The interface.
+        interface: String,
+        /// Why.
+        reason: String,
+    },
+    /// Netlink failed.
+    #[error("cannot ask the kernel about {what}: {reason}")]
+    Netlink {
+        /// What was asked for.
+        what: &'static str,
+        /// Why.
+        reason: String,
+    },
+}

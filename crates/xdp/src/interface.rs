@@ -1,0 +1,109 @@
+//! What an interface is, as far as XDP cares.
+
+use crate::error::XdpError;
+use evenkeel_wire::MacAddress;
+use futures_util::StreamExt;
+use netlink_packet_route::link::{InfoKind, LinkAttribute, LinkInfo, LinkLayerType, LinkMessage, LinkXdp, XdpAttached};
+use rtnetlink::Handle;
+use std::pin::pin;
+
+/// An interface as it was when it was asked about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Interface {
+    /// Name.
+    pub name: String,
+    /// Index in this network namespace.
+    pub index: u32,
+    /// Its Ethernet address.
+    pub mac: MacAddress,
+    /// Whether it is one end of a veth pair.
+    pub is_veth: bool,
+    /// Index of the veth's other end, which may be in another namespace.
+    pub(crate) peer_index: Option<u32>,
+    /// Whether the other end is in another namespace.
+    pub(crate) peer_is_elsewhere: bool,
+    /// Id of the XDP program attached, and whether in generic mode.
+    pub(crate) program: Option<(u32, bool)>,
+}
+
+impl Interface {
+    /// Asks the kernel.
+    ///
+    /// # Errors
+    /// There is no such interface, or it is not an Ethernet one.
+    pub async fn find(netlink: &Handle, name: &str) -> Result<Self, XdpError> {
+        // IFNAMSIZ, with the closing zero (linux/if.h).
+        if name.is_empty() || name.len() > 15 {
+            return Err(XdpError::NoInterface(name.to_owned()));
+        }
+        let request = netlink.link().get().match_name(name.to_owned());
+        match pin!(request.execute()).next().await {
+            Some(Ok(message)) => Self::read(name, &message),
+            Some(Err(rtnetlink::Error::NetlinkError(error))) if error.raw_code() != -libc::ENODEV => {
+                Err(XdpError::Netlink { what: "interfaces", reason: error.to_string() })
+            }
+            _ => Err(XdpError::NoInterface(name.to_owned())),
+        }
+    }
+
+    fn read(name: &str, message: &LinkMessage) -> Result<Self, XdpError> {
+        let mut interface = Self {
+            name: name.to_owned(),
+            index: message.header.index,
+            mac: MacAddress::default(),
+            is_veth: false,
+            peer_index: None,
+            peer_is_elsewhere: false,
+            program: program(message),
+        };
+        for attribute in &message.attributes {
+            match attribute {
+                LinkAttribute::Address(bytes) => {
+                    interface.mac = MacAddress(bytes.as_slice().try_into().unwrap_or_default());
+                }
+                LinkAttribute::LinkInfo(infos) => {
+                    interface.is_veth = infos.contains(&LinkInfo::Kind(InfoKind::Veth));
+                }
+                LinkAttribute::Link(index) => interface.peer_index = Some(*index),
+                LinkAttribute::LinkNetNsId(_) => interface.peer_is_elsewhere = true,
+                _ => {}
+            }
+        }
+        let is_ethernet = message.header.link_layer_type == LinkLayerType::Ether;
+        if is_ethernet && !interface.mac.is_zero() {
+            Ok(interface)
+        } else {
+            Err(XdpError::NotEthernet(name.to_owned()))
+        }
+    }
+
+    /// Whether frames sent out of this interface by a native XDP program arrive. Always, but on a veth: there the other
+    /// end must have an XDP program of its own or GRO, or the kernel drops the frames without a word (`veth_xdp_xmit`
+    /// looks for a NAPI instance). Nothing if that cannot be seen from here.
+    pub fn native_transmit_arrives(&self) -> Option<bool> {
+        if !self.is_veth {
+            return Some(true);
+        }
+        match self.peer_index {
+            Some(index) if !self.peer_is_elsewhere => crate::ethtool::gro(index),
+            _ => None,
+        }
+    }
+}
+
+/// The XDP program in a link message: its id, and whether it is attached in generic mode.
+pub(crate) fn program(message: &LinkMessage) -> Option<(u32, bool)> {
+    let mut id = None;
+    let mut generic = false;
+    for attribute in &message.attributes {
+        let LinkAttribute::Xdp(entries) = attribute else { continue };
+        for entry in entries {
+            match entry {
+                LinkXdp::ProgId(program) if *program != 0 => id = Some(*program),
+                LinkXdp::Attached(XdpAttached::SocketBuffer) => generic = true,
+                _ => {}
+            }
+        }
+    }
+    id.map(|id| (id, generic))
+}

@@ -1,0 +1,20 @@
+//! The XDP plane.
+//!
+//! Loads the program that `crates/ebpf` builds, makes its maps the tables that the control side fills, attaches it to
+//! an interface, and finds next hops in the kernel's neighbour table. What may live here: maps, netlink, interfaces.
+//! What may not: anything that looks into a packet.
+
+mod attach;
+mod clock;
+mod error;
+mod ethtool;
+mod interface;
+mod maps;
+mod neighbours;
+mod plane;
+
+pub use attach::{Attachment, Mode};
+pub use error::XdpError;
+pub use interface::Interface;
+pub use neighbours::{Neighbours, Resolution};
+pub use plane::{Sizes, XdpPlane, settings};

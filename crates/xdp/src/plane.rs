@@ -1,0 +1,304 @@
+//! The maps of the XDP program as the control side's tables.
+
+use crate::clock;
+use crate::error::XdpError;
+use crate::maps::{Cells, MappedArray};
+use aya::maps::{Array, ArrayOfMaps, HashMap, Map, MapData, MapError, PerCpuArray};
+use aya::programs::Xdp;
+use aya::{Ebpf, EbpfLoader, Pod};
+use evenkeel_control::{Config, FlowView, Plane, Secrets};
+use evenkeel_core::backend::Link;
+use evenkeel_core::flow::{Bucket, IdleTimes, Peer, Side, Timeouts, WAYS};
+use evenkeel_core::{Backend, Counters, MAGLEV_SLOTS, Service, ServiceKey, Settings, Traffic, Word, hash};
+use evenkeel_wire::{Ipv4Address, MacAddress};
+use std::io;
+use std::net::Ipv4Addr;
+use std::os::fd::AsFd;
+use std::path::Path;
+use std::sync::atomic::AtomicU64;
+use zerocopy::{FromBytes, IntoBytes};
+
+/// Name of the program in the object, and in the kernel's list of programs.
+pub(crate) const PROGRAM: &str = "evenkeel";
+
+/// How large the maps are made. They cannot grow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sizes {
+    /// Connections that the flow table is made for.
+    pub flows: u32,
+    /// Backends, those of every service counted.
+    pub backends: u32,
+    /// Services.
+    pub services: u32,
+    /// Addresses that are ours.
+    pub addresses: u32,
+}
+
+impl Sizes {
+    /// Sizes for a configuration of usual extent with this many connections.
+    pub fn for_flows(flows: u32) -> Self {
+        Self { flows, backends: 4096, services: 1024, addresses: 1024 }
+    }
+
+    /// Buckets of the flow table: four entries for each connection, which has two, so that few buckets are ever full;
+    /// a power of two, so that the next larger one is taken.
+    pub fn buckets(&self) -> u32 {
+        (self.flows.saturating_mul(4) / WAYS as u32).next_power_of_two().max(16)
+    }
+}
+
+/// What the program must know before its first packet.
+pub fn settings(config: &Config, secrets: &Secrets, sizes: &Sizes, mac: MacAddress, times: IdleTimes) -> Settings {
+    Settings {
+        pick_secret: secrets.pick,
+        flow_secret: secrets.flow,
+        flow_mask: sizes.buckets() - 1,
+        nat_addresses: config.nat.addresses.len() as u32,
+        nat_port_first: config.nat.ports.0,
+        nat_port_last: config.nat.ports.1,
+        mac,
+        timeouts: Timeouts::new(times),
+        ..Settings::EMPTY
+    }
+}
+
+/// A value of `evenkeel-core` as aya wants it.
+#[derive(Clone, Copy, Debug)]
+#[repr(transparent)]
+struct Plain<T>(T);
+
+// SAFETY: any bytes are a value (`FromBytes`), and there is no padding (`IntoBytes`).
+unsafe impl<T: FromBytes + IntoBytes + Copy + 'static> Pod for Plain<T> {}
+
+/// The XDP program, loaded, and its maps.
+#[expect(missing_debug_implementations, reason = "aya's maps have none")]
+pub struct XdpPlane {
+    /// Keeps the program and the maps that nobody changes after the start.
+    ebpf: Ebpf,
+    sizes: Sizes,
+    settings: Settings,
+    flows: MappedArray<Bucket<AtomicU64>>,
+    backends: MappedArray<Backend<AtomicU64>>,
+    services: HashMap<MapData, Plain<ServiceKey>, Plain<Service>>,
+    maglev: ArrayOfMaps<MapData, Array<MapData, MaglevSlots>>,
+    filter: Array<MapData, [u64; FILTER_WORDS]>,
+    addresses: HashMap<MapData, Plain<Ipv4Address>, u32>,
+    counters: PerCpuArray<MapData, Plain<Counters>>,
+    traffic: PerCpuArray<MapData, Plain<Traffic>>,
+    ours: Vec<Ipv4Addr>,
+}
+
+type MaglevSlots = [u32; MAGLEV_SLOTS as usize];
+
+const FILTER_WORDS: usize = 1024;
+
+impl XdpPlane {
+    /// Loads the object that `crates/ebpf` builds, with empty tables of these sizes. `nat` are the NAT addresses.
+    ///
+    /// # Errors
+    /// The kernel lacks BPF or BTF, refuses the program, or we lack the privileges.
+    pub fn load(object: &[u8], sizes: Sizes, settings: Settings, nat: &[Ipv4Addr]) -> Result<Self, XdpError> {
+        if object.is_empty() {
+            return Err(XdpError::NoObject);
+        }
+        if !Path::new("/sys/kernel/btf/vmlinux").exists() {
+            return Err(XdpError::NoBtf);
+        }
+        let plain_settings = Plain(settings);
+        let mut ebpf = EbpfLoader::new()
+            .override_global("SETTINGS", &plain_settings, true)
+            .map_max_entries("FLOWS", sizes.buckets())
+            .map_max_entries("BACKENDS", sizes.backends)
+            .map_max_entries("TRAFFIC", sizes.backends)
+            .map_max_entries("SERVICES", sizes.services)
+            .map_max_entries("MAGLEV", sizes.services)
+            .map_max_entries("OURS", sizes.addresses)
+            .map_max_entries("NAT_ADDRESSES", nat.len().max(1) as u32)
+            .load(object)
+            .map_err(|error| refused(&error))?;
+        let program: &mut Xdp = ebpf
+            .program_mut(PROGRAM)
+            .and_then(|program| program.try_into().ok())
+            .ok_or_else(|| XdpError::Object(format!("no XDP program {PROGRAM}")))?;
+        program.load().map_err(|error| refused(&error))?;
+
+        let mut nat_addresses: Array<_, Plain<Ipv4Address>> = typed(&mut ebpf, "NAT_ADDRESSES")?;
+        for (index, address) in (0..).zip(nat) {
+            let value = Plain(Ipv4Address::from(*address));
+            nat_addresses.set(index, value, 0).map_err(|error| failed("NAT_ADDRESSES", error))?;
+        }
+        Ok(Self {
+            flows: mapped(&mut ebpf, "FLOWS", sizes.buckets())?,
+            backends: mapped(&mut ebpf, "BACKENDS", sizes.backends)?,
+            services: typed(&mut ebpf, "SERVICES")?,
+            maglev: typed(&mut ebpf, "MAGLEV")?,
+            filter: typed(&mut ebpf, "OURS_FILTER")?,
+            addresses: typed(&mut ebpf, "OURS")?,
+            counters: typed(&mut ebpf, "COUNTERS")?,
+            traffic: typed(&mut ebpf, "TRAFFIC")?,
+            ours: Vec::new(),
+            ebpf,
+            sizes,
+            settings,
+        })
+    }
+
+    /// The loaded program.
+    ///
+    /// # Errors
+    /// Never after a successful [`XdpPlane::load`].
+    pub fn program(&self) -> Result<&Xdp, XdpError> {
+        self.ebpf
+            .program(PROGRAM)
+            .and_then(|program| program.try_into().ok())
+            .ok_or_else(|| XdpError::Object(format!("no XDP program {PROGRAM}")))
+    }
+
+    /// The flow table, shared with the program.
+    pub fn flow_table(&self) -> &[Bucket<AtomicU64>] {
+        &self.flows
+    }
+
+    /// What the program was started with.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+}
+
+/// Takes a map out of the object as the type that it must be.
+fn typed<M: TryFrom<Map, Error = MapError>>(ebpf: &mut Ebpf, name: &'static str) -> Result<M, XdpError> {
+    let map = ebpf.take_map(name).ok_or_else(|| XdpError::Object(format!("no map {name}")))?;
+    M::try_from(map).map_err(|error| XdpError::Object(format!("map {name}: {error}")))
+}
+
+/// Maps an array's memory into this process.
+fn mapped<T: Cells>(ebpf: &mut Ebpf, name: &'static str, entries: u32) -> Result<MappedArray<T>, XdpError> {
+    match ebpf.map(name) {
+        Some(Map::Array(map)) => MappedArray::new(map.fd().as_fd(), name, entries as usize),
+        _ => Err(XdpError::Object(format!("no array {name}"))),
+    }
+}
+
+fn failed(map: &'static str, error: MapError) -> XdpError {
+    let source = match error {
+        MapError::SyscallError(error) => error.io_error,
+        MapError::OutOfBounds { max_entries, .. } => return XdpError::Full { what: map, most: max_entries },
+        other => io::Error::other(other.to_string()),
+    };
+    // E2BIG: the map is full (bpf(2), BPF_MAP_UPDATE_ELEM).
+    if source.raw_os_error() == Some(libc::E2BIG) {
+        return XdpError::Full { what: map, most: 0 };
+    }
+    XdpError::Map { map, source }
+}
+
+/// Finds out why the kernel refused, from the first system error in the chain.
+fn refused(error: &(dyn std::error::Error + 'static)) -> XdpError {
+    let mut cause = Some(error);
+    while let Some(current) = cause {
+        match current.downcast_ref::<io::Error>().and_then(io::Error::raw_os_error) {
+            Some(libc::EPERM | libc::EACCES) => return XdpError::Privileges,
+            Some(libc::ENOSYS) => return XdpError::NoBpf,
+            _ => cause = current.source(),
+        }
+    }
+    XdpError::Load(error.to_string().replace('\n', " "))
+}
+
+impl Plane for XdpPlane {
+    type Error = XdpError;
+
+    fn set_our_addresses(&mut self, addresses: &[Ipv4Addr]) -> Result<(), XdpError> {
+        let mut filter = [0; FILTER_WORDS];
+        for address in addresses {
+            let bit = hash::filter_bit((*address).into());
+            filter[(bit >> 6) as usize] |= 1 << (bit & 63);
+            if !self.ours.contains(address) {
+                let key = Plain(Ipv4Address::from(*address));
+                self.addresses.insert(key, 0, 0).map_err(|error| failed("OURS", error))?;
+            }
+        }
+        // The kernel copies word by word, and each word is right before and after.
+        self.filter.set(0, filter, 0).map_err(|error| failed("OURS_FILTER", error))?;
+        for address in self.ours.iter().filter(|address| !addresses.contains(address)) {
+            let key = Plain(Ipv4Address::from(*address));
+            self.addresses.remove(&key).map_err(|error| failed("OURS", error))?;
+        }
+        self.ours = addresses.to_vec();
+        Ok(())
+    }
+
+    fn set_backend(&mut self, index: u16, target: Peer, service: Peer) -> Result<(), XdpError> {
+        let backend = self.backend(index)?;
+        Word::store(&backend.target, target.bits());
+        Word::store(&backend.service, service.bits());
+        Ok(())
+    }
+
+    fn set_link(&mut self, index: u16, link: Link) -> Result<(), XdpError> {
+        self.backend(index)?.link.publish(link.0);
+        Ok(())
+    }
+
+    fn set_maglev(&mut self, table: u32, slots: &[u32]) -> Result<(), XdpError> {
+        let slots: &MaglevSlots =
+            slots.try_into().map_err(|_| XdpError::Object(format!("{} Maglev slots", slots.len())))?;
+        let mut inner = Array::create(1, 0).map_err(|error| failed("MAGLEV", error))?;
+        inner.set(0, slots, 0).map_err(|error| failed("MAGLEV", error))?;
+        self.maglev.set(table, &inner, 0).map_err(|error| failed("MAGLEV", error))
+    }
+
+    fn set_service(&mut self, key: ServiceKey, service: Service) -> Result<(), XdpError> {
+        self.services.insert(Plain(key), Plain(service), 0).map_err(|error| failed("SERVICES", error))
+    }
+
+    fn remove_service(&mut self, key: ServiceKey) -> Result<(), XdpError> {
+        self.services.remove(&Plain(key)).map_err(|error| failed("SERVICES", error))
+    }
+
+    fn counters(&self) -> Result<Counters, XdpError> {
+        let mut sum = Counters::ZERO;
+        for Plain(counters) in self.counters.get(&0, 0).map_err(|error| failed("COUNTERS", error))?.iter() {
+            sum.add(counters);
+        }
+        Ok(sum)
+    }
+
+    fn traffic(&self, index: u16) -> Result<Traffic, XdpError> {
+        let mut sum = Traffic::default();
+        let values = self.traffic.get(&u32::from(index), 0).map_err(|error| failed("TRAFFIC", error))?;
+        for Plain(traffic) in values.iter() {
+            sum.add(traffic);
+        }
+        Ok(sum)
+    }
+
+    fn visit_flows(&self, visit: &mut dyn FnMut(FlowView)) {
+        let now = clock::now();
+        for entry in self.flows.iter().flat_map(|bucket| &bucket.0) {
+            let Some(found) = entry.read() else { continue };
+            if found.meta.side() == Side::Client && !self.settings.timeouts.expired(found.meta, now) {
+                visit(FlowView {
+                    key: found.key,
+                    backend: found.backend,
+                    nat: found.peer,
+                    state: found.meta.state(),
+                    idle: now.since(found.meta.seen()),
+                });
+            }
+        }
+    }
+
+    fn sweep_flows(&self) {
+        let now = clock::now();
+        for bucket in self.flows.iter() {
+            bucket.sweep(&self.settings.timeouts, now);
+        }
+    }
+}
+
+impl XdpPlane {
+    fn backend(&self, index: u16) -> Result<&Backend<AtomicU64>, XdpError> {
+        self.backends.get(usize::from(index)).ok_or(XdpError::Full { what: "backends", most: self.sizes.backends })
+    }
+}

@@ -1,0 +1,160 @@
+#!/usr/bin/env bash
+# Sees to it that what the project needs is there, and installs what is missing (Debian 12; apt, cargo).
+#
+#   scripts/install-prerequisites.sh [build] [test] [demo] [lint]     everything if nothing is named
+#
+# Says what it installs before it does. With EVENKEEL_NO_INSTALL=1 it installs nothing, names what is missing, and ends
+# with 1 if anything is.
+set -euo pipefail
+# shellcheck source=lib/common.sh
+. "$(dirname "${BASH_SOURCE[0]}")/lib/common.sh"
+# shellcheck source=lib/toolchain.sh
+. "$(dirname "${BASH_SOURCE[0]}")/lib/toolchain.sh"
+
+# What is needed: group, Debian package, and what shows that it is there: a program's name or a file's path. The program
+# rather than the package, because it may have come another way.
+needs="
+build gcc               gcc
+build libc6-dev         /usr/include/stdio.h
+build make              make
+build pkg-config        pkg-config
+build ca-certificates   /etc/ssl/certs/ca-certificates.crt
+demo  iproute2          ip
+demo  ethtool           ethtool
+demo  util-linux        unshare
+demo  util-linux        setpriv
+demo  procps            sysctl
+demo  netcat-openbsd    nc.openbsd
+demo  iputils-ping      ping
+demo  iputils-arping    arping
+demo  python3-minimal   python3
+test  iptables          iptables
+test  nftables          nft
+test  bpftool           bpftool
+test  iperf3            iperf3
+test  tcpdump           tcpdump
+test  curl              curl
+test  bind9-dnsutils    dig
+test  python3-scapy     /usr/lib/python3/dist-packages/scapy/__init__.py
+lint  shellcheck        shellcheck
+"
+
+groups=()
+for argument in "$@"; do
+    case $argument in
+        build | demo | lint) groups+=("$argument") ;;
+        test) groups+=(test demo) ;; # the tests run on the testbed, too
+        -h | --help) sed -n '2,/^set /{s/^# \{0,1\}//;/^set /!p}' "${BASH_SOURCE[0]}"; exit 0 ;;
+        *) wrong_usage "unknown group '$argument': build, test, demo or lint." ;;
+    esac
+done
+[ ${#groups[@]} -gt 0 ] || groups=(build demo test lint)
+
+in_groups() { [[ " ${groups[*]} " == *" $1 "* ]]; }
+
+there() {
+    case $1 in
+        /*) [ -e "$1" ] ;;
+        *) command -v "$1" >/dev/null ;;
+    esac
+}
+
+# --- what is missing ---------------------------------------------------------------------------------------------------
+
+packages=() # Debian packages to install
+linker=     # bpf-linker to build?
+
+want() {
+    [[ " ${packages[*]-} " == *" $1 "* ]] || packages+=("$1")
+}
+
+look() {
+    local group package evidence
+    packages=() linker=
+    while read -r group package evidence; do
+        if [ -n "$group" ] && in_groups "$group" && ! there "$evidence"; then want "$package"; fi
+    done <<<"$needs"
+    if in_groups build; then
+        if ! use_toolchain; then
+            # Debian 12's own `cargo` is too old; this is its current one, kept for web browsers. It brings rustc-web.
+            want cargo-web
+        fi
+        if ! bpf_rustc >/dev/null; then
+            want rustc-web
+            want rust-web-src
+        fi
+        if ! bpf_linker >/dev/null; then
+            linker=1
+            there "/usr/lib/llvm-$llvm_major/bin/llvm-config" || want "llvm-$llvm_major-dev"
+            there "/usr/lib/llvm-$llvm_major/lib/libPolly.a" || want "libpolly-$llvm_major-dev"
+            there g++ || want g++ # LLVM is C++
+            for library in zlib1g-dev libzstd-dev libxml2-dev libffi-dev; do
+                dpkg-query -W -f '${db:Status-Status}' "$library" 2>/dev/null | grep '^installed' >/dev/null || want "$library"
+            done
+        fi
+    fi
+}
+
+# rustfmt and clippy belong to a toolchain; which one it is decides where they come from.
+lint_components() {
+    if ! use_toolchain; then
+        # cargo-web comes, and these belong to it.
+        want rustfmt-web
+        want rust-web-clippy
+        return
+    fi
+    local component missing=()
+    for component in fmt clippy; do
+        cargo "$component" --version >/dev/null 2>&1 || missing+=("$component")
+    done
+    [ ${#missing[@]} -gt 0 ] || return 0
+    if [ "$(command -v cargo)" = /usr/bin/cargo ]; then
+        for component in "${missing[@]}"; do
+            case $component in fmt) want rustfmt-web ;; clippy) want rust-web-clippy ;; esac
+        done
+    else
+        note "cargo ${missing[*]} is missing: rustup component add ${missing[*]/fmt/rustfmt}."
+        unmet=1
+    fi
+}
+
+unmet=
+look
+! in_groups lint || lint_components
+[ -n "${packages[*]-}$linker" ] || exit "${unmet:-0}"
+
+named="${packages[*]-}${linker:+${packages[*]:+, }bpf-linker $bpf_linker_version}"
+if [ "${EVENKEEL_NO_INSTALL-}" = 1 ]; then
+    die "missing, and EVENKEEL_NO_INSTALL=1 forbids to install: $named."
+fi
+
+# --- install -----------------------------------------------------------------------------------------------------------
+
+# The name of the release is looked at only now: where nothing is missing, any Linux will do.
+on_debian_12() { (. /etc/os-release && [ "$ID:$VERSION_ID" = debian:12 ]) 2>/dev/null && command -v apt-get >/dev/null; }
+
+if [ ${#packages[@]} -gt 0 ]; then
+    on_debian_12 || die "this script installs on Debian 12 only; please install first (by Debian's names): $named."
+    as_root=()
+    if ! is_root; then
+        command -v sudo >/dev/null || die "this needs root, and there is no sudo: as root, apt-get install ${packages[*]}."
+        as_root=(sudo)
+    fi
+    say "Installing with apt: ${packages[*]}"
+    "${as_root[@]}" apt-get -qq update || note "apt-get update failed; going on with the package lists that are there."
+    "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends "${packages[@]}" >/dev/null ||
+        die "apt-get could not install: ${packages[*]}; see its words above."
+fi
+
+if [ -n "$linker" ]; then
+    use_toolchain || die "there is still no cargo and rustc $rust_minimum or newer that runs."
+    say "Building bpf-linker $bpf_linker_version into .tools/ (a minute or two)"
+    # From the root directory: a configuration of the project's has no say in how tools are built.
+    (cd / && LLVM_PREFIX=/usr/lib/llvm-$llvm_major cargo install bpf-linker --version "$bpf_linker_version" --locked --force \
+        --no-default-features --features "llvm-$llvm_major" --root "$repo/.tools" --quiet) ||
+        die "could not build bpf-linker $bpf_linker_version; see cargo's words above."
+fi
+
+look
+[ -z "${packages[*]-}$linker" ] || die "still missing after the installation: ${packages[*]-}${linker:+ bpf-linker}."
+exit "${unmet:-0}"
