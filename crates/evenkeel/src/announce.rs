@@ -42,12 +42,12 @@ impl Announcer {
         match interface.native_transmit_arrives() {
             Some(true) => {}
             Some(false) => self.say(&format!(
-                "warning: nothing sent from {name} will arrive: turn GRO on at the other end of the veth pair \
-                 (ethtool -K PEER gro on), or use generic mode."
+                "warning: frames sent from {name} will be lost or late: load an XDP program at the other end of the \
+                 veth pair, if only one that passes everything, or use generic mode."
             )),
             None => self.say(&format!(
-                "note: the other end of {name} is out of sight; frames arrive there only if it has GRO on \
-                 (ethtool -K PEER gro on) or an XDP program."
+                "note: the other end of {name} is out of sight; frames arrive there only if it has an XDP program, if only one that \
+                 passes everything."
             )),
         }
         self.say("note: hosts on this veth must compute their own checksums (ethtool -K DEV tx off), or theirs arrive broken.");

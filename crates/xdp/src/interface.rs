@@ -18,12 +18,21 @@ pub struct Interface {
     pub mac: MacAddress,
     /// Whether it is one end of a veth pair.
     pub is_veth: bool,
-    /// Index of the veth's other end, which may be in another namespace.
-    pub(crate) peer_index: Option<u32>,
-    /// Whether the other end is in another namespace.
-    pub(crate) peer_is_elsewhere: bool,
+    /// What is at the veth's other end.
+    pub(crate) peer: Peer,
     /// Id of the XDP program attached, and whether in generic mode.
     pub(crate) program: Option<(u32, bool)>,
+}
+
+/// The other end of a veth pair.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Peer {
+    /// In another network namespace, or there is none.
+    OutOfSight,
+    /// Here, with this index.
+    Here(u32),
+    /// Here, and it has an XDP program.
+    HereWithProgram,
 }
 
 impl Interface {
@@ -38,7 +47,16 @@ impl Interface {
         }
         let request = netlink.link().get().match_name(name.to_owned());
         match pin!(request.execute()).next().await {
-            Some(Ok(message)) => Self::read(name, &message),
+            Some(Ok(message)) => {
+                let mut interface = Self::read(name, &message)?;
+                if let Peer::Here(index) = interface.peer
+                    && let Some(Ok(peer)) = pin!(netlink.link().get().match_index(index).execute()).next().await
+                    && program(&peer).is_some()
+                {
+                    interface.peer = Peer::HereWithProgram;
+                }
+                Ok(interface)
+            }
             Some(Err(rtnetlink::Error::NetlinkError(error))) if error.raw_code() != -libc::ENODEV => {
                 Err(XdpError::Netlink { what: "interfaces", reason: error.to_string() })
             }
@@ -52,10 +70,10 @@ impl Interface {
             index: message.header.index,
             mac: MacAddress::default(),
             is_veth: false,
-            peer_index: None,
-            peer_is_elsewhere: false,
+            peer: Peer::OutOfSight,
             program: program(message),
         };
+        let mut peer_is_elsewhere = false;
         for attribute in &message.attributes {
             match attribute {
                 LinkAttribute::Address(bytes) => {
@@ -64,10 +82,13 @@ impl Interface {
                 LinkAttribute::LinkInfo(infos) => {
                     interface.is_veth = infos.contains(&LinkInfo::Kind(InfoKind::Veth));
                 }
-                LinkAttribute::Link(index) => interface.peer_index = Some(*index),
-                LinkAttribute::LinkNetNsId(_) => interface.peer_is_elsewhere = true,
+                LinkAttribute::Link(index) => interface.peer = Peer::Here(*index),
+                LinkAttribute::LinkNetNsId(_) => peer_is_elsewhere = true,
                 _ => {}
             }
+        }
+        if !interface.is_veth || peer_is_elsewhere {
+            interface.peer = Peer::OutOfSight;
         }
         let is_ethernet = message.header.link_layer_type == LinkLayerType::Ether;
         if is_ethernet && !interface.mac.is_zero() {
@@ -78,15 +99,14 @@ impl Interface {
     }
 
     /// Whether frames sent out of this interface by a native XDP program arrive. Always, but on a veth: there the other
-    /// end must have an XDP program of its own or GRO, or the kernel drops the frames without a word (`veth_xdp_xmit`
-    /// looks for a NAPI instance). Nothing if that cannot be seen from here.
+    /// end must have an XDP program of its own, or frames are dropped, or lie there until something else wakes it
+    /// (`veth_xdp_xmit` and `veth_xdp_flush` in drivers/net/veth.c). Nothing if that cannot be seen from here.
     pub fn native_transmit_arrives(&self) -> Option<bool> {
-        if !self.is_veth {
-            return Some(true);
-        }
-        match self.peer_index {
-            Some(index) if !self.peer_is_elsewhere => crate::ethtool::gro(index),
-            _ => None,
+        match self.peer {
+            _ if !self.is_veth => Some(true),
+            Peer::HereWithProgram => Some(true),
+            Peer::Here(_) => Some(false),
+            Peer::OutOfSight => None,
         }
     }
 }

@@ -7,7 +7,6 @@
 mod attach;
 mod clock;
 mod error;
-mod ethtool;
 mod interface;
 mod maps;
 mod neighbours;

@@ -133,7 +133,7 @@ fn an_abandoned_entry_makes_room_before_a_half_open_one() {
 fn an_evicted_connection_is_gone_from_both_sides() {
     let plane: MemoryPlane = scene(1);
     let victims: Vec<_> = (0..4).map(|n| plane.open(client(n))).collect();
-    (10..14).for_each(|n| drop(plane.open(client(n))));
+    (10..14).for_each(|n| _ = plane.open(client(n)));
     for victim in victims {
         let (reason, _) = plane.send(&victim.answers(SYN | ACK));
         // No service listens on a NAT port, so a stray answer is not even looked at twice.

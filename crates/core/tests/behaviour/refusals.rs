@@ -47,7 +47,7 @@ const CASES: &[Case] = &[
     (Reason::OwnSource, |plane| plane.verdict(&udp(end(NAT, 10_000), DNS))),
     (Reason::FlowMissing, |plane| plane.verdict(&tcp(client(1), WEB, ACK))),
     (Reason::FlowTableFull, |plane| {
-        (0..4).for_each(|n| drop(plane.establish(client(n))));
+        (0..4).for_each(|n| _ = plane.establish(client(n)));
         plane.verdict(&tcp(client(10), WEB, SYN))
     }),
     (Reason::FlowContended, |plane| {
@@ -84,7 +84,7 @@ const CASES: &[Case] = &[
     (Reason::NoBackend, |plane| with_links(plane, |link| Link::new(link.mac(), 2, BackendState::Up))),
     (Reason::BackendDown, |plane| {
         let connection = plane.establish(client(1));
-        [FIRST, SECOND].map(|backend| plane.set_state(backend, BackendState::Down));
+        [FIRST, SECOND].iter().for_each(|backend| plane.set_state(*backend, BackendState::Down));
         plane.verdict(&connection.says(ACK))
     }),
     (Reason::BackendUnresolved, |plane| {
@@ -93,7 +93,7 @@ const CASES: &[Case] = &[
 ];
 
 fn with_links(plane: &Plane, change: impl Fn(Link) -> Link) -> Reason {
-    [FIRST, SECOND].map(|backend| plane.set_link(backend.index, &change));
+    [FIRST, SECOND].iter().for_each(|backend| plane.set_link(backend.index, &change));
     plane.verdict(&tcp(client(1), WEB, SYN))
 }
 

@@ -98,8 +98,7 @@ fn padding_behind_the_packet_is_left_alone_and_not_counted() {
     bytes.extend([0xee; 6]);
     assert_eq!(plane.process(&mut bytes), Reason::ToBackend);
     assert!(bytes.ends_with(&[0xee; 6]));
-    let counted = [FIRST, SECOND]
-        .map(|backend| plane.traffic(backend, Side::Client));
+    let counted = [FIRST, SECOND].map(|backend| plane.traffic(backend, Side::Client));
     assert!(counted.contains(&(1, length)) && counted.contains(&(0, 0)), "{counted:?}");
 }
 
@@ -137,12 +136,13 @@ fn a_port_of_the_service_is_mapped_to_the_backends_and_back() {
     plane.set_maglev(1, &[backend]);
 
     for port in [1, 80, 8443, u16::MAX] {
+        let customer = end(client(1).address, port);
         let service = end([10, 0, 0, 20], port);
-        let sent = plane.to_backend(&tcp(client(port), service, SYN));
+        let sent = plane.to_backend(&tcp(customer, service, SYN));
         assert_eq!(sent.to, end(H2.address, port));
         let got = plane.to_client(&tcp(sent.to, sent.from, SYN | ACK));
-        assert_eq!((got.from, got.to), (service, client(port)));
-        let sent_again = plane.to_backend(&tcp(client(port), service, ACK));
+        assert_eq!((got.from, got.to), (service, customer));
+        let sent_again = plane.to_backend(&tcp(customer, service, ACK));
         assert_eq!((sent_again.from, sent_again.to), (sent.from, sent.to));
     }
     // The other service's port is 80 outside and 8080 inside, by the same code.
