@@ -198,7 +198,9 @@ fn a_release_takes_away_what_it_found_and_nothing_else() {
 fn a_withdrawal_takes_back_its_own_use_only() {
     explore(3, || {
         let table = table();
-        let Insertion::Done { slot, uses, .. } = put(&table, 0, &entry(1, 1, 100)) else { panic!("the table is empty") };
+        let Insertion::Done { slot, uses, .. } = put(&table, 0, &entry(1, 1, 100)) else {
+            panic!("the table is empty")
+        };
         put(&table, 1, &entry(2, 2, 101));
         let other = Arc::clone(&table);
         let thread = thread::spawn(move || put(&other, 0, &entry(3, 3, 102)));

@@ -7,6 +7,12 @@ use std::process::ExitCode;
 /// Why a command failed: one sentence for people.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Failure {
+    /// `--help` or `--version`: not a failure, but the end.
+    #[error("{0}")]
+    Asked(String),
+    /// The command line makes no sense.
+    #[error("{0}; see --help.")]
+    Usage(String),
     /// The configuration is wrong.
     #[error(transparent)]
     Config(#[from] ConfigError),
@@ -36,7 +42,7 @@ impl Failure {
     /// 2 for what the user should have said otherwise, 1 for everything else.
     pub(crate) fn exit_code(&self) -> ExitCode {
         match self {
-            Self::Config(_) | Self::NoInterface => ExitCode::from(2),
+            Self::Usage(_) | Self::Config(_) | Self::NoInterface => ExitCode::from(2),
             _ => ExitCode::FAILURE,
         }
     }
@@ -44,5 +50,22 @@ impl Failure {
     /// For errors of the system under a name.
     pub(crate) fn host<E: std::fmt::Display>(what: &'static str) -> impl Fn(E) -> Self {
         move |error| Self::Host { what, reason: error.to_string() }
+    }
+}
+
+impl From<clap::Error> for Failure {
+    fn from(error: clap::Error) -> Self {
+        use clap::error::ErrorKind;
+        let text = error.render().to_string();
+        match error.kind() {
+            ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => Self::Asked(text),
+            ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => Self::Usage("say what to do".to_owned()),
+            // clap's first paragraph says what is wrong; the rest repeats the usage.
+            _ => {
+                let paragraph = text.split("\n\n").next().unwrap_or_default();
+                let words: Vec<_> = paragraph.trim_start_matches("error: ").split_whitespace().collect();
+                Self::Usage(words.join(" "))
+            }
+        }
     }
 }

@@ -5,7 +5,7 @@ use crate::error::Failure;
 use evenkeel_control::config::{Config, XdpMode};
 use evenkeel_control::{Balancer, NextHop, Plane, Secrets};
 use evenkeel_core::flow::IdleTimes;
-use evenkeel_xdp::{Attachment, Interface, Neighbours, Resolution, Sizes, XdpPlane, settings};
+use evenkeel_xdp::{Attachment, Claim, Interface, Neighbours, Resolution, Sizes, XdpPlane, settings};
 use futures_util::StreamExt;
 use netlink_packet_core::NetlinkPayload;
 use netlink_packet_route::RouteNetlinkMessage;
@@ -40,7 +40,8 @@ async fn balance(announcer: Announcer, config: &Config, interface: &str, mode: X
         rtnetlink::new_multicast_connection(&groups).map_err(Failure::host("netlink"))?;
     tokio::spawn(connection);
 
-    let interface = Interface::find(&netlink, interface).await?;
+    let claim = Claim::take(Interface::find(&netlink, interface).await?)?;
+    let interface = claim.interface();
     let secrets = Secrets::random().map_err(Failure::host("random secrets"))?;
     let sizes = Sizes::for_flows(config.dataplane.max_flows);
     let settings = settings(config, &secrets, &sizes, interface.mac, IdleTimes::DEFAULT);
@@ -49,13 +50,13 @@ async fn balance(announcer: Announcer, config: &Config, interface: &str, mode: X
     balancer.apply(config)?;
     announcer.services(config);
 
-    let mut neighbours = Neighbours::new(netlink.clone(), &interface);
+    let mut neighbours = Neighbours::new(netlink.clone(), interface);
     let mut hops = NextHops { announcer, known: BTreeMap::new() };
     tokio::select! {
         resolved = hops.resolve(&mut neighbours, &mut balancer) => resolved?,
         () = stop.asked() => return Ok(()),
     }
-    let attachment = Attachment::attach(&netlink, interface, mode, balancer.plane()).await?;
+    let attachment = claim.attach(&netlink, mode, balancer.plane()).await?;
     announcer.veth_traps(attachment.interface(), attachment.mode());
     announcer.ready(&attachment);
 

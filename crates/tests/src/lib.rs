@@ -1,1 +1,4 @@
 //! What the tests of the whole share. Nothing here is part of the balancer.
+
+pub mod program;
+pub mod testbed;

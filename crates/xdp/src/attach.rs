@@ -54,6 +54,90 @@ impl std::fmt::Display for Mode {
     }
 }
 
+/// The right to attach a program to an interface: nobody else is at work there.
+#[derive(Debug)]
+pub struct Claim {
+    interface: Interface,
+    /// The program that a killed evenkeel left behind, and whether it is in generic mode.
+    left_behind: Option<(OwnedFd, bool)>,
+    only_one: UnixDatagram,
+}
+
+impl Claim {
+    /// Looks whether the interface is free, and keeps other evenkeels away from it.
+    ///
+    /// # Errors
+    /// Another program is attached, or another evenkeel works there.
+    pub fn take(interface: Interface) -> Result<Self, XdpError> {
+        let only_one = only_one(&interface)?;
+        let left_behind = match interface.program {
+            Some((id, generic)) => Some((predecessor(&interface, id, generic)?, generic)),
+            None => None,
+        };
+        Ok(Self { interface, left_behind, only_one })
+    }
+
+    /// The interface.
+    pub fn interface(&self) -> &Interface {
+        &self.interface
+    }
+
+    /// Attaches the plane's program. `Auto` is native where frames sent natively arrive, as far as that can be seen,
+    /// and the driver can do it; generic otherwise. A program that a killed evenkeel left behind is replaced.
+    ///
+    /// # Errors
+    /// The driver cannot do what was asked, or somebody else has attached a program meanwhile.
+    pub async fn attach(self, netlink: &Handle, wanted: XdpMode, plane: &XdpPlane) -> Result<Attachment, XdpError> {
+        let Self { interface, left_behind, only_one } = self;
+        let object = plane.program()?;
+        let unloaded = |error: aya::programs::ProgramError| XdpError::Load(error.to_string());
+        let program_id = object.info().map_err(unloaded)?.id();
+        let program = object.fd().map_err(unloaded)?.as_fd().try_clone_to_owned();
+        let program = program.map_err(|error| XdpError::Load(error.to_string()))?;
+        let modes: &[Mode] = match wanted {
+            XdpMode::Native => &[Mode::Native],
+            XdpMode::Generic => &[Mode::Generic],
+            XdpMode::Auto if interface.native_transmit_arrives() == Some(true) => &[Mode::Native, Mode::Generic],
+            XdpMode::Auto => &[Mode::Generic],
+        };
+        let mut refusal = XdpError::Attach { interface: interface.name.clone(), reason: "no mode to try".to_owned() };
+        for &mode in modes {
+            match replace(netlink, &interface, left_behind.as_ref(), mode, program.as_fd()).await {
+                Ok(()) => {
+                    let took_over = left_behind.is_some();
+                    return Ok(Attachment { interface, mode, program, program_id, took_over, _only_one: only_one });
+                }
+                Err(error) if mode == Mode::Native && is_unsupported(&error) => {
+                    refusal = XdpError::NoNative { interface: interface.name.clone(), reason: error.to_string() };
+                }
+                Err(error) => refusal = other(&interface)(error),
+            }
+        }
+        Err(refusal)
+    }
+}
+
+/// Attaches a program where nobody's is, or the one that was left behind.
+async fn replace(
+    netlink: &Handle,
+    interface: &Interface,
+    left_behind: Option<&(OwnedFd, bool)>,
+    mode: Mode,
+    program: BorrowedFd<'_>,
+) -> Result<(), rtnetlink::Error> {
+    let mut expected = None;
+    if let Some((old, generic)) = left_behind {
+        let old_mode = if *generic { Mode::Generic } else { Mode::Native };
+        if old_mode == mode {
+            expected = Some(old.as_fd());
+        } else {
+            // The kernel replaces within a mode; from one to the other there is a moment without a program.
+            change(netlink, interface, old_mode, None, Some(old.as_fd())).await?;
+        }
+    }
+    change(netlink, interface, mode, Some(program), expected).await
+}
+
 /// A program at its place. Stays there until [`Attachment::detach`].
 #[derive(Debug)]
 pub struct Attachment {
@@ -67,60 +151,6 @@ pub struct Attachment {
 }
 
 impl Attachment {
-    /// Attaches the plane's program. `Auto` is native where frames sent natively arrive, as far as that can be seen,
-    /// and the driver can do it; generic otherwise. A program that a killed evenkeel left behind is replaced.
-    ///
-    /// # Errors
-    /// Another program is there, another evenkeel works there, or the driver cannot do what was asked.
-    pub async fn attach(
-        netlink: &Handle,
-        interface: Interface,
-        wanted: XdpMode,
-        plane: &XdpPlane,
-    ) -> Result<Self, XdpError> {
-        let only_one = only_one(&interface)?;
-        let object = plane.program()?;
-        let program_id = object.info().map_err(|error| XdpError::Load(error.to_string()))?.id();
-        let program = object
-            .fd()
-            .and_then(|fd| Ok(fd.as_fd().try_clone_to_owned()?))
-            .map_err(|error| XdpError::Load(error.to_string()))?;
-        let left_behind = match interface.program {
-            Some((id, generic)) => Some((predecessor(&interface, id, generic)?, generic)),
-            None => None,
-        };
-        let modes: &[Mode] = match wanted {
-            XdpMode::Native => &[Mode::Native],
-            XdpMode::Generic => &[Mode::Generic],
-            XdpMode::Auto if interface.native_transmit_arrives() == Some(true) => &[Mode::Native, Mode::Generic],
-            XdpMode::Auto => &[Mode::Generic],
-        };
-        let mut refusal = None;
-        for &mode in modes {
-            // The kernel replaces within a mode; from one to the other there is a moment without a program.
-            let same_mode = left_behind.as_ref().filter(|(_, generic)| *generic == (mode == Mode::Generic));
-            if let (Some((old, generic)), None) = (&left_behind, same_mode) {
-                let old_mode = if *generic { Mode::Generic } else { Mode::Native };
-                change(netlink, &interface, old_mode, None, Some(old.as_fd())).await.map_err(other(&interface))?;
-            }
-            let expected = same_mode.map(|(old, _)| old.as_fd());
-            match change(netlink, &interface, mode, Some(program.as_fd()), expected).await {
-                Ok(()) => {
-                    let took_over = left_behind.is_some();
-                    return Ok(Self { interface, mode, program, program_id, took_over, _only_one: only_one });
-                }
-                Err(error) => refusal = Some((mode, error)),
-            }
-        }
-        Err(match refusal {
-            Some((Mode::Native, error)) if is_unsupported(&error) => {
-                XdpError::NoNative { interface: interface.name, reason: error.to_string() }
-            }
-            Some((_, error)) => other(&interface)(error),
-            None => XdpError::Attach { interface: interface.name, reason: "no mode to try".to_owned() },
-        })
-    }
-
     /// The interface.
     pub fn interface(&self) -> &Interface {
         &self.interface
@@ -172,14 +202,19 @@ fn only_one(interface: &Interface) -> Result<UnixDatagram, XdpError> {
 
 /// The program that is attached, if it is one of ours that nobody looks after any more.
 fn predecessor(interface: &Interface, id: u32, generic: bool) -> Result<OwnedFd, XdpError> {
-    let known = aya::programs::loaded_programs().filter_map(Result::ok).find(|program| program.id() == id);
-    let name = known.as_ref().and_then(|program| program.name_as_str()).unwrap_or_default().to_owned();
-    if let Some(program) = known
-        && name == PROGRAM
-        && let Ok(fd) = program.fd()
-        && let Ok(fd) = fd.as_fd().try_clone_to_owned()
-    {
-        return Ok(fd);
+    let mut name = String::new();
+    for program in aya::programs::loaded_programs() {
+        let Ok(program) = program else { return Err(XdpError::Privileges) };
+        if program.id() != id {
+            continue;
+        }
+        name = program.name_as_str().unwrap_or_default().to_owned();
+        if name == PROGRAM
+            && let Ok(fd) = program.fd()
+            && let Ok(fd) = fd.as_fd().try_clone_to_owned()
+        {
+            return Ok(fd);
+        }
     }
     Err(XdpError::Occupied {
         interface: interface.name.clone(),

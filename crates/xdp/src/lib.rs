@@ -12,7 +12,7 @@ mod maps;
 mod neighbours;
 mod plane;
 
-pub use attach::{Attachment, Mode};
+pub use attach::{Attachment, Claim, Mode};
 pub use error::XdpError;
 pub use interface::Interface;
 pub use neighbours::{Neighbours, Resolution};

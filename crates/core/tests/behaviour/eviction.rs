@@ -1,9 +1,11 @@
 //! A full table: who makes room, and who never does.
 
 use crate::support::*;
-use evenkeel_core::flow::{IdleTimes, State};
+use evenkeel_core::flow::{FlowKey, IdleTimes, Insertion, Meta, NewEntry, Side, State, Tick, find, insert};
 use evenkeel_core::{Event, Reason};
+use evenkeel_wire::{IpProtocol, MacAddress};
 use std::collections::HashSet;
+use std::sync::atomic::Ordering::Relaxed;
 
 /// Establishes connections until the table takes no more.
 fn fill(plane: &MemoryPlane) -> Vec<Connection> {
@@ -93,27 +95,32 @@ fn the_oldest_half_open_connection_makes_room_first() {
 #[test]
 fn half_open_makes_room_before_answered_and_answered_before_closing() {
     let plane: MemoryPlane = scene(1);
-    let closing = plane.establish(client(1));
-    plane.reset(&closing);
-    plane.wait(1);
-    let answered = plane.open(client(2));
-    plane.to_client(&answered.answers(SYN | ACK));
-    plane.wait(1);
-    let established = plane.establish(client(3));
-    plane.wait(1);
-    let opening = plane.open(client(4));
-
-    let states = |newcomer: u16| {
-        plane.wait(1);
-        let connection = plane.establish(client(newcomer));
-        plane.assert_works(&connection);
-        [opening, answered, closing, established].map(|connection| plane.states(&connection).0)
+    let bucket = &plane.buckets[0];
+    let timeouts = &plane.settings.timeouts;
+    let entry = |n: u16, seen: u16| {
+        let key = FlowKey::new(address(client(n)), address(WEB), IpProtocol::TCP);
+        NewEntry::new(key, Side::Client, Tick(seen), FIRST, address(end(NAT, n)), MacAddress(CLIENT_MAC))
     };
-    assert_eq!(states(10), [State::Free, State::Answered, State::Closing, State::Established]);
-    assert_eq!(states(11), [State::Free, State::Free, State::Closing, State::Established]);
-    assert_eq!(states(12), [State::Free, State::Free, State::Free, State::Established]);
-    assert_eq!(plane.verdict(&tcp(client(13), WEB, SYN)), Reason::FlowTableFull);
-    plane.assert_works(&established);
+    // Two of each state, the older one second; the states that go first are the youngest.
+    let states = [State::Established, State::Closing, State::Answered, State::Opening];
+    for (n, state) in states.iter().flat_map(|state| [*state; 2]).enumerate() {
+        let seen = 1000 + 10 * (n as u16 / 2) - n as u16 % 2;
+        let Insertion::Done { slot, .. } = insert(bucket, 0, &entry(n as u16, seen), timeouts) else { panic!("{n}") };
+        let meta = &bucket.0[usize::from(slot)].meta;
+        meta.store(Meta(meta.load(Relaxed)).with_state(state).0, Relaxed);
+    }
+    let gone = || (0..8).filter(|n| find(bucket, entry(*n, 0).key(), 0).is_none()).collect::<Vec<_>>();
+    let mut expected = Vec::new();
+    for (newcomer, victim) in (100..).zip([7, 6, 5, 4, 3, 2]) {
+        let Insertion::Done { slot, evicted: true, .. } = insert(bucket, 0, &entry(newcomer, 1040), timeouts) else {
+            panic!("{newcomer} has evicted nobody")
+        };
+        let meta = &bucket.0[usize::from(slot)].meta;
+        meta.store(Meta(meta.load(Relaxed)).with_state(State::Established).0, Relaxed);
+        expected.insert(0, victim);
+        assert_eq!(gone(), expected);
+    }
+    assert_eq!(insert(bucket, 0, &entry(200, 1040), timeouts), Insertion::Full);
 }
 
 #[test]
@@ -162,7 +169,12 @@ fn an_evicted_clients_port_is_never_used_by_two() {
         let clients: HashSet<_> = opened.iter().rev().take(60).map(|connection| connection.client).collect();
         for speaker in clients {
             if let (Reason::ToBackend, Some(view)) = plane.send(&tcp(speaker, WEB, ACK)) {
-                assert!(speakers.insert((view.from, view.to)), "two clients speak from {:?} to {:?}", view.from, view.to);
+                assert!(
+                    speakers.insert((view.from, view.to)),
+                    "two clients speak from {:?} to {:?}",
+                    view.from,
+                    view.to
+                );
                 let owner = plane.to_client(&tcp(view.to, view.from, ACK)).to;
                 assert_eq!(owner, speaker);
             }
@@ -187,7 +199,11 @@ fn a_new_connection_does_not_make_room_for_itself() {
         let opened = plane.happened(Event::FlowOpened);
         let (reason, _) = plane.send(&tcp(client(5000 + n), WEB, SYN));
         let grown = plane.remembered().len() - before;
-        assert!(reason != Reason::ToBackend || grown == 2, "opened with {grown} new entries ({} before)", connections.len());
+        assert!(
+            reason != Reason::ToBackend || grown == 2,
+            "opened with {grown} new entries ({} before)",
+            connections.len()
+        );
         assert_eq!(plane.happened(Event::FlowOpened) - opened, u64::from(reason == Reason::ToBackend));
     }
 }

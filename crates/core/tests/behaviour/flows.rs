@@ -261,7 +261,8 @@ fn only_the_connections_backend_is_heard() {
     let plane: MemoryPlane = scene(64);
     let connection = plane.establish(client(1));
     let Connection { nat, backend, .. } = connection;
-    let strangers = [other(backend), end(backend.address, 8081), end(client(1).address, 8080), end([10, 0, 1, 9], 8080)];
+    let strangers =
+        [other(backend), end(backend.address, 8081), end(client(1).address, 8080), end([10, 0, 1, 9], 8080)];
     for stranger in strangers {
         assert_eq!(plane.verdict(&tcp(stranger, nat, ACK)), Reason::NoService, "{stranger:?}");
         assert_eq!(plane.verdict(&udp(stranger, nat)), Reason::NoService, "{stranger:?}");

@@ -14,7 +14,7 @@ mod nat_ports;
 mod occupancy;
 mod parse;
 mod properties;
-mod refusals;
 mod reference;
+mod refusals;
 mod services;
 mod translate;

@@ -53,7 +53,10 @@ fn no_fragment_is_translated() {
         // Somebody else's fragment is not ours to drop; 10.0.0.99 is one that the filter lets pass as foreign,
         // 10.0.0.98 one that it takes for ours at first.
         for last in [98, 99] {
-            assert_eq!(plane.verdict(&udp(client(2), end([10, 0, 0, last], 80)).fragment(offset, more)), Reason::NotOurs);
+            assert_eq!(
+                plane.verdict(&udp(client(2), end([10, 0, 0, last], 80)).fragment(offset, more)),
+                Reason::NotOurs
+            );
         }
     }
 }

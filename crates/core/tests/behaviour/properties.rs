@@ -14,7 +14,8 @@ fn drafts() -> impl Strategy<Value = Draft> {
         2 => (0..4u16).prop_map(|n| client(n).address),
         1 => any::<[u8; 4]>(),
     ];
-    let ports = prop_oneof![3 => Just(80u16), 2 => Just(8080), 2 => Just(40_000), 2 => 10_000..10_004u16, 1 => any::<u16>()];
+    let ports =
+        prop_oneof![3 => Just(80u16), 2 => Just(8080), 2 => Just(40_000), 2 => 10_000..10_004u16, 1 => any::<u16>()];
     let ends = (addresses, ports).prop_map(|(address, port)| end(address, port));
     let shape = (0..3u8, 0..32u8, prop::collection::vec(0..4096u16, 0..4), 0..=10usize, 0..=3u8, 0..64u8);
     (ends.clone(), ends, shape, prop::collection::vec(any::<u8>(), 0..64)).prop_map(
@@ -52,6 +53,8 @@ fn ip_offset(bytes: &[u8]) -> usize {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
     #[test]
     fn any_bytes_are_harmless(mut bytes in prop::collection::vec(any::<u8>(), 0..200), to_us: bool) {
         if to_us && bytes.len() >= 14 {

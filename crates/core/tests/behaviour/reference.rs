@@ -9,7 +9,8 @@ use proptest::prelude::*;
 use std::collections::HashMap;
 use std::sync::atomic::AtomicU64;
 
-const IDLE: IdleTimes = IdleTimes { opening: 20, answered: 20, tcp_established: 200, udp_established: 100, closing: 20 };
+const IDLE: IdleTimes =
+    IdleTimes { opening: 20, answered: 20, tcp_established: 200, udp_established: 100, closing: 20 };
 
 #[derive(Clone, Copy, Debug)]
 enum Step {
@@ -22,7 +23,8 @@ enum Step {
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
     let flags = || prop_oneof![3 => Just(SYN), 6 => Just(ACK), 2 => Just(FIN | ACK), 1 => Just(RST)];
-    let state = prop_oneof![3 => Just(BackendState::Up), 1 => Just(BackendState::Down), 1 => Just(BackendState::Draining)];
+    let state =
+        prop_oneof![3 => Just(BackendState::Up), 1 => Just(BackendState::Down), 1 => Just(BackendState::Draining)];
     let step = prop_oneof![
         10 => (0..10u16, prop::bool::weighted(0.3), flags()).prop_map(|(who, udp, flags)| Step::Client { who, udp, flags }),
         10 => (0..10u16, prop::bool::weighted(0.3), flags(), prop::bool::weighted(0.2))
@@ -75,7 +77,15 @@ impl Model {
 
     /// Whether the client may count on its connection.
     fn is_served(&self, who: Who) -> bool {
-        let Some(life) = self.lives.get(&who) else { return false };
+        self.lives.get(&who).is_some_and(|life| {
+            // An established connection's stamp may lag behind.
+            let lag = if life.phase == Phase::Established { self.plane.settings.timeouts.renew } else { 0 };
+            !life.lost && !self.is_over(who, life, lag)
+        })
+    }
+
+    /// Whether the connection has been idle for too long, even if its stamp lags this far behind.
+    fn is_over(&self, who: Who, life: &Life, lag: u16) -> bool {
         let idle = match life.phase {
             Phase::Opened => IDLE.opening,
             Phase::Answered => IDLE.answered,
@@ -83,8 +93,7 @@ impl Model {
             Phase::Established => IDLE.tcp_established,
             Phase::Closed => IDLE.closing,
         };
-        // An established connection's stamp may lag behind.
-        !life.lost && self.now - life.active + u32::from(self.plane.settings.timeouts.renew) <= u32::from(idle)
+        self.now - life.active + u32::from(lag) > u32::from(idle)
     }
 
     fn state(&self, backend: End) -> BackendState {
@@ -140,6 +149,10 @@ impl Model {
                 opens && life.phase == Phase::Closed && self.state(life.connection.backend) != BackendState::Up
             });
             assert!(!served || may_move, "{who:?} is refused: {}", reason.name());
+            // What was left of it went when it was to move, and found nowhere to go.
+            if let Some(life) = self.lives.get_mut(&who).filter(|_| may_move) {
+                life.lost = true;
+            }
             return;
         };
         let connection = Connection { client: from, nat: view.from, backend: view.to };
@@ -148,31 +161,37 @@ impl Model {
         let moved = life.is_none_or(|life| life.connection != connection);
         if served && moved {
             let life = life.expect("it is served");
-            let may_move = opens && life.phase == Phase::Closed && self.state(life.connection.backend) != BackendState::Up;
+            let may_move =
+                opens && life.phase == Phase::Closed && self.state(life.connection.backend) != BackendState::Up;
             assert!(may_move, "{who:?} went from {:?} to {connection:?}", life.connection);
         }
         if moved {
             assert!(opens, "{who:?} opened {connection:?} with {flags:#x}");
             assert_eq!(self.state(view.to), BackendState::Up, "new connections go to backends that take them");
         }
+        if moved && let Some(life) = life {
+            self.before.insert(who, life.connection);
+            let left = (who.1, life.connection.nat, life.connection.backend);
+            if self.owners.get(&left) == Some(&who) {
+                self.owners.remove(&left);
+            }
+        }
         let key = (who.1, connection.nat, connection.backend);
         if let Some(owner) = self.owners.insert(key, who).filter(|owner| *owner != who) {
             assert!(!self.is_served(owner), "{owner:?} and {who:?} share {key:?}");
             assert!(opens, "{who:?} took {key:?} from {owner:?} with {flags:#x}");
         }
-        if moved && let Some(life) = life {
-            self.before.insert(who, life.connection);
-        }
 
         let fresh = Life { connection, phase: Phase::Opened, fins: (false, false), active: self.now, lost: false };
-        let mut life = life.filter(|_| !moved && served).unwrap_or(fresh);
+        // Of a connection whose backend has flapped the model cannot say whether it is the old one or a new one.
+        let mut life = life.filter(|life| !moved && (life.lost || !self.is_over(who, life, 0))).unwrap_or(fresh);
         life.active = self.now;
         if !who.1 {
             if flags == RST {
                 life.phase = Phase::Closed;
             } else if flags == SYN {
                 if life.phase == Phase::Closed {
-                    life = fresh;
+                    life = Life { lost: life.lost, ..fresh };
                 }
             } else if life.phase == Phase::Answered {
                 life.phase = Phase::Established;
@@ -206,12 +225,10 @@ impl Model {
         let owner = owner.unwrap_or_else(|| panic!("nobody's port is answered: {connection:?}, {view:?}"));
         assert_eq!((reason, view.from, view.to), (Reason::ToClient, WEB, client(owner.0)));
 
-        let (now, served) = (self.now, self.is_served(owner));
+        let life = self.lives[&owner];
+        assert!(life.lost || !self.is_over(owner, &life, 0), "{owner:?} is answered after its time");
+        let now = self.now;
         let life = self.lives.get_mut(&owner).expect("an owner has spoken");
-        if !served {
-            // It may be alive or not, and only the client's next packet tells.
-            return;
-        }
         life.active = now;
         if !owner.1 && flags == RST {
             life.phase = Phase::Closed;
@@ -228,6 +245,8 @@ impl Model {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
     #[test]
     fn everybody_keeps_what_is_theirs(steps in steps()) {
         let mut model = Model::new();
