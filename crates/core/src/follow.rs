@@ -1,7 +1,7 @@
 //! A packet of a connection that is known.
 
 use crate::backend::{Backend, BackendState, Link};
-use crate::flow::{Found, Progress, Side, State, Tick, advance};
+use crate::flow::{Found, Progress, Side, State, Tick, advance, end};
 use crate::parse::Packet;
 use crate::rewrite::Route;
 use crate::tables::Tables;
@@ -46,7 +46,7 @@ pub(crate) fn follow<T: Tables + ?Sized>(
     let link = Link(backend.link.load());
     let side = flow.meta.side();
     if is_gone(flow, link) {
-        flow.release();
+        end(tables, packet, flow, backend);
         return if side == Side::Client && opens(packet) { Ok(None) } else { Err(Reason::BackendDown) };
     }
     // A new connection over the remains of an old one must not go to a backend that takes no new ones.

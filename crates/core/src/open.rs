@@ -50,6 +50,11 @@ pub(crate) fn open<T: Tables + ?Sized>(tables: &T, packet: &Packet, now: Tick) -
     let new = NewEntry::new(packet.key, Side::Client, now, chosen, claimed.nat, packet.source_mac);
     let place = hash::place(packet.key, &tables.settings().flow_secret);
     match tables.insert(place, &new) {
+        // Both entries belong in one bucket, and it had room for one.
+        Insertion::Done { slot, uses, .. } if claimed.is_at(tables, place, slot) => {
+            claimed.take_back(tables, uses);
+            return Err(Reason::FlowTableFull);
+        }
         Insertion::Done { evicted, .. } => {
             count_evicted(tables, evicted);
             tables.count_event(Event::FlowOpened);
@@ -94,6 +99,21 @@ struct Claimed {
 }
 
 impl Claimed {
+    /// Whether the reply entry was made in this place.
+    #[inline(always)]
+    fn is_at<T: Tables + ?Sized>(&self, tables: &T, place: u64, slot: u8) -> bool {
+        let mask = tables.settings().flow_mask;
+        slot == self.slot && hash::bucket(place, mask) == hash::bucket(self.place, mask)
+    }
+
+    /// Withdraws what has taken the reply entry's place.
+    #[inline(always)]
+    fn take_back<T: Tables + ?Sized>(&self, tables: &T, uses: u8) {
+        if let Some(bucket) = tables.flows(hash::bucket(self.place, tables.settings().flow_mask)) {
+            withdraw(bucket, self.slot, uses);
+        }
+    }
+
     #[inline(always)]
     fn give_back<T: Tables + ?Sized>(&self, tables: &T) {
         if let Some(bucket) = tables.flows(hash::bucket(self.place, tables.settings().flow_mask)) {

@@ -82,9 +82,16 @@ impl From<XdpMode> for config::XdpMode {
 fn main() -> ExitCode {
     let arguments: Vec<OsString> = std::env::args_os().collect();
     let called = arguments.first().map(Path::new).and_then(Path::file_name).unwrap_or_default();
-    let (name, outcome) =
-        if called == "xdp_lb" { ("xdp_lb", xdp_lb(XdpLb::parse())) } else { ("evenkeel", evenkeel(Evenkeel::parse())) };
+    let (name, outcome) = if called == "xdp_lb" {
+        ("xdp_lb", XdpLb::try_parse().map_err(Failure::from).and_then(xdp_lb))
+    } else {
+        ("evenkeel", Evenkeel::try_parse().map_err(Failure::from).and_then(evenkeel))
+    };
     match outcome {
+        Err(Failure::Asked(help)) => {
+            print!("{help}");
+            ExitCode::SUCCESS
+        }
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             eprintln!("{name}: {failure}");

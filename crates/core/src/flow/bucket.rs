@@ -10,6 +10,9 @@ use crate::backend::BackendRef;
 use crate::word::Word;
 use evenkeel_wire::MacAddress;
 
+/// How often a change is tried again when another CPU changes the same entry.
+pub(super) const TRIES: usize = 3;
+
 /// Entries in a bucket.
 pub const WAYS: usize = 8;
 
@@ -210,19 +213,22 @@ pub fn insert<W: Word, const N: usize>(
     for step in 1..N {
         let Some(other) = bucket.entry(best_slot + step) else { break };
         if other.has_key(key) && Meta(other.meta.load()).is_live() {
-            entry.meta.compare_exchange(meta.0, meta.released().0);
+            withdraw(bucket, best_slot as u8 & (N - 1) as u8, meta.uses());
             return Insertion::Contended;
         }
     }
     Insertion::Done { slot: (best_slot & (N - 1)) as u8, uses: meta.uses(), evicted: best < IDLE }
 }
 
-/// Takes an entry back that was just inserted, if it is still the same use of its place.
+/// Takes an entry back that was just inserted, as long as it is still the same use of its place. Another CPU may have
+/// found it already and be bringing it up to date, so more than one attempt may be needed.
 #[inline(always)]
 pub fn withdraw<W: Word, const N: usize>(bucket: &Bucket<W, N>, slot: u8, uses: u8) {
     let Some(entry) = bucket.entry(usize::from(slot)) else { return };
-    let meta = Meta(entry.meta.load());
-    if meta.is_live() && meta.uses() == uses {
-        entry.meta.compare_exchange(meta.0, meta.released().0);
+    for _ in 0..TRIES {
+        let meta = Meta(entry.meta.load());
+        if !meta.is_live() || meta.uses() != uses || entry.meta.compare_exchange(meta.0, meta.released().0) {
+            return;
+        }
     }
 }

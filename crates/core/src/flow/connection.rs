@@ -1,6 +1,6 @@
 //! The two entries of a connection moving together.
 
-use super::bucket::{Found, find};
+use super::bucket::{Found, TRIES, find};
 use super::entry::{Entry, FlowKey, Meta, Side, State, pack_peer};
 use super::time::Tick;
 use crate::parse::Packet;
@@ -8,9 +8,6 @@ use crate::tables::Tables;
 use crate::word::Word;
 use crate::{backend::Backend, hash};
 use evenkeel_wire::{IpProtocol, TcpFlags};
-
-/// How often a change is tried again when another CPU changes the same entry.
-const TRIES: usize = 3;
 
 /// Whether a connection is still one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,36 +34,30 @@ pub(crate) fn advance<T: Tables + ?Sized>(
         return Progress::Gone;
     }
     let side = own.meta.side();
-    let (pair_key, expected_peer) = match side {
-        Side::Client => {
-            let target = backend.target(packet.key.destination().port);
-            (FlowKey::new(target, own.peer, packet.key.protocol()), packet.key.source())
-        }
-        Side::Backend => {
-            let service = backend.service(packet.key.source().port);
-            (FlowKey::new(own.peer, service, packet.key.protocol()), packet.key.destination())
-        }
-    };
-    let place = hash::place(pair_key, &settings.flow_secret);
-    let Some(bucket) = tables.flows(hash::bucket(place, settings.flow_mask)) else { return Progress::Gone };
-    let Some(pair) = find(bucket, pair_key, hash::start(place)) else { return Progress::Gone };
-    if pair.meta.side() == side || pair.backend != own.backend || pair.peer != expected_peer {
-        return Progress::Gone;
-    }
+    let Some(pair) = other_entry(tables, packet, own, backend) else { return Progress::Gone };
     let (reply, client) = match side {
         Side::Client => (&pair, own),
         Side::Backend => (own, &pair),
     };
     if side == Side::Client && reply.mac != packet.source_mac {
         // Two words; a reply that falls between them goes to an address that is neither the old nor the new one, as
-        // lost as the packets that went to the old one.
-        reply.entry.peer.store(pack_peer(reply.peer, packet.source_mac));
+        // lost as the packets that went to the old one. Swapped, not stored: the place may have another owner by now.
+        let (old, new) = (pack_peer(reply.peer, reply.mac), pack_peer(reply.peer, packet.source_mac));
+        reply.entry.peer.compare_exchange(old, new);
     }
-    if let Some(reply_meta) = change(reply.entry, reply.meta, |meta| {
+    let Some(changed) = change(reply.entry, reply.meta, |meta| {
         let meta = step(meta, side, packet).with_seen(now);
         if side == Side::Client { meta.with_mac(packet.source_mac) } else { meta }
-    }) {
-        change(client.entry, client.meta, |meta| meta.with_progress_of(reply_meta).with_seen(now));
+    }) else {
+        return Progress::Gone;
+    };
+    // The reply entry is read again in every attempt, after the client entry: whoever changes the reply entry later
+    // changes the client entry later too, so the client entry ends up with the latest of several changes.
+    let followed =
+        change(client.entry, client.meta, |meta| meta.with_progress_of(Meta(reply.entry.meta.load())).with_seen(now));
+    if followed.is_none() {
+        change(reply.entry, changed, Meta::released);
+        return Progress::Gone;
     }
     Progress::Alive
 }
@@ -86,7 +77,56 @@ fn change<W: Word>(entry: &Entry<W>, found: Meta, next: impl Fn(Meta) -> Meta) -
             return None;
         }
     }
-    None
+    Some(current)
+}
+
+/// The other entry of the connection that `own` belongs to, if it is there and agrees.
+#[inline(always)]
+fn other_entry<'a, T: Tables + ?Sized>(
+    tables: &'a T,
+    packet: &Packet,
+    own: &Found<'_, T::Word>,
+    backend: &Backend<T::Word>,
+) -> Option<Found<'a, T::Word>> {
+    let settings = tables.settings();
+    let side = own.meta.side();
+    let (pair_key, expected_peer) = match side {
+        Side::Client => {
+            let target = backend.target(packet.key.destination().port);
+            (FlowKey::new(target, own.peer, packet.key.protocol()), packet.key.source())
+        }
+        Side::Backend => {
+            let service = backend.service(packet.key.source().port);
+            (FlowKey::new(own.peer, service, packet.key.protocol()), packet.key.destination())
+        }
+    };
+    let place = hash::place(pair_key, &settings.flow_secret);
+    let bucket = tables.flows(hash::bucket(place, settings.flow_mask))?;
+    let pair = find(bucket, pair_key, hash::start(place))?;
+    let agrees = pair.meta.side() != side && pair.backend == own.backend && pair.peer == expected_peer;
+    if agrees { Some(pair) } else { None }
+}
+
+/// Ends a connection of which a packet found the entry `own`: the reply entry first, so that no client entry is left
+/// that sends from a port which is free.
+#[inline(always)]
+pub(crate) fn end<T: Tables + ?Sized>(
+    tables: &T,
+    packet: &Packet,
+    own: &Found<'_, T::Word>,
+    backend: &Backend<T::Word>,
+) {
+    let pair = other_entry(tables, packet, own, backend);
+    let own_is_reply = own.meta.side() == Side::Backend;
+    if own_is_reply {
+        change(own.entry, own.meta, Meta::released);
+    }
+    if let Some(pair) = pair {
+        change(pair.entry, pair.meta, Meta::released);
+    }
+    if !own_is_reply {
+        change(own.entry, own.meta, Meta::released);
+    }
 }
 
 /// The state after a packet from this side.

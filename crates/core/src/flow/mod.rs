@@ -19,6 +19,6 @@ mod entry;
 mod time;
 
 pub use bucket::{Bucket, Found, Insertion, WAYS, find, insert, withdraw};
-pub(crate) use connection::{Progress, advance};
+pub(crate) use connection::{Progress, advance, end};
 pub use entry::{Entry, FlowKey, Meta, NewEntry, Peer, Side, State};
 pub use time::{IdleTimes, Tick, Timeouts};

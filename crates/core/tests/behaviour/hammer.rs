@@ -7,7 +7,7 @@ use std::sync::atomic::AtomicU64;
 use std::thread;
 
 const THREADS: u64 = 4;
-const PACKETS: u32 = 40_000;
+const PACKETS: u32 = 20_000;
 const CLIENTS: u16 = 40;
 
 /// Xorshift (Marsaglia, 2003): reproducible, and different in each thread.

@@ -18,3 +18,4 @@ mod reference;
 mod refusals;
 mod services;
 mod translate;
+mod words;

@@ -195,7 +195,7 @@ impl<W: Word> Tables for MemoryPlane<W> {
 
     fn may_be_ours(&self, address: Ipv4Address) -> bool {
         // Half of all addresses pass for ours, so that wrong guesses are tried as much as right ones.
-        self.is_ours(address) || address.0[3] % 2 == 0
+        self.is_ours(address) || address.0[3].is_multiple_of(2)
     }
 
     fn is_ours(&self, address: Ipv4Address) -> bool {
