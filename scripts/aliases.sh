@@ -48,8 +48,15 @@ lb() { _evenkeel_in lb "$@"; }
 # The walk-through types `xdp_lb veth6` on the local machine, and veth6 is in lb: go there when the interface is not
 # here and is there. Everything else (no interface, --help, an interface of this machine) runs right here.
 xdp_lb() {
-    if [ $# -ge 1 ] && ! _evenkeel_root ip link show dev "$1" >/dev/null 2>&1 &&
-        _evenkeel_root ip -n lb link show dev "$1" >/dev/null 2>&1; then
+    # The interface may stand behind options, or before them: every word is tried.
+    _evenkeel_lb=
+    for _evenkeel_word; do
+        if ! _evenkeel_root ip link show dev "$_evenkeel_word" >/dev/null 2>&1 &&
+            _evenkeel_root ip -n lb link show dev "$_evenkeel_word" >/dev/null 2>&1; then
+            _evenkeel_lb=1
+        fi
+    done
+    if [ -n "$_evenkeel_lb" ]; then
         lb "$EVENKEEL_BUILD/xdp_lb" "$@"
     else
         _evenkeel_root "$EVENKEEL_BUILD/xdp_lb" "$@"

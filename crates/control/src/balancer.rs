@@ -222,14 +222,14 @@ impl<P: Plane> Balancer<P> {
     /// # Errors
     /// A table could not be changed.
     pub fn tidy(&mut self) -> Result<(), BalancerError<P::Error>> {
-        self.plane.sweep_flows();
+        self.plane.sweep_flows()?;
         if !self.places.iter().flatten().any(|place| place.leaving) {
             return Ok(());
         }
         let mut in_use = HashSet::new();
         self.plane.visit_flows(&mut |flow| {
             in_use.insert(flow.backend);
-        });
+        })?;
         for index in 0..self.places.len() {
             let Some(place) = &mut self.places[index] else { continue };
             let reference = BackendRef { index: index as u16, generation: place.generation };

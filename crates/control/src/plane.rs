@@ -39,11 +39,11 @@ pub trait Plane {
     fn traffic(&self, index: u16) -> Result<Traffic, Self::Error>;
 
     /// Shows every flow that is alive.
-    fn visit_flows(&self, visit: &mut dyn FnMut(FlowView));
+    fn visit_flows(&self, visit: &mut dyn FnMut(FlowView)) -> Result<(), Self::Error>;
 
     /// Frees entries whose idle time is long over. They are out of use already, and would make room when it is needed;
     /// but time is kept modulo some hours, and what lies around for longer would look young again.
-    fn sweep_flows(&self);
+    fn sweep_flows(&self) -> Result<(), Self::Error>;
 }
 
 /// One connection, as seen in its client entry.

@@ -2,7 +2,7 @@
 
 use crate::frame::Frame;
 use crate::parse::{Ip, payload};
-use crate::tables::Tables;
+use crate::tables::{Tables, is_ours};
 use crate::verdict::Reason;
 use evenkeel_wire::{Adjustment, Ethernet, IcmpEcho, IcmpType, Ipv4};
 
@@ -16,7 +16,7 @@ pub(crate) fn echo<F: Frame, T: Tables>(frame: &mut F, tables: &T, ip: &Ip) -> R
         return Err(Reason::NotOurs);
     }
     let offset = payload(frame, ip, IcmpEcho::LENGTH)?;
-    if tables.is_ours(ip.source) {
+    if is_ours(tables, ip.source) {
         return Err(Reason::OwnSource);
     }
     let icmp = frame.header::<IcmpEcho>(offset).ok_or(Reason::Malformed)?;

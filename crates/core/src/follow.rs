@@ -22,6 +22,9 @@ pub(crate) fn steady<T: Tables + ?Sized>(
     if flow.meta.state() != State::Established
         || packet.flags.any(control)
         || now.since(flow.meta.seen()) >= tables.settings().timeouts.renew
+        // The client has moved: answers have to go to its new address from now on, not after the next renewal, which
+        // the backend's own packets would put off for ever.
+        || (flow.meta.side() == Side::Client && flow.mac != packet.source_mac)
     {
         return None;
     }

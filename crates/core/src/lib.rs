@@ -79,15 +79,16 @@ fn balance<F: Frame, T: Tables>(frame: &mut F, tables: &T, ip: &parse::Ip) -> Re
     let place = hash::place(packet.key, &settings.flow_secret);
     let bucket = tables.flows(hash::bucket(place, settings.flow_mask)).ok_or(Reason::FlowTableFull)?;
     let now = tables.now();
-    let steady = match flow::find(bucket, packet.key, hash::start(place)) {
-        Some(flow) if packet.ttl > 1 => follow::steady(tables, &packet, &flow, now),
+    let flow = flow::find(bucket, packet.key, hash::start(place));
+    let steady = match &flow {
+        Some(flow) if packet.ttl > 1 => follow::steady(tables, &packet, flow, now),
         _ => None,
     };
     let route = match steady {
         Some(route) => route,
         None => {
             let mut settled = Route::default();
-            tables.settle(&packet, now, &mut settled)?;
+            tables.settle(&packet, now, flow.is_some(), &mut settled)?;
             settled
         }
     };

@@ -8,7 +8,7 @@ use crate::parse::Packet;
 use crate::rewrite::Route;
 use crate::service::{Service, ServiceKey};
 use crate::settings::MAGLEV_SLOTS;
-use crate::tables::Tables;
+use crate::tables::{Tables, is_ours};
 use crate::verdict::{Event, Reason};
 use crate::word::Word;
 use core::num::NonZeroU32;
@@ -28,7 +28,7 @@ pub(crate) fn open<T: Tables + ?Sized>(tables: &T, packet: &Packet, now: Tick) -
     if packet.ttl <= 1 {
         return Err(Reason::TtlExpired);
     }
-    if tables.is_ours(packet.key.source().address) {
+    if is_ours(tables, packet.key.source().address) {
         return Err(Reason::OwnSource);
     }
     let random = pick_hash(tables, packet.key, service.affinity);

@@ -74,7 +74,13 @@ pub trait Tables {
     ///
     /// Provided, and overridden for the same reason as [`Tables::insert`].
     #[inline(always)]
-    fn settle(&self, packet: &Packet, now: Tick, route: &mut Route) -> Result<(), Reason> {
-        crate::settle(self, packet, now, route)
+    fn settle(&self, packet: &Packet, now: Tick, known: bool, route: &mut Route) -> Result<(), Reason> {
+        crate::settle(self, packet, now, known, route)
     }
+}
+
+/// Whether an address is ours, for addresses that usually are not: the filter answers for most of them.
+#[inline(always)]
+pub(crate) fn is_ours<T: Tables + ?Sized>(tables: &T, address: Ipv4Address) -> bool {
+    tables.may_be_ours(address) && tables.is_ours(address)
 }

@@ -28,28 +28,26 @@ extern "C" fn evenkeel_insert(place: u64, new: *const NewEntry) -> u32 {
 fn insert_flow(place: u64, new: &NewEntry) -> Insertion {
     let settings = Maps.settings();
     match Maps.flows(evenkeel_core::hash::bucket(place, settings.flow_mask)) {
-        Some(bucket) => {
-            evenkeel_core::flow::insert(bucket, evenkeel_core::hash::start(place), new, &settings.timeouts)
-        }
+        Some(bucket) => evenkeel_core::flow::insert(bucket, evenkeel_core::hash::start(place), new, &settings.timeouts),
         None => Insertion::Full,
     }
 }
 
 /// [`Tables::settle`], as a call.
 #[inline(always)]
-pub(crate) fn call_settle(packet: &Packet, now: Tick, route: &mut Route) -> Result<(), Reason> {
-    let code = evenkeel_settle(packet, u32::from(now.0), route);
+pub(crate) fn call_settle(packet: &Packet, now: Tick, known: bool, route: &mut Route) -> Result<(), Reason> {
+    let code = evenkeel_settle(packet, u32::from(now.0), u32::from(known), route);
     if code == ROUTED { Ok(()) } else { Err(Reason::from_index(code)) }
 }
 
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn evenkeel_settle(packet: *const Packet, now: u32, route: *mut Route) -> u32 {
+extern "C" fn evenkeel_settle(packet: *const Packet, now: u32, known: u32, route: *mut Route) -> u32 {
     // SAFETY: the only caller passes references; the verifier wants the tests for null as well.
     let (Some(packet), Some(route)) = (unsafe { packet.as_ref() }, unsafe { route.as_mut() }) else {
         return Reason::Malformed as u32;
     };
-    match evenkeel_core::settle(&Maps, packet, Tick(now as u16), route) {
+    match evenkeel_core::settle(&Maps, packet, Tick(now as u16), known != 0, route) {
         Ok(()) => ROUTED,
         Err(reason) => reason as u32,
     }

@@ -7,6 +7,7 @@
 
 mod calls;
 mod cell;
+mod clock;
 mod frame;
 mod maps;
 
@@ -23,6 +24,12 @@ pub fn evenkeel(ctx: XdpContext) -> u32 {
         Verdict::Pass => xdp_action::XDP_PASS,
         Verdict::Drop => xdp_action::XDP_DROP,
     }
+}
+
+/// Returns the time by which flows are stamped. For user space, which runs it on a packet of no meaning.
+#[xdp]
+pub fn clock(_ctx: XdpContext) -> u32 {
+    u32::from(clock::now().0)
 }
 
 #[panic_handler]

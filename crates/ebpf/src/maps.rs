@@ -7,12 +7,12 @@ use crate::calls::{call_insert, call_settle};
 use crate::cell::Cell;
 use aya_ebpf::bindings::BPF_F_MMAPABLE;
 use aya_ebpf::btf_maps::{Array, ArrayOfMaps, HashMap, PerCpuArray};
-use aya_ebpf::helpers::bpf_ktime_get_coarse_ns;
 use aya_ebpf::macros::btf_map;
 use core::cell::UnsafeCell;
 use evenkeel_core::flow::{Bucket, Insertion, NewEntry, Side, Tick};
 use evenkeel_core::{
-    Backend, BackendRef, Counters, Event, MAGLEV_SLOTS, Packet, Reason, Route, Service, ServiceKey, Settings, Tables, Traffic,
+    Backend, BackendRef, Counters, Event, MAGLEV_SLOTS, Packet, Reason, Route, Service, ServiceKey, Settings, Tables,
+    Traffic,
 };
 use evenkeel_wire::Ipv4Address;
 
@@ -75,8 +75,7 @@ impl Tables for Maps {
 
     #[inline(always)]
     fn now(&self) -> Tick {
-        // SAFETY: the helper takes nothing and cannot fail.
-        Tick::from_nanoseconds(unsafe { bpf_ktime_get_coarse_ns() })
+        crate::clock::now()
     }
 
     #[inline(always)]
@@ -157,8 +156,8 @@ impl Tables for Maps {
     }
 
     #[inline(always)]
-    fn settle(&self, packet: &Packet, now: Tick, route: &mut Route) -> Result<(), Reason> {
-        call_settle(packet, now, route)
+    fn settle(&self, packet: &Packet, now: Tick, known: bool, route: &mut Route) -> Result<(), Reason> {
+        call_settle(packet, now, known, route)
     }
 }
 

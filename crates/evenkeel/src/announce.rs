@@ -3,6 +3,7 @@
 use evenkeel_control::config::{Config, Protocol};
 use evenkeel_core::{Counters, Event, Reason};
 use evenkeel_xdp::{Attachment, Interface, Mode, Resolution};
+use std::io::Write as _;
 use std::net::Ipv4Addr;
 
 /// Says things under a program's name.
@@ -11,7 +12,8 @@ pub(crate) struct Announcer(pub(crate) &'static str);
 
 impl Announcer {
     pub(crate) fn say(self, text: &str) {
-        eprintln!("{}: {text}", self.0);
+        // Nobody may be reading any more; that is no reason to stop balancing.
+        let _ = writeln!(std::io::stderr(), "{}: {text}", self.0);
     }
 
     pub(crate) fn services(self, config: &Config) {

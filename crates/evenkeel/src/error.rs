@@ -33,6 +33,9 @@ pub(crate) enum Failure {
         /// Why.
         reason: String,
     },
+    /// The interface's Ethernet address changed while we were at work.
+    #[error("{0} has another Ethernet address now, which the program does not know; it is detached: start again.")]
+    MacChanged(String),
     /// The interface went away while we were at work.
     #[error("{0} is gone, and with it the program: start again when it is back.")]
     InterfaceGone(String),

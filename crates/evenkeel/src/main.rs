@@ -94,7 +94,7 @@ fn main() -> ExitCode {
         }
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            eprintln!("{name}: {failure}");
+            announce::Announcer(name).say(&failure.to_string());
             failure.exit_code()
         }
     }

@@ -6,8 +6,8 @@ use evenkeel_control::config::{Config, XdpMode};
 use evenkeel_control::{Balancer, NextHop, Plane, Secrets};
 use evenkeel_core::flow::IdleTimes;
 use evenkeel_xdp::{Attachment, Claim, Interface, Neighbours, Resolution, Sizes, XdpPlane, settings};
-use futures_util::StreamExt;
-use netlink_packet_core::NetlinkPayload;
+use futures_util::{Stream, StreamExt};
+use netlink_packet_core::{NetlinkMessage, NetlinkPayload};
 use netlink_packet_route::RouteNetlinkMessage;
 use rtnetlink::{Handle, MulticastGroup};
 use std::collections::BTreeMap;
@@ -60,46 +60,69 @@ async fn balance(announcer: Announcer, config: &Config, interface: &str, mode: X
     announcer.veth_traps(attachment.interface(), attachment.mode());
     announcer.ready(&attachment);
 
+    let ended = watch(&mut stop, &netlink, &mut news, &attachment, &mut hops, &mut neighbours, &mut balancer).await;
+    let counters = balancer.plane().counters();
+    match ended {
+        Err(failure) => {
+            attachment.detach(&netlink).await?;
+            return Err(failure);
+        }
+        Ok(End::Asked) => {
+            attachment.detach(&netlink).await?;
+            announcer.say("stopped; the program is detached.");
+        }
+        Ok(End::Detached) => announcer.say("the program was detached by somebody else; stopped."),
+        Ok(End::InterfaceGone(name)) => return Err(Failure::InterfaceGone(name)),
+    }
+    announcer.totals(&counters?);
+    Ok(())
+}
+
+/// Keeps next hops and the flow table in order until there is a reason to end. `news` is what the kernel tells without
+/// being asked.
+async fn watch<A>(
+    stop: &mut Stop,
+    netlink: &Handle,
+    news: &mut (impl Stream<Item = (NetlinkMessage<RouteNetlinkMessage>, A)> + Unpin),
+    attachment: &Attachment,
+    hops: &mut NextHops,
+    neighbours: &mut Neighbours,
+    balancer: &mut Balancer<XdpPlane>,
+) -> Result<End, Failure> {
     let mut refresh = every(REFRESH);
     let mut tidy = every(TIDY);
-    let ended = loop {
+    loop {
         tokio::select! {
-            () = stop.asked() => break End::Asked,
+            () = stop.asked() => return Ok(End::Asked),
             _ = refresh.tick() => {
                 // Messages can be lost when many come at once, so the program's place is looked at as well.
-                if !attachment.is_in_place(&netlink).await {
-                    break gone(&netlink, &attachment).await;
+                if !attachment.is_in_place(netlink).await {
+                    return Ok(gone(netlink, attachment).await);
                 }
-                hops.refresh(&mut neighbours, &mut balancer).await?;
+                hops.refresh(neighbours, balancer).await?;
             }
             _ = tidy.tick() => balancer.tidy()?,
             message = news.next() => match message.map(|(message, _)| message.payload) {
                 Some(NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewNeighbour(message))) => {
                     for hop in neighbours.change(&message) {
-                        hops.note(&mut balancer, hop.address, Resolution::Known(hop.mac))?;
+                        hops.note(balancer, hop.address, Resolution::Known(hop.mac))?;
                     }
                 }
                 Some(NetlinkPayload::InnerMessage(
                     RouteNetlinkMessage::NewLink(message) | RouteNetlinkMessage::DelLink(message),
-                )) if !attachment.is_in(&message) && !attachment.is_in_place(&netlink).await => {
-                    break gone(&netlink, &attachment).await;
+                )) if !attachment.is_in(&message) && !attachment.is_in_place(netlink).await => {
+                    return Ok(gone(netlink, attachment).await);
+                }
+                Some(NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewLink(message)))
+                    if !attachment.interface().has_mac(&message) =>
+                {
+                    return Err(Failure::MacChanged(attachment.interface().name.clone()));
                 }
                 Some(_) => {}
                 None => return Err(Failure::host("netlink")("the kernel closed the connection")),
             },
         }
-    };
-    let counters = balancer.plane().counters()?;
-    match ended {
-        End::Asked => {
-            attachment.detach(&netlink).await?;
-            announcer.say("stopped; the program is detached.");
-        }
-        End::Detached => announcer.say("the program was detached by somebody else; stopped."),
-        End::InterfaceGone(name) => return Err(Failure::InterfaceGone(name)),
     }
-    announcer.totals(&counters);
-    Ok(())
 }
 
 enum End {
@@ -109,11 +132,8 @@ enum End {
 }
 
 async fn gone(netlink: &Handle, attachment: &Attachment) -> End {
-    let name = &attachment.interface().name;
-    match Interface::find(netlink, name).await {
-        Ok(_) => End::Detached,
-        Err(_) => End::InterfaceGone(name.clone()),
-    }
+    let interface = attachment.interface();
+    if interface.exists(netlink).await { End::Detached } else { End::InterfaceGone(interface.name.clone()) }
 }
 
 fn every(period: Duration) -> tokio::time::Interval {

@@ -173,10 +173,11 @@ impl Attachment {
 
     /// Whether the program is still where it was put.
     pub async fn is_in_place(&self, netlink: &Handle) -> bool {
-        match Interface::find(netlink, &self.interface.name).await {
-            Ok(interface) => interface.program.is_some_and(|(id, _)| id == self.program_id),
-            Err(_) => false,
-        }
+        self.interface
+            .message(netlink)
+            .await
+            .and_then(|message| program(&message))
+            .is_some_and(|(id, _)| id == self.program_id)
     }
 
     /// Takes the program away, unless another has taken its place.

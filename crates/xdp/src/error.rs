@@ -31,6 +31,9 @@ pub enum XdpError {
         /// Why.
         source: std::io::Error,
     },
+    /// The clock program did not run.
+    #[error("cannot read the program's clock: {0}")]
+    Clock(std::io::Error),
     /// More entries than the map was made for.
     #[error("no room for {what}: the plane was started for at most {most}.")]
     Full {
@@ -40,7 +43,7 @@ pub enum XdpError {
         most: u32,
     },
     /// No such interface.
-    #[error("there is no network interface called {0} here: `ip link` lists those that there are.")]
+    #[error("there is no network interface called {0:?} here: `ip link` lists those that there are.")]
     NoInterface(String),
     /// The interface has no Ethernet address.
     #[error("{0} is not an Ethernet interface, and a balancer needs one.")]

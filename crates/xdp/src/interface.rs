@@ -64,6 +64,24 @@ impl Interface {
         }
     }
 
+    /// What the kernel says of the interface now, under whatever name; nothing if it is gone.
+    pub(crate) async fn message(&self, netlink: &Handle) -> Option<LinkMessage> {
+        pin!(netlink.link().get().match_index(self.index).execute()).next().await?.ok()
+    }
+
+    /// Whether a message about an interface leaves this one its Ethernet address.
+    pub fn has_mac(&self, message: &LinkMessage) -> bool {
+        message.header.index != self.index
+            || !message.attributes.iter().any(
+                |attribute| matches!(attribute, LinkAttribute::Address(bytes) if bytes.as_slice() != self.mac.0.as_slice()),
+            )
+    }
+
+    /// Whether it is still there, under whatever name.
+    pub async fn exists(&self, netlink: &Handle) -> bool {
+        self.message(netlink).await.is_some()
+    }
+
     fn read(name: &str, message: &LinkMessage) -> Result<Self, XdpError> {
         let mut interface = Self {
             name: name.to_owned(),

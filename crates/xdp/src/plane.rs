@@ -8,7 +8,7 @@ use aya::programs::Xdp;
 use aya::{Ebpf, EbpfLoader, Pod};
 use evenkeel_control::{Config, FlowView, Plane, Secrets};
 use evenkeel_core::backend::Link;
-use evenkeel_core::flow::{Bucket, IdleTimes, Peer, Side, Timeouts, WAYS};
+use evenkeel_core::flow::{Bucket, IdleTimes, Peer, Side, Tick, Timeouts, WAYS};
 use evenkeel_core::{Backend, Counters, MAGLEV_SLOTS, Service, ServiceKey, Settings, Traffic, Word, hash};
 use evenkeel_wire::{Ipv4Address, MacAddress};
 use std::io;
@@ -20,6 +20,9 @@ use zerocopy::{FromBytes, IntoBytes};
 
 /// Name of the program in the object, and in the kernel's list of programs.
 pub(crate) const PROGRAM: &str = "evenkeel";
+
+/// Name of the program that tells the time.
+const CLOCK: &str = "clock";
 
 /// How large the maps are made. They cannot grow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -104,9 +107,12 @@ impl XdpPlane {
         if !Path::new("/sys/kernel/btf/vmlinux").exists() {
             return Err(XdpError::NoBtf);
         }
+        let _undisturbed = Undisturbed::begin();
         let plain_settings = Plain(settings);
+        let tick_length = clock::nanoseconds_per_jiffy();
         let mut ebpf = EbpfLoader::new()
             .override_global("SETTINGS", &plain_settings, true)
+            .override_global("NANOSECONDS_PER_JIFFY", &tick_length, true)
             .map_max_entries("FLOWS", sizes.buckets())
             .map_max_entries("BACKENDS", sizes.backends)
             .map_max_entries("TRAFFIC", sizes.backends)
@@ -116,11 +122,13 @@ impl XdpPlane {
             .map_max_entries("NAT_ADDRESSES", nat.len().max(1) as u32)
             .load(object)
             .map_err(|error| refused(&error))?;
-        let program: &mut Xdp = ebpf
-            .program_mut(PROGRAM)
-            .and_then(|program| program.try_into().ok())
-            .ok_or_else(|| XdpError::Object(format!("no XDP program {PROGRAM}")))?;
-        program.load().map_err(|error| refused(&error))?;
+        for name in [PROGRAM, CLOCK] {
+            let program: &mut Xdp = ebpf
+                .program_mut(name)
+                .and_then(|program| program.try_into().ok())
+                .ok_or_else(|| XdpError::Object(format!("no XDP program {name}")))?;
+            program.load().map_err(|error| refused(&error))?;
+        }
 
         let mut nat_addresses: Array<_, Plain<Ipv4Address>> = typed(&mut ebpf, "NAT_ADDRESSES")?;
         for (index, address) in (0..).zip(nat) {
@@ -148,10 +156,22 @@ impl XdpPlane {
     /// # Errors
     /// Never after a successful [`XdpPlane::load`].
     pub fn program(&self) -> Result<&Xdp, XdpError> {
+        self.named(PROGRAM)
+    }
+
+    fn named(&self, name: &str) -> Result<&Xdp, XdpError> {
         self.ebpf
-            .program(PROGRAM)
+            .program(name)
             .and_then(|program| program.try_into().ok())
-            .ok_or_else(|| XdpError::Object(format!("no XDP program {PROGRAM}")))
+            .ok_or_else(|| XdpError::Object(format!("no XDP program {name}")))
+    }
+
+    /// Now, by the clock that flows are stamped with.
+    ///
+    /// # Errors
+    /// The kernel does not run the program that reads it.
+    pub fn now(&self) -> Result<Tick, XdpError> {
+        clock::now(self.named(CLOCK)?)
     }
 
     /// The flow table, shared with the program.
@@ -162,6 +182,30 @@ impl XdpPlane {
     /// What the program was started with.
     pub fn settings(&self) -> &Settings {
         &self.settings
+    }
+}
+
+/// No signal reaches this thread while this lives; what comes meanwhile is delivered afterwards. A signal would end the
+/// verifier early (EAGAIN), and aya would try again and again, asking for the verifier's log, which takes many times as
+/// long.
+struct Undisturbed(libc::sigset_t);
+
+impl Undisturbed {
+    fn begin() -> Self {
+        // SAFETY: plain data, for which zero is a value; the calls write to it and to nothing else.
+        unsafe {
+            let (mut all, mut before) = (std::mem::zeroed(), std::mem::zeroed());
+            libc::sigfillset(&mut all);
+            libc::pthread_sigmask(libc::SIG_SETMASK, &all, &mut before);
+            Self(before)
+        }
+    }
+}
+
+impl Drop for Undisturbed {
+    fn drop(&mut self) {
+        // SAFETY: the set is the one that was in force before.
+        unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &self.0, std::ptr::null_mut()) };
     }
 }
 
@@ -192,6 +236,17 @@ fn failed(map: &'static str, error: MapError) -> XdpError {
     XdpError::Map { map, source }
 }
 
+/// An error without most of the verifier's log, whose last line says what was wrong.
+fn shortened(error: &str) -> String {
+    let mut lines = error.lines().map(str::trim).filter(|line| !line.is_empty());
+    let first = lines.next().unwrap_or_default();
+    let verdict = lines.rfind(|line| !line.starts_with("processed") && !line.starts_with("verification"));
+    match verdict {
+        Some(verdict) => format!("{first} [...] {verdict}"),
+        None => first.to_owned(),
+    }
+}
+
 /// Finds out why the kernel refused, from the first system error in the chain.
 fn refused(error: &(dyn std::error::Error + 'static)) -> XdpError {
     let mut cause = Some(error);
@@ -202,7 +257,7 @@ fn refused(error: &(dyn std::error::Error + 'static)) -> XdpError {
             _ => cause = current.source(),
         }
     }
-    XdpError::Load(error.to_string().replace('\n', " "))
+    XdpError::Load(shortened(&error.to_string()))
 }
 
 impl Plane for XdpPlane {
@@ -273,8 +328,8 @@ impl Plane for XdpPlane {
         Ok(sum)
     }
 
-    fn visit_flows(&self, visit: &mut dyn FnMut(FlowView)) {
-        let now = clock::now();
+    fn visit_flows(&self, visit: &mut dyn FnMut(FlowView)) -> Result<(), XdpError> {
+        let now = self.now()?;
         for entry in self.flows.iter().flat_map(|bucket| &bucket.0) {
             let Some(found) = entry.read() else { continue };
             if found.meta.side() == Side::Client && !self.settings.timeouts.expired(found.meta, now) {
@@ -287,13 +342,15 @@ impl Plane for XdpPlane {
                 });
             }
         }
+        Ok(())
     }
 
-    fn sweep_flows(&self) {
-        let now = clock::now();
+    fn sweep_flows(&self) -> Result<(), XdpError> {
+        let now = self.now()?;
         for bucket in self.flows.iter() {
             bucket.sweep(&self.settings.timeouts, now);
         }
+        Ok(())
     }
 }
 

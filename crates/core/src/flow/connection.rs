@@ -7,7 +7,7 @@ use crate::parse::Packet;
 use crate::tables::Tables;
 use crate::word::Word;
 use crate::{backend::Backend, hash};
-use evenkeel_wire::{IpProtocol, TcpFlags};
+use evenkeel_wire::{IpProtocol, MacAddress, TcpFlags};
 
 /// Whether a connection is still one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,27 +39,35 @@ pub(crate) fn advance<T: Tables + ?Sized>(
         Side::Client => (&pair, own),
         Side::Backend => (own, &pair),
     };
-    if side == Side::Client && reply.mac != packet.source_mac {
-        // Two words; a reply that falls between them goes to an address that is neither the old nor the new one, as
-        // lost as the packets that went to the old one. Swapped, not stored: the place may have another owner by now.
-        let (old, new) = (pack_peer(reply.peer, reply.mac), pack_peer(reply.peer, packet.source_mac));
-        reply.entry.peer.compare_exchange(old, new);
+    // Answers go to where the client's packets come from.
+    let noted = |meta: Meta| if side == Side::Client { meta.with_mac(packet.source_mac) } else { meta };
+    if side == Side::Client {
+        move_to(reply, packet.source_mac);
+        move_to(client, packet.source_mac);
     }
-    let Some(changed) = change(reply.entry, reply.meta, |meta| {
-        let meta = step(meta, side, packet).with_seen(now);
-        if side == Side::Client { meta.with_mac(packet.source_mac) } else { meta }
-    }) else {
+    let Some(changed) = change(reply.entry, reply.meta, |meta| noted(step(meta, side, packet)).with_seen(now)) else {
         return Progress::Gone;
     };
     // The reply entry is read again in every attempt, after the client entry: whoever changes the reply entry later
     // changes the client entry later too, so the client entry ends up with the latest of several changes.
-    let followed =
-        change(client.entry, client.meta, |meta| meta.with_progress_of(Meta(reply.entry.meta.load())).with_seen(now));
+    let followed = change(client.entry, client.meta, |meta| {
+        noted(meta.with_progress_of(Meta(reply.entry.meta.load()))).with_seen(now)
+    });
     if followed.is_none() {
         change(reply.entry, changed, Meta::released);
         return Progress::Gone;
     }
     Progress::Alive
+}
+
+/// Notes the part of the client's Ethernet address that is not in the control word. A packet that reads an entry between
+/// the two goes to an address that is neither the old nor the new one, as lost as those that went to the old one.
+/// Swapped, not stored: the place may have another owner by now.
+#[inline(always)]
+fn move_to<W: Word>(found: &Found<'_, W>, mac: MacAddress) {
+    if found.mac != mac {
+        found.entry.peer.compare_exchange(pack_peer(found.peer, found.mac), pack_peer(found.peer, mac));
+    }
 }
 
 /// Changes a control word by compare-and-swap, as long as it stands for the same use of the place, and returns what it

@@ -1,0 +1,113 @@
+//! Figures and how far they spread.
+
+use crate::driver::Turn;
+
+/// The least, the middle and the greatest of several rounds.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Spread {
+    pub(crate) least: f64,
+    pub(crate) median: f64,
+    pub(crate) most: f64,
+}
+
+impl Spread {
+    pub(crate) fn of(mut values: Vec<f64>) -> Self {
+        values.sort_by(f64::total_cmp);
+        let at = |place: usize| values.get(place).copied().unwrap_or(f64::NAN);
+        Self { least: at(0), median: at(values.len() / 2), most: at(values.len().saturating_sub(1)) }
+    }
+}
+
+/// One round: the medians over its turns, in nanoseconds a packet net of the empty program.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Round {
+    pub(crate) yardstick: f64,
+    pub(crate) subject: f64,
+    /// Of the measured program to the yardstick, turn by turn.
+    pub(crate) ratio: f64,
+}
+
+impl Round {
+    pub(crate) fn of(turns: &[Turn]) -> Self {
+        let median = |figure: &dyn Fn(&Turn) -> f64| Spread::of(turns.iter().map(figure).collect()).median;
+        Self {
+            yardstick: median(&Turn::yardstick),
+            subject: median(&Turn::subject),
+            ratio: median(&|turn| turn.subject() / turn.yardstick()),
+        }
+    }
+
+    /// Half of each.
+    pub(crate) fn mean(self, other: Self) -> Self {
+        Self {
+            yardstick: (self.yardstick + other.yardstick) / 2.0,
+            subject: (self.subject + other.subject) / 2.0,
+            ratio: (self.ratio + other.ratio) / 2.0,
+        }
+    }
+}
+
+/// One line of the table: the same measured several times.
+#[derive(Clone, Debug)]
+pub(crate) struct Row {
+    pub(crate) scene: Scene,
+    pub(crate) what: What,
+    pub(crate) yardstick: Spread,
+    pub(crate) subject: Spread,
+    pub(crate) ratio: Spread,
+}
+
+impl Row {
+    pub(crate) fn of(scene: Scene, what: What, rounds: &[Round]) -> Self {
+        let spread = |figure: fn(&Round) -> f64| Spread::of(rounds.iter().map(figure).collect());
+        Self {
+            scene,
+            what,
+            yardstick: spread(|round| round.yardstick),
+            subject: spread(|round| round.subject),
+            ratio: spread(|round| round.ratio),
+        }
+    }
+}
+
+/// How many flows there are, and how many both tables have room for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Scene {
+    pub(crate) flows: u32,
+    pub(crate) room: u32,
+}
+
+impl Scene {
+    /// Whether the tables have no more room than these flows need, the size being a power of two.
+    pub(crate) fn is_full(self) -> bool {
+        self.room == self.flows.next_power_of_two()
+    }
+}
+
+/// What is measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum What {
+    ToBackend,
+    ToClient,
+    Mean,
+    Mixed,
+    NotOurs,
+    Echo,
+    NewFlow,
+    Flood,
+}
+
+impl What {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::ToBackend => "established, to backend",
+            Self::ToClient => "established, to client",
+            Self::Mean => "established, mean of both",
+            Self::Mixed => "established, both mixed",
+            Self::NotOurs => "not ours",
+            Self::Echo => "ICMP echo",
+            Self::NewFlow => "new flow, room left",
+            Self::Flood => "flood of new flows, full",
+        }
+    }
+}

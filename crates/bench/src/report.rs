@@ -1,0 +1,82 @@
+//! The table, and what it says about the aims.
+
+use crate::figures::{Row, Scene, Spread, What};
+use crate::memory::Memory;
+
+/// The most that a figure may be.
+struct Aim {
+    what: What,
+    /// In the scene of this many flows; everywhere if `None`.
+    flows: Option<u32>,
+    most: f64,
+}
+
+const AIMS: [Aim; 5] = [
+    Aim { what: What::Mean, flows: Some(1), most: 1.5 },
+    Aim { what: What::Mean, flows: Some(1 << 16), most: 0.8 },
+    Aim { what: What::Mean, flows: Some(1_000_000), most: 0.6 },
+    Aim { what: What::Flood, flows: None, most: 1.0 },
+    Aim { what: What::NotOurs, flows: None, most: 1.0 },
+];
+
+/// Bytes that a connection may take.
+const MEMORY_AIM: f64 = 128.0;
+
+pub(crate) fn table(rows: &[Row]) {
+    println!("Nanoseconds a packet, net of an empty program; ratios are of evenkeel to the yardstick, turn by turn.");
+    println!("The yardstick: parse, one LRU_HASH lookup that hits (16-byte key), swap the Ethernet addresses.");
+    println!("Each: median of the rounds (least to greatest).");
+    let mut last = None;
+    for row in rows {
+        if last != Some(row.scene) {
+            let Scene { flows, room } = row.scene;
+            let title = format!("{flows} flows, in tables for {room}");
+            println!("\n{title:38}{:21}{:21}ratio", "evenkeel", "yardstick");
+            last = Some(row.scene);
+        }
+        println!("  {:32}{}{}{}", row.what.name(), cell(row.subject, 0), cell(row.yardstick, 0), cell(row.ratio, 2));
+    }
+}
+
+fn cell(spread: Spread, digits: usize) -> String {
+    let Spread { least, median, most } = spread;
+    format!("{median:>8.digits$} {:<12}", format!("({least:.digits$}-{most:.digits$})"))
+}
+
+pub(crate) fn memory(memory: &Memory, room: u32) {
+    println!("\nMemory of tables for {room} connections");
+    println!("  {:28}{:>8.1} bytes a connection", "flow table", memory.flow_table as f64 / f64::from(room));
+    println!("  {:28}{:>8.1} bytes a connection", "all maps", memory.total() as f64 / f64::from(room));
+    let large: Vec<_> = memory
+        .maps
+        .iter()
+        .filter(|(_, bytes)| *bytes >= 100_000)
+        .map(|(name, bytes)| format!("{name} {:.1}", *bytes as f64 / 1e6))
+        .collect();
+    println!(
+        "  {:.1} MB in all: {}; and {:.2} MB for each service's Maglev table",
+        memory.total() as f64 / 1e6,
+        large.join(", "),
+        memory.maglev as f64 / 1e6
+    );
+}
+
+pub(crate) fn verdicts(rows: &[Row], used: &Memory, room: u32) {
+    println!("\nAims");
+    for aim in &AIMS {
+        let meant = |row: &&Row| {
+            row.what == aim.what && row.scene.is_full() && aim.flows.is_none_or(|flows| flows == row.scene.flows)
+        };
+        for row in rows.iter().filter(meant) {
+            let what = format!("{}, {} flows", aim.what.name(), row.scene.flows);
+            verdict(&what, row.ratio.median, aim.most, "of the yardstick", 2);
+        }
+    }
+    verdict("memory", used.flow_table as f64 / f64::from(room), MEMORY_AIM, "bytes a connection", 1);
+}
+
+fn verdict(what: &str, is: f64, most: f64, unit: &str, digits: usize) {
+    let by = (is / most - 1.0) * 100.0;
+    let said = if is <= most { "reached".to_owned() } else { format!("missed by {by:.0} %") };
+    println!("  {what:44}{is:>7.digits$} {unit}, aim {most:.digits$}: {said}");
+}

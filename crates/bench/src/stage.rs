@@ -1,0 +1,180 @@
+//! The balancer's tables from user space: everything that the control side writes is noted as well, so that the core
+//! can run here, natively, over the very flow table that the XDP program uses. A million handshakes take a second.
+
+use evenkeel_control::{FlowView, Plane};
+use evenkeel_core::backend::Link;
+use evenkeel_core::flow::{Bucket, Peer, Side, Tick};
+use evenkeel_core::{
+    Backend, BackendRef, Counters, Event, Reason, Service, ServiceKey, Settings, Tables, Traffic, Word,
+};
+use evenkeel_wire::Ipv4Address;
+use evenkeel_xdp::{XdpError, XdpPlane};
+use std::cell::Cell;
+use std::collections::{HashMap, HashSet};
+use std::net::Ipv4Addr;
+use std::sync::atomic::AtomicU64;
+
+/// The real plane, and a copy of what was written to it.
+pub(crate) struct Stage {
+    pub(crate) plane: XdpPlane,
+    nat: Vec<Ipv4Addr>,
+    /// When connections that are opened here are opened; asking the program for every packet would take long.
+    time: Cell<Tick>,
+    ours: HashSet<Ipv4Address>,
+    services: HashMap<ServiceKey, Service>,
+    maglev: HashMap<u32, Vec<u32>>,
+    backends: Vec<Backend<AtomicU64>>,
+}
+
+impl Stage {
+    pub(crate) fn new(plane: XdpPlane, nat: &[Ipv4Addr], backends: usize) -> Self {
+        Self {
+            plane,
+            time: Cell::new(Tick(0)),
+            nat: nat.to_vec(),
+            ours: HashSet::new(),
+            services: HashMap::new(),
+            maglev: HashMap::new(),
+            backends: (0..backends).map(|_| Backend::default()).collect(),
+        }
+    }
+
+    /// Empties the flow table.
+    pub(crate) fn clear(&self) -> Result<(), XdpError> {
+        self.time.set(self.plane.now()?);
+        for entry in self.plane.flow_table().iter().flat_map(|bucket| &bucket.0) {
+            for word in [&entry.meta, &entry.addresses, &entry.ports, &entry.peer] {
+                Word::store(word, 0);
+            }
+        }
+        Ok(())
+    }
+
+    /// Now, by the clock that the program reads.
+    pub(crate) fn time_now(&self) -> Result<Tick, XdpError> {
+        self.plane.now()
+    }
+
+    /// Makes every connection active now, and says when that was.
+    pub(crate) fn refresh(&self) -> Result<Tick, XdpError> {
+        let now = self.plane.now()?;
+        for entry in self.plane.flow_table().iter().flat_map(|bucket| &bucket.0) {
+            if let Some(found) = entry.read() {
+                Word::compare_exchange(&entry.meta, found.meta.0, found.meta.with_seen(now).0);
+            }
+        }
+        Ok(now)
+    }
+
+    /// Entries in use, of all.
+    pub(crate) fn occupancy(&self) -> (usize, usize) {
+        let entries = || self.plane.flow_table().iter().flat_map(|bucket| &bucket.0);
+        (entries().filter(|entry| entry.read().is_some()).count(), entries().count())
+    }
+
+    /// The backend at this place.
+    fn noted(&self, index: u16) -> Result<&Backend<AtomicU64>, XdpError> {
+        let most = self.backends.len() as u32;
+        self.backends.get(usize::from(index)).ok_or(XdpError::Full { what: "backends", most })
+    }
+}
+
+impl Plane for Stage {
+    type Error = XdpError;
+
+    fn set_our_addresses(&mut self, addresses: &[Ipv4Addr]) -> Result<(), XdpError> {
+        self.ours = addresses.iter().map(|&address| address.into()).collect();
+        self.plane.set_our_addresses(addresses)
+    }
+
+    fn set_backend(&mut self, index: u16, target: Peer, service: Peer) -> Result<(), XdpError> {
+        let noted = self.noted(index)?;
+        Word::store(&noted.target, target.bits());
+        Word::store(&noted.service, service.bits());
+        self.plane.set_backend(index, target, service)
+    }
+
+    fn set_link(&mut self, index: u16, link: Link) -> Result<(), XdpError> {
+        Word::store(&self.noted(index)?.link, link.0);
+        self.plane.set_link(index, link)
+    }
+
+    fn set_maglev(&mut self, table: u32, slots: &[u32]) -> Result<(), XdpError> {
+        self.maglev.insert(table, slots.to_vec());
+        self.plane.set_maglev(table, slots)
+    }
+
+    fn set_service(&mut self, key: ServiceKey, service: Service) -> Result<(), XdpError> {
+        self.services.insert(key, service);
+        self.plane.set_service(key, service)
+    }
+
+    fn remove_service(&mut self, key: ServiceKey) -> Result<(), XdpError> {
+        self.services.remove(&key);
+        self.plane.remove_service(key)
+    }
+
+    fn counters(&self) -> Result<Counters, XdpError> {
+        self.plane.counters()
+    }
+
+    fn traffic(&self, index: u16) -> Result<Traffic, XdpError> {
+        self.plane.traffic(index)
+    }
+
+    fn visit_flows(&self, visit: &mut dyn FnMut(FlowView)) -> Result<(), XdpError> {
+        self.plane.visit_flows(visit)
+    }
+
+    fn sweep_flows(&self) -> Result<(), XdpError> {
+        self.plane.sweep_flows()
+    }
+}
+
+/// What the core sees. Counts nothing: the caller has the verdict.
+impl Tables for Stage {
+    type Word = AtomicU64;
+
+    fn settings(&self) -> &Settings {
+        self.plane.settings()
+    }
+
+    fn now(&self) -> Tick {
+        self.time.get()
+    }
+
+    fn may_be_ours(&self, address: Ipv4Address) -> bool {
+        self.is_ours(address)
+    }
+
+    fn is_ours(&self, address: Ipv4Address) -> bool {
+        self.ours.contains(&address)
+    }
+
+    fn flows(&self, index: u32) -> Option<&Bucket<AtomicU64>> {
+        self.plane.flow_table().get(index as usize)
+    }
+
+    fn service(&self, key: &ServiceKey) -> Option<Service> {
+        self.services.get(key).copied()
+    }
+
+    fn maglev(&self, table: u32, slot: u32) -> Option<BackendRef> {
+        let slots = self.maglev.get(&table)?;
+        slots.get(slot as usize).filter(|&&bits| bits != 0).map(|&bits| BackendRef::from_bits(bits))
+    }
+
+    fn backend(&self, index: u16) -> Option<&Backend<AtomicU64>> {
+        self.backends.get(usize::from(index))
+    }
+
+    fn nat_address(&self, index: u32) -> Option<Ipv4Address> {
+        self.nat.get(index as usize).map(|&address| address.into())
+    }
+
+    fn count(&self, _: Reason) {}
+
+    fn count_event(&self, _: Event) {}
+
+    fn count_traffic(&self, _: u16, _: Side, _: u32) {}
+}
