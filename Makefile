@@ -2,13 +2,13 @@
 
 SHELL := bash
 CARGO := scripts/cargo.sh
-SCRIPTS := $(wildcard scripts/*.sh) $(wildcard scripts/tests/*.sh) $(wildcard scripts/lib/*.sh)
+SCRIPTS := $(wildcard scripts/*.sh scripts/tests/*.sh scripts/lib/*.sh) scripts/kernel/init
 
 .DEFAULT_GOAL := build
-.PHONY: help prerequisites bpf build demo test bench lint clean
+.PHONY: help prerequisites bpf build demo test test-kernel bench lint clean
 
 help: ## Lists these targets
-	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
 
 prerequisites: ## Installs what is missing to build
 	@scripts/install-prerequisites.sh build
@@ -30,6 +30,9 @@ test: build ## Runs every test
 	@scripts/install-prerequisites.sh test
 	$(CARGO) test --workspace --release --locked
 	scripts/tests/run.sh
+
+test-kernel: build ## Boots Debian's 6.1 kernel under emulation and balances there
+	scripts/test-kernel.sh
 
 bench: build ## Measures
 	$(CARGO) run --release --locked -p evenkeel-bench

@@ -19,7 +19,7 @@ impl<'a> XdpFrame<'a> {
 impl Frame for XdpFrame<'_> {
     #[inline(always)]
     fn holds(&self, bytes: usize) -> bool {
-        if self.ctx.data() + bytes <= self.ctx.data_end() {
+        if self.ctx.data() + bounded(bytes) <= self.ctx.data_end() {
             return true;
         }
         // More than the first buffer: the packet may have more of them.
@@ -38,4 +38,13 @@ impl Frame for XdpFrame<'_> {
         // holds any bytes (`Header`), and `&mut self` makes the reference the only one.
         Some(unsafe { &mut *(start as *mut T) })
     }
+}
+
+/// The low 17 bits, by an instruction that the compiler cannot remove: it knows that lengths are that small, but to the
+/// verifier of Linux 6.1 a number whose bytes were swapped may be any.
+#[inline(always)]
+fn bounded(mut bytes: usize) -> usize {
+    // SAFETY: one instruction on one register.
+    unsafe { core::arch::asm!("{0} &= 131071", inout(reg) bytes, options(pure, nomem, nostack)) };
+    bytes
 }

@@ -252,7 +252,8 @@ fn refused(error: &(dyn std::error::Error + 'static)) -> XdpError {
     let mut cause = Some(error);
     while let Some(current) = cause {
         match current.downcast_ref::<io::Error>().and_then(io::Error::raw_os_error) {
-            Some(libc::EPERM | libc::EACCES) => return XdpError::Privileges,
+            // Not EACCES: that is what the verifier says to a program that it does not like.
+            Some(libc::EPERM) => return XdpError::Privileges,
             Some(libc::ENOSYS) => return XdpError::NoBpf,
             _ => cause = current.source(),
         }

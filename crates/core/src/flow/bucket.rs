@@ -177,12 +177,12 @@ pub fn insert<W: Word, const N: usize>(
 ) -> Insertion {
     let key = new.key();
     let now = new.seen();
-    let mut best = EVICTABLE - 1;
-    let mut best_slot = 0;
+    // The rank and, in the low bits, how many steps are left: of equals the first is taken, and there is one number less
+    // to keep on a BPF stack.
+    let mut best = EVICTABLE * N as u32 - 1;
     let mut best_meta = 0;
     for step in 0..N {
-        let slot = start + step;
-        let Some(entry) = bucket.entry(slot) else { break };
+        let Some(entry) = bucket.entry(start + step) else { break };
         let mut meta = Meta(entry.meta.load());
         if entry.has_key(key) && meta.is_live() {
             if !timeouts.abandoned(meta, now) {
@@ -194,14 +194,15 @@ pub fn insert<W: Word, const N: usize>(
             }
             meta = meta.released();
         }
-        let rank = rank(meta, now, timeouts);
-        if rank > best {
-            (best, best_slot, best_meta) = (rank, slot, meta.0);
+        let candidate = rank(meta, now, timeouts) * N as u32 + (N - 1 - step) as u32;
+        if candidate > best {
+            (best, best_meta) = (candidate, meta.0);
         }
     }
-    if best < EVICTABLE {
+    if best < EVICTABLE * N as u32 {
         return Insertion::Full;
     }
+    let best_slot = start + N - 1 - best as usize % N;
     let Some(entry) = bucket.entry(best_slot) else { return Insertion::Full };
     let claim = Meta(best_meta).claim();
     if !entry.meta.compare_exchange(best_meta, claim.0) {
@@ -217,7 +218,7 @@ pub fn insert<W: Word, const N: usize>(
             return Insertion::Contended;
         }
     }
-    Insertion::Done { slot: (best_slot & (N - 1)) as u8, uses: meta.uses(), evicted: best < IDLE }
+    Insertion::Done { slot: (best_slot & (N - 1)) as u8, uses: meta.uses(), evicted: best < IDLE * N as u32 }
 }
 
 /// Takes an entry back that was just inserted, as long as it is still the same use of its place. Another CPU may have
