@@ -1,6 +1,6 @@
 //! Makes a plane's tables what the configuration wants, and changes nothing that did not change.
 
-use crate::config::{self, Affinity, Config, Protocol};
+use crate::config::{self, Affinity, Config, Nat, Protocol};
 use crate::maglev::{self, Candidate};
 use crate::plane::Plane;
 use crate::secrets::Secrets;
@@ -8,7 +8,7 @@ use evenkeel_core::backend::{BackendRef, BackendState, Link};
 use evenkeel_core::flow::Peer;
 use evenkeel_core::{Service, ServiceKey};
 use evenkeel_wire::{IpProtocol, MacAddress, Port};
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::net::Ipv4Addr;
 
 /// How many of everything a plane has room for.
@@ -25,6 +25,9 @@ pub enum BalancerError<E: std::error::Error + 'static> {
         "no place for another backend: at most {MAX_BACKENDS} of all services together, those that still have connections included."
     )]
     NoPlace,
+    /// The NAT addresses or ports were changed while connections use them.
+    #[error("[nat] cannot be changed while the balancer runs: stop it and start it again.")]
+    NatChanged,
 }
 
 /// A backend address and the Ethernet address that packets for it are sent to, zero while that is not known.
@@ -66,6 +69,9 @@ pub struct Balancer<P> {
     /// The generation that each place had last.
     generations: Vec<u8>,
     next_hops: BTreeMap<Ipv4Addr, MacAddress>,
+    nat: Option<Nat>,
+    /// The addresses that the plane was told are ours.
+    ours: BTreeSet<Ipv4Addr>,
 }
 
 impl<P: Plane> Balancer<P> {
@@ -78,6 +84,8 @@ impl<P: Plane> Balancer<P> {
             places: Vec::new(),
             generations: Vec::new(),
             next_hops: BTreeMap::new(),
+            nat: None,
+            ours: BTreeSet::new(),
         }
     }
 
@@ -95,14 +103,13 @@ impl<P: Plane> Balancer<P> {
     /// no new ones, and keeps its place until its last one has ended (see [`Balancer::tidy`]).
     ///
     /// # Errors
-    /// A table could not be changed; what was changed before stays.
+    /// `[nat]` is not what it was; or a table could not be changed, and what was changed before stays.
     pub fn apply(&mut self, config: &Config) -> Result<(), BalancerError<P::Error>> {
-        let mut ours: Vec<_> = config.nat.addresses.clone();
-        ours.extend(config.services.iter().map(|service| service.address));
-        ours.sort_unstable();
-        ours.dedup();
-        self.plane.set_our_addresses(&ours)?;
-
+        if self.nat.get_or_insert_with(|| config.nat.clone()) != &config.nat {
+            return Err(BalancerError::NatChanged);
+        }
+        // New addresses before the services that have them, old ones after.
+        self.write_addresses(config.services.iter().map(|service| service.address))?;
         let wanted: HashSet<_> = config.services.iter().map(listen).collect();
         let gone: Vec<_> = self.services.keys().filter(|key| !wanted.contains(key)).copied().collect();
         for key in gone {
@@ -112,6 +119,20 @@ impl<P: Plane> Balancer<P> {
         }
         for service in &config.services {
             self.apply_service(service)?;
+        }
+        self.write_addresses([])
+    }
+
+    /// Tells the plane which addresses are ours: NAT addresses, those of services, those that a connection to a backend
+    /// which is leaving may still be under, and `more`.
+    fn write_addresses(&mut self, more: impl IntoIterator<Item = Ipv4Addr>) -> Result<(), BalancerError<P::Error>> {
+        let mut ours: BTreeSet<_> = more.into_iter().collect();
+        ours.extend(self.nat.iter().flat_map(|nat| &nat.addresses));
+        ours.extend(self.services.keys().map(|(address, ..)| address));
+        ours.extend(self.places.iter().flatten().map(|place| place.service.0));
+        if ours != self.ours {
+            self.plane.set_our_addresses(&Vec::from_iter(ours.iter().copied()))?;
+            self.ours = ours;
         }
         Ok(())
     }
@@ -239,7 +260,7 @@ impl<P: Plane> Balancer<P> {
                 self.places[index] = None;
             }
         }
-        Ok(())
+        self.write_addresses([])
     }
 }
 

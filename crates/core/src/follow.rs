@@ -30,7 +30,7 @@ pub(crate) fn steady<T: Tables + ?Sized>(
     }
     let backend = tables.backend(flow.backend.index)?;
     let link = Link(backend.link.load());
-    if is_gone(flow, link) {
+    if is_gone(flow, link) || is_lost(flow, link) {
         return None;
     }
     Some(route(packet, flow, backend, link))
@@ -61,6 +61,9 @@ pub(crate) fn follow<T: Tables + ?Sized>(
         flow.release();
         return if side == Side::Client { Ok(None) } else { Err(Reason::FlowMissing) };
     }
+    if is_lost(flow, link) {
+        return Err(Reason::BackendUnresolved);
+    }
     Ok(Some(route(packet, flow, backend, link)))
 }
 
@@ -68,6 +71,12 @@ pub(crate) fn follow<T: Tables + ?Sized>(
 #[inline(always)]
 fn is_gone<W>(flow: &Found<'_, W>, link: Link) -> bool {
     link.generation() != flow.backend.generation || link.state() == BackendState::Down
+}
+
+/// Whether the packet is for a backend whose Ethernet address is not known any more.
+#[inline(always)]
+fn is_lost<W>(flow: &Found<'_, W>, link: Link) -> bool {
+    flow.meta.side() == Side::Client && link.mac().is_zero()
 }
 
 #[inline(always)]

@@ -1,0 +1,147 @@
+//! Connections and time. The tests do not wait: they set back the stamps in the program's mapped flow table.
+#![allow(clippy::unwrap_used, reason = "a test that fails may do so anywhere")]
+
+use evenkeel_control::Plane;
+use evenkeel_control::config::Protocol::{self, Tcp, Udp};
+use evenkeel_core::flow::{IdleTimes, State, Tick};
+use evenkeel_core::{Event, Reason};
+use evenkeel_tests::program::packet::{ACK, RST, SYN};
+use evenkeel_tests::program::scenes::{DNS, WEB, client};
+use evenkeel_tests::program::{Connection, Rig, Setup, scenes, table, trial};
+
+const TIMES: IdleTimes = IdleTimes::DEFAULT;
+
+/// A connection in each state that it can be in, and the idle time that goes with it.
+const STATES: &[(State, Protocol, u16)] = &[
+    (State::Opening, Tcp, TIMES.opening),
+    (State::Opening, Udp, TIMES.opening),
+    (State::Answered, Tcp, TIMES.answered),
+    (State::Answered, Udp, TIMES.answered),
+    (State::Established, Tcp, TIMES.tcp_established),
+    (State::Established, Udp, TIMES.udp_established),
+    (State::Closing, Tcp, TIMES.closing),
+];
+
+fn bring(rig: &mut Rig, state: State, protocol: Protocol) -> Connection {
+    let service = if protocol == Tcp { WEB } else { DNS };
+    let connection = rig.open(protocol, client(1), service);
+    if state != State::Opening {
+        rig.expect(&connection.answers(SYN | ACK), Reason::ToClient);
+    }
+    if matches!(state, State::Established | State::Closing) {
+        rig.expect(&connection.says(ACK), Reason::ToBackend);
+    }
+    if state == State::Closing {
+        rig.close(&connection);
+    }
+    assert_eq!(table::states(rig.plane(), &connection), [state; 2]);
+    connection
+}
+
+/// Makes the connection look idle for so long.
+fn idle(rig: &Rig, connection: &Connection, ticks: u16) {
+    table::stamp(rig.plane(), &table::keys(connection), Tick(rig.now().0.wrapping_sub(ticks)));
+}
+
+#[test]
+fn connections_live_and_end_by_their_idle_time() {
+    trial(Setup::new(scenes::rich(), 64), |rig| {
+        for &(state, protocol, time) in STATES {
+            // The last ticks: the clock may move on by one meanwhile.
+            rig.forget();
+            let connection = bring(rig, state, protocol);
+            idle(rig, &connection, time - 1);
+            rig.expect(&connection.answers(ACK), Reason::ToClient);
+            idle(rig, &connection, time - 1);
+            let alive = rig.expect(&connection.says(ACK), Reason::ToBackend);
+            assert_eq!(alive.happened(Event::FlowOpened), 0, "{state:?} {protocol:?}");
+
+            // Over: the backend's packets are dropped or passed, the client's open something new or are dropped.
+            rig.forget();
+            let connection = bring(rig, state, protocol);
+            idle(rig, &connection, time + 1);
+            rig.expect(&connection.answers(ACK), Reason::FlowMissing);
+
+            rig.forget();
+            let connection = bring(rig, state, protocol);
+            idle(rig, &connection, time + 1);
+            if protocol == Tcp {
+                rig.expect(&connection.says(ACK), Reason::FlowMissing);
+                rig.expect(&connection.says(RST), Reason::FlowMissing);
+            }
+            rig.open(protocol, connection.client, connection.service);
+            assert_eq!(table::violations(rig.plane()), [""; 0], "{state:?} {protocol:?}");
+        }
+    });
+}
+
+#[test]
+fn one_direction_alone_keeps_both_entries_alive() {
+    trial(Setup::new(scenes::rich(), 64), |rig| {
+        for &(state, protocol, time) in STATES {
+            for from_client in [true, false] {
+                if !from_client && state == State::Opening || state == State::Closing {
+                    continue;
+                }
+                rig.forget();
+                let connection = bring(rig, state, protocol);
+                // Several idle times long.
+                for _ in 0..4 {
+                    idle(rig, &connection, time - 1);
+                    let sent = rig.now();
+                    if from_client {
+                        rig.expect(&connection.says(ACK), Reason::ToBackend);
+                    } else {
+                        rig.expect(&connection.answers(ACK), Reason::ToClient);
+                    }
+                    for entry in table::pair(rig.plane(), &connection) {
+                        let seen = entry.unwrap().meta.seen();
+                        assert!(seen.since(sent) <= 1 && sent.since(seen) == 0, "{state:?} {protocol:?} {from_client}");
+                    }
+                }
+                rig.assert_works(&connection);
+            }
+        }
+    });
+}
+
+#[test]
+fn an_established_connection_is_stamped_no_more_often_than_needed() {
+    trial(Setup::new(scenes::rich(), 64), |rig| {
+        let connection = bring(rig, State::Established, Tcp);
+        let renew = rig.plane().settings().timeouts.renew;
+        for (ticks, renewed) in [(renew - 2, false), (renew, true)] {
+            idle(rig, &connection, ticks);
+            let before = table::words(rig.plane().flow_table());
+            rig.expect(&connection.says(ACK), Reason::ToBackend);
+            let after = table::words(rig.plane().flow_table());
+            assert_eq!(before != after, renewed, "{ticks} ticks");
+        }
+    });
+}
+
+#[test]
+fn a_sweep_frees_what_is_over_and_nothing_else() {
+    trial(Setup::new(scenes::rich(), 64), |rig| {
+        for &(state, protocol, time) in STATES {
+            rig.forget();
+            let connection = bring(rig, state, protocol);
+            // As long as a packet on a CPU whose clock is a tick behind could still use it.
+            idle(rig, &connection, time);
+            rig.plane().sweep_flows().unwrap();
+            assert_eq!(table::states(rig.plane(), &connection), [state; 2]);
+            idle(rig, &connection, time + 2);
+            rig.plane().sweep_flows().unwrap();
+            assert_eq!(table::states(rig.plane(), &connection), [State::Free; 2]);
+        }
+        rig.forget();
+        let [old, young] = [1, 2].map(|n| rig.establish(Tcp, client(n), WEB));
+        idle(rig, &old, TIMES.tcp_established + 2);
+        let mut shown = 0;
+        rig.plane().visit_flows(&mut |_| shown += 1).unwrap();
+        assert_eq!(shown, 1, "what is over is not shown");
+        rig.plane().sweep_flows().unwrap();
+        assert_eq!(table::entries(rig.plane()).len(), 2);
+        rig.assert_works(&young);
+    });
+}
