@@ -71,7 +71,7 @@ fn move_to<W: Word>(found: &Found<'_, W>, mac: MacAddress) {
 }
 
 /// Changes a control word by compare-and-swap, as long as it stands for the same use of the place, and returns what it
-/// has become.
+/// has become; after [`TRIES`] attempts, what others have made of it, since the next packet brings the change again.
 #[inline(always)]
 fn change<W: Word>(entry: &Entry<W>, found: Meta, next: impl Fn(Meta) -> Meta) -> Option<Meta> {
     let mut current = found;
