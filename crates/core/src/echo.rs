@@ -2,7 +2,8 @@
 
 use crate::frame::Frame;
 use crate::parse::{Ip, payload};
-use crate::tables::{Tables, is_ours};
+use crate::source::check_source;
+use crate::tables::Tables;
 use crate::verdict::Reason;
 use evenkeel_wire::{Adjustment, Ethernet, IcmpEcho, IcmpType, Ipv4};
 
@@ -16,9 +17,7 @@ pub(crate) fn echo<F: Frame, T: Tables>(frame: &mut F, tables: &T, ip: &Ip) -> R
         return Err(Reason::NotOurs);
     }
     let offset = payload(frame, ip, IcmpEcho::LENGTH)?;
-    if is_ours(tables, ip.source) {
-        return Err(Reason::OwnSource);
-    }
+    check_source(tables, ip.source)?;
     let icmp = frame.header::<IcmpEcho>(offset).ok_or(Reason::Malformed)?;
     if icmp.kind != IcmpType::ECHO_REQUEST || icmp.code != 0 {
         return Err(Reason::NotTcpUdp);

@@ -22,6 +22,7 @@ mod rewrite;
 mod service;
 mod settings;
 mod settle;
+mod source;
 mod tables;
 mod verdict;
 mod word;

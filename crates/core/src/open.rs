@@ -8,7 +8,8 @@ use crate::parse::Packet;
 use crate::rewrite::Route;
 use crate::service::{Service, ServiceKey};
 use crate::settings::MAGLEV_SLOTS;
-use crate::tables::{Tables, is_ours};
+use crate::source::check_source;
+use crate::tables::Tables;
 use crate::verdict::{Event, Reason};
 use crate::word::Word;
 use core::num::NonZeroU32;
@@ -28,9 +29,7 @@ pub(crate) fn open<T: Tables + ?Sized>(tables: &T, packet: &Packet, now: Tick) -
     if packet.ttl <= 1 {
         return Err(Reason::TtlExpired);
     }
-    if is_ours(tables, packet.key.source().address) {
-        return Err(Reason::OwnSource);
-    }
+    check_source(tables, packet.key.source().address)?;
     let random = pick_hash(tables, packet.key, service.affinity);
     let slot = hash::scale((random >> 32) as u32, MAGLEV_SLOTS);
     let chosen = tables.maglev(service.table, slot).ok_or(Reason::NoBackend)?;

@@ -78,9 +78,3 @@ pub trait Tables {
         crate::settle(self, packet, now, known, route)
     }
 }
-
-/// Whether an address is ours, for addresses that usually are not: the filter answers for most of them.
-#[inline(always)]
-pub(crate) fn is_ours<T: Tables + ?Sized>(tables: &T, address: Ipv4Address) -> bool {
-    tables.may_be_ours(address) && tables.is_ours(address)
-}

@@ -75,6 +75,7 @@ reasons! {
     Malformed = "malformed", Drop, "A header of a packet for one of our addresses contradicts itself or the frame's length.";
     Fragment = "fragment", Drop, "A fragment for one of our addresses: only the first part would have ports.";
     TtlExpired = "ttl-expired", Drop, "The packet may travel no further: its time to live is used up.";
+    MartianSource = "martian-source", Drop, "The packet claims to come from an address that no single host has.";
     OwnSource = "own-source", Drop, "The packet claims to come from one of our own addresses.";
     FlowMissing = "flow-missing", Drop, "A TCP segment that opens nothing and belongs to no known connection.";
     FlowTableFull = "flow-table-full", Drop, "No room for a new flow: every entry it may use holds a live connection.";

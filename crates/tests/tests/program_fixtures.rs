@@ -292,6 +292,14 @@ const RICH_FIXTURES: &[Fixture] = &[
         assert_eq!(rig.send(&patched(last.0, last.1, last.2)).reason, Reason::NoService);
         assert!(table::entries(rig.plane()).is_empty());
     }),
+    ("what claims to come from no single host is dropped", |rig| {
+        for nobody in [[0, 0, 0, 0], [127, 0, 0, 1], [224, 0, 0, 251], [255, 255, 255, 255]].map(Ipv4Addr::from) {
+            let from = SocketAddrV4::new(nobody, 25_000);
+            rig.expect(&tcp(from, WEB, SYN), Reason::MartianSource);
+            rig.expect(&udp(from, DNS), Reason::MartianSource);
+            rig.expect(&echo(nobody, *WEB.ip()), Reason::MartianSource);
+        }
+    }),
     ("what claims to come from us is dropped", |rig| {
         for ours in [*WEB.ip(), *ANY.ip(), NAT[1]] {
             let from = SocketAddrV4::new(ours, 25_000);

@@ -59,6 +59,14 @@ impl Ipv4Address {
         u32::from_ne_bytes(self.0)
     }
 
+    /// Whether a single host of a network may have this address: not "this network" (0.0.0.0/8), loopback (127.0.0.0/8),
+    /// multicast, reserved or broadcast (224.0.0.0 and up); RFC 1122, section 3.2.1.3.
+    #[inline(always)]
+    pub fn is_host(self) -> bool {
+        let [first, ..] = self.0;
+        first != 0 && first != 127 && first < 224
+    }
+
     /// The inverse of [`Ipv4Address::bits`].
     #[inline(always)]
     pub fn from_bits(bits: u32) -> Self {
@@ -139,6 +147,15 @@ mod tests {
         assert_eq!(format!("{}", MacAddress([0xde, 0xad, 0xbe, 0xef, 0, 0x10])), "de:ad:be:ef:00:10");
         assert_eq!(format!("{}", Ipv4Address([10, 0, 0, 10])), "10.0.0.10");
         assert_eq!(Port([0x1f, 0x90]).number(), 8080);
+    }
+
+    #[test]
+    fn hosts_are_told_from_groups() {
+        for (first, is_host) in
+            [(0, false), (1, true), (126, true), (127, false), (128, true), (223, true), (224, false), (255, false)]
+        {
+            assert_eq!(Ipv4Address([first, 0, 0, 1]).is_host(), is_host, "{first}.0.0.1");
+        }
     }
 
     #[test]

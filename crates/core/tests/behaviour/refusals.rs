@@ -43,6 +43,8 @@ const CASES: &[Case] = &[
     }),
     (Reason::Fragment, |plane| plane.verdict(&tcp(client(1), WEB, SYN).fragment(0, true))),
     (Reason::TtlExpired, |plane| plane.verdict(&tcp(client(1), WEB, SYN).ttl(1))),
+    (Reason::MartianSource, |plane| plane.verdict(&tcp(end([224, 0, 0, 1], 5), WEB, SYN))),
+    (Reason::MartianSource, |plane| plane.verdict(&echo([255; 4], WEB.address))),
     (Reason::OwnSource, |plane| plane.verdict(&tcp(end(WEB.address, 5), WEB, SYN))),
     (Reason::OwnSource, |plane| plane.verdict(&udp(end(NAT, 10_000), DNS))),
     (Reason::FlowMissing, |plane| plane.verdict(&tcp(client(1), WEB, ACK))),
