@@ -8,7 +8,7 @@
 mod driver;
 mod error;
 mod figures;
-#[allow(unreachable_pub)]
+#[allow(unreachable_pub, reason = "the measuring programs compile the same file")]
 mod layout;
 mod memory;
 mod packet;

@@ -12,6 +12,7 @@
 pub mod backend;
 mod counters;
 mod echo;
+mod filter;
 pub mod flow;
 mod follow;
 mod frame;
@@ -29,6 +30,7 @@ mod word;
 
 pub use backend::{Backend, BackendRef, BackendState};
 pub use counters::{Counters, Traffic};
+pub use filter::AddressFilter;
 pub use frame::{Frame, SliceFrame};
 pub use open::PORT_TRIES;
 pub use parse::Packet;
@@ -37,6 +39,7 @@ pub use service::{Service, ServiceKey};
 pub use settings::{MAGLEV_SLOTS, Settings};
 pub use settle::settle;
 pub use tables::Tables;
+pub use tables::insert;
 pub use verdict::{Event, Reason, Verdict};
 pub use word::Word;
 

@@ -63,11 +63,7 @@ pub trait Tables {
     /// inlined, but looks at a function with arguments of its own once.
     #[inline(always)]
     fn insert(&self, place: u64, new: &NewEntry) -> Insertion {
-        let settings = self.settings();
-        match self.flows(hash::bucket(place, settings.flow_mask)) {
-            Some(bucket) => flow::insert(bucket, hash::start(place), new, &settings.timeouts),
-            None => Insertion::Full,
-        }
+        crate::insert(self, place, new)
     }
 
     /// Finds the route of a packet that does not simply follow an established connection; see [`crate::settle`].
@@ -76,5 +72,15 @@ pub trait Tables {
     #[inline(always)]
     fn settle(&self, packet: &Packet, now: Tick, known: bool, route: &mut Route) -> Result<(), Reason> {
         crate::settle(self, packet, now, known, route)
+    }
+}
+
+/// Inserts an entry into the bucket that its place names: what [`Tables::insert`] does.
+#[inline(always)]
+pub fn insert<T: Tables + ?Sized>(tables: &T, place: u64, new: &NewEntry) -> Insertion {
+    let settings = tables.settings();
+    match tables.flows(hash::bucket(place, settings.flow_mask)) {
+        Some(bucket) => flow::insert(bucket, hash::start(place), new, &settings.timeouts),
+        None => Insertion::Full,
     }
 }

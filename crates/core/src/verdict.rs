@@ -83,7 +83,7 @@ reasons! {
     NatPortsExhausted = "nat-ports-exhausted", Drop, "No NAT source port towards the backend was found free.";
     NoBackend = "no-backend", Drop, "The service has no backend that takes new connections.";
     BackendDown = "backend-down", Drop, "The connection's backend is gone, and the packet cannot open a new connection.";
-    BackendUnresolved = "backend-unresolved", Drop, "The backend's Ethernet address is not known yet.";
+    BackendUnresolved = "backend-unresolved", Drop, "The backend's Ethernet address is not known.";
 }
 
 macro_rules! events {

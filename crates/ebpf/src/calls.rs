@@ -3,12 +3,12 @@
 
 use crate::maps::Maps;
 use evenkeel_core::flow::{Insertion, NewEntry, Tick};
-use evenkeel_core::{Packet, Reason, Route, Tables};
+use evenkeel_core::{Packet, Reason, Route};
 
 /// What [`settle`] returns when there is a route.
 const ROUTED: u32 = u32::MAX;
 
-/// [`Tables::insert`], as a call.
+/// `Tables::insert`, as a call.
 #[inline(always)]
 pub(crate) fn call_insert(place: u64, new: &NewEntry) -> Insertion {
     Insertion::from_bits(evenkeel_insert(place, new))
@@ -19,21 +19,12 @@ pub(crate) fn call_insert(place: u64, new: &NewEntry) -> Insertion {
 extern "C" fn evenkeel_insert(place: u64, new: *const NewEntry) -> u32 {
     // SAFETY: the only caller passes a reference; the verifier wants the test for null as well.
     match unsafe { new.as_ref() } {
-        Some(new) => insert_flow(place, new).bits(),
+        Some(new) => evenkeel_core::insert(&Maps, place, new).bits(),
         None => Insertion::Full.bits(),
     }
 }
 
-#[inline(always)]
-fn insert_flow(place: u64, new: &NewEntry) -> Insertion {
-    let settings = Maps.settings();
-    match Maps.flows(evenkeel_core::hash::bucket(place, settings.flow_mask)) {
-        Some(bucket) => evenkeel_core::flow::insert(bucket, evenkeel_core::hash::start(place), new, &settings.timeouts),
-        None => Insertion::Full,
-    }
-}
-
-/// [`Tables::settle`], as a call.
+/// `Tables::settle`, as a call.
 #[inline(always)]
 pub(crate) fn call_settle(packet: &Packet, now: Tick, known: bool, route: &mut Route) -> Result<(), Reason> {
     let code = evenkeel_settle(packet, u32::from(now.0), u32::from(known), route);

@@ -11,13 +11,10 @@ use aya_ebpf::macros::btf_map;
 use core::cell::UnsafeCell;
 use evenkeel_core::flow::{Bucket, Insertion, NewEntry, Side, Tick};
 use evenkeel_core::{
-    Backend, BackendRef, Counters, Event, MAGLEV_SLOTS, Packet, Reason, Route, Service, ServiceKey, Settings, Tables,
-    Traffic,
+    AddressFilter, Backend, BackendRef, Counters, Event, MAGLEV_SLOTS, Packet, Reason, Route, Service, ServiceKey,
+    Settings, Tables, Traffic,
 };
 use evenkeel_wire::Ipv4Address;
-
-/// Words of the filter of our addresses: 65,536 bits.
-const FILTER_WORDS: usize = 1024;
 
 /// Written once by the loader, before the program is attached.
 #[repr(transparent)]
@@ -45,9 +42,8 @@ type Maglev = Array<[u32; MAGLEV_SLOTS as usize], 1>;
 #[btf_map]
 static MAGLEV: ArrayOfMaps<Maglev, 1> = ArrayOfMaps::new();
 
-/// A bit for the hash of each of our addresses.
 #[btf_map]
-static OURS_FILTER: Array<[u64; FILTER_WORDS], 1> = Array::new();
+static OURS_FILTER: Array<AddressFilter, 1> = Array::new();
 
 /// Our addresses, exactly.
 #[btf_map]
@@ -80,11 +76,7 @@ impl Tables for Maps {
 
     #[inline(always)]
     fn may_be_ours(&self, address: Ipv4Address) -> bool {
-        let bit = evenkeel_core::hash::filter_bit(address);
-        match OURS_FILTER.get(0).and_then(|filter| filter.get((bit >> 6) as usize & (FILTER_WORDS - 1))) {
-            Some(word) => word >> (bit & 63) & 1 != 0,
-            None => false,
-        }
+        OURS_FILTER.get(0).is_some_and(|filter| filter.may_contain(address))
     }
 
     #[inline(always)]

@@ -9,7 +9,7 @@ use aya::{Ebpf, EbpfLoader, Pod};
 use evenkeel_control::{Config, FlowView, Plane, Secrets};
 use evenkeel_core::backend::Link;
 use evenkeel_core::flow::{Bucket, IdleTimes, Peer, Side, Tick, Timeouts, WAYS};
-use evenkeel_core::{Backend, Counters, MAGLEV_SLOTS, Service, ServiceKey, Settings, Traffic, Word, hash};
+use evenkeel_core::{AddressFilter, Backend, Counters, MAGLEV_SLOTS, Service, ServiceKey, Settings, Traffic, Word};
 use evenkeel_wire::{Ipv4Address, MacAddress};
 use std::io;
 use std::net::Ipv4Addr;
@@ -84,7 +84,7 @@ pub struct XdpPlane {
     backends: MappedArray<Backend<AtomicU64>>,
     services: HashMap<MapData, Plain<ServiceKey>, Plain<Service>>,
     maglev: ArrayOfMaps<MapData, Array<MapData, MaglevSlots>>,
-    filter: Array<MapData, [u64; FILTER_WORDS]>,
+    filter: Array<MapData, Plain<AddressFilter>>,
     addresses: HashMap<MapData, Plain<Ipv4Address>, u32>,
     counters: PerCpuArray<MapData, Plain<Counters>>,
     traffic: PerCpuArray<MapData, Plain<Traffic>>,
@@ -92,8 +92,6 @@ pub struct XdpPlane {
 }
 
 type MaglevSlots = [u32; MAGLEV_SLOTS as usize];
-
-const FILTER_WORDS: usize = 1024;
 
 impl XdpPlane {
     /// Loads the object that `crates/ebpf` builds, with empty tables of these sizes. `nat` are the NAT addresses.
@@ -226,14 +224,21 @@ fn mapped<T: Cells>(ebpf: &mut Ebpf, name: &'static str, entries: u32) -> Result
 fn failed(map: &'static str, error: MapError) -> XdpError {
     let source = match error {
         MapError::SyscallError(error) => error.io_error,
-        MapError::OutOfBounds { max_entries, .. } => return XdpError::Full { what: map, most: max_entries },
         other => io::Error::other(other.to_string()),
     };
-    // E2BIG: the map is full (bpf(2), BPF_MAP_UPDATE_ELEM).
-    if source.raw_os_error() == Some(libc::E2BIG) {
-        return XdpError::Full { what: map, most: 0 };
-    }
     XdpError::Map { map, source }
+}
+
+/// The same for a map that has room for `most` of `what` and may be full: E2BIG of a hash (bpf(2), BPF_MAP_UPDATE_ELEM),
+/// or an index that an array does not have.
+fn full(map: &'static str, what: &'static str, most: u32) -> impl Fn(MapError) -> XdpError {
+    move |error| match &error {
+        MapError::OutOfBounds { .. } => XdpError::Full { what, most },
+        MapError::SyscallError(refused) if refused.io_error.raw_os_error() == Some(libc::E2BIG) => {
+            XdpError::Full { what, most }
+        }
+        _ => failed(map, error),
+    }
 }
 
 /// An error without most of the verifier's log, whose last line says what was wrong.
@@ -265,17 +270,16 @@ impl Plane for XdpPlane {
     type Error = XdpError;
 
     fn set_our_addresses(&mut self, addresses: &[Ipv4Addr]) -> Result<(), XdpError> {
-        let mut filter = [0; FILTER_WORDS];
+        let mut filter = AddressFilter::EMPTY;
         for address in addresses {
-            let bit = hash::filter_bit((*address).into());
-            filter[(bit >> 6) as usize] |= 1 << (bit & 63);
+            filter.insert((*address).into());
             if !self.ours.contains(address) {
                 let key = Plain(Ipv4Address::from(*address));
-                self.addresses.insert(key, 0, 0).map_err(|error| failed("OURS", error))?;
+                self.addresses.insert(key, 0, 0).map_err(full("OURS", "addresses", self.sizes.addresses))?;
             }
         }
         // The kernel copies word by word, and each word is right before and after.
-        self.filter.set(0, filter, 0).map_err(|error| failed("OURS_FILTER", error))?;
+        self.filter.set(0, Plain(filter), 0).map_err(|error| failed("OURS_FILTER", error))?;
         for address in self.ours.iter().filter(|address| !addresses.contains(address)) {
             let key = Plain(Ipv4Address::from(*address));
             self.addresses.remove(&key).map_err(|error| failed("OURS", error))?;
@@ -301,11 +305,11 @@ impl Plane for XdpPlane {
             slots.try_into().map_err(|_| XdpError::Object(format!("{} Maglev slots", slots.len())))?;
         let mut inner = Array::create(1, 0).map_err(|error| failed("MAGLEV", error))?;
         inner.set(0, slots, 0).map_err(|error| failed("MAGLEV", error))?;
-        self.maglev.set(table, &inner, 0).map_err(|error| failed("MAGLEV", error))
+        self.maglev.set(table, &inner, 0).map_err(full("MAGLEV", "services", self.sizes.services))
     }
 
     fn set_service(&mut self, key: ServiceKey, service: Service) -> Result<(), XdpError> {
-        self.services.insert(Plain(key), Plain(service), 0).map_err(|error| failed("SERVICES", error))
+        self.services.insert(Plain(key), Plain(service), 0).map_err(full("SERVICES", "services", self.sizes.services))
     }
 
     fn remove_service(&mut self, key: ServiceKey) -> Result<(), XdpError> {
