@@ -33,7 +33,7 @@ pub use counters::{Counters, Traffic};
 pub use filter::AddressFilter;
 pub use frame::{Frame, SliceFrame};
 pub use open::PORT_TRIES;
-pub use parse::Packet;
+pub use parse::{Ip, Packet};
 pub use rewrite::Route;
 pub use service::{Service, ServiceKey};
 pub use settings::{MAGLEV_SLOTS, Settings};
@@ -50,53 +50,87 @@ use evenkeel_wire::IpProtocol;
 /// A packet whose verdict is not [`Verdict::Transmit`] is left as it came.
 #[inline(always)]
 pub fn process<F: Frame, T: Tables>(frame: &mut F, tables: &T) -> Reason {
-    let reason = match classify(frame, tables) {
+    let glance = glance(frame, tables);
+    decide(frame, tables, &glance)
+}
+
+/// What a packet is, before anything is decided or looked up that may be far away in memory.
+///
+/// A plane that has several packets at hand glances at all of them, asks for the memory that each will need, and
+/// decides only then: the CPU fetches the flow buckets of all at once. Between the two the packet must not change.
+#[derive(Clone, Copy, Debug)]
+pub enum Glance {
+    /// A TCP segment or UDP datagram for an address that may be ours, and where its flow would be kept: see
+    /// [`hash::bucket`] and [`hash::start`].
+    Flow(Packet, u64),
+    /// Anything else that is ours to answer.
+    Icmp(Ip),
+    /// Nothing more to find out.
+    Decided(Reason),
+}
+
+/// The first half of [`process`]: reads the headers and the address filter.
+#[inline(always)]
+pub fn glance<F: Frame, T: Tables>(frame: &mut F, tables: &T) -> Glance {
+    match classify(frame, tables) {
+        Ok(glance) => glance,
+        Err(reason) => Glance::Decided(reason),
+    }
+}
+
+#[inline(always)]
+fn classify<F: Frame, T: Tables>(frame: &mut F, tables: &T) -> Result<Glance, Reason> {
+    let ip = parse::ip(frame, tables.settings().mac)?;
+    if !tables.may_be_ours(ip.destination) {
+        return Err(Reason::NotOurs);
+    }
+    match ip.protocol {
+        IpProtocol::TCP | IpProtocol::UDP => match parse::transport(frame, &ip) {
+            Ok(packet) => Ok(Glance::Flow(packet, hash::place(packet.key, &tables.settings().flow_secret))),
+            // `may_be_ours` may be wrong, and what is not ours is not ours to drop.
+            Err(reason) => Err(if tables.is_ours(ip.destination) { reason } else { Reason::NotOurs }),
+        },
+        IpProtocol::ICMP => Ok(Glance::Icmp(ip)),
+        _ if tables.is_ours(ip.destination) => Err(Reason::NotTcpUdp),
+        _ => Err(Reason::NotOurs),
+    }
+}
+
+/// The second half of [`process`].
+#[inline(always)]
+pub fn decide<F: Frame, T: Tables>(frame: &mut F, tables: &T, glance: &Glance) -> Reason {
+    let decided = match glance {
+        Glance::Flow(packet, place) => balance(frame, tables, packet, *place),
+        Glance::Icmp(ip) => echo::echo(frame, tables, ip),
+        Glance::Decided(reason) => Err(*reason),
+    };
+    let reason = match decided {
         Ok(reason) | Err(reason) => reason,
     };
     tables.count(reason);
     reason
 }
 
-#[inline(always)]
-fn classify<F: Frame, T: Tables>(frame: &mut F, tables: &T) -> Result<Reason, Reason> {
-    let ip = parse::ip(frame, tables.settings().mac)?;
-    if !tables.may_be_ours(ip.destination) {
-        return Err(Reason::NotOurs);
-    }
-    match ip.protocol {
-        IpProtocol::TCP | IpProtocol::UDP => balance(frame, tables, &ip),
-        IpProtocol::ICMP => echo::echo(frame, tables, &ip),
-        _ if tables.is_ours(ip.destination) => Err(Reason::NotTcpUdp),
-        _ => Err(Reason::NotOurs),
-    }
-}
-
 /// A packet of an established connection follows it; for any other there is more to settle.
 #[inline(always)]
-fn balance<F: Frame, T: Tables>(frame: &mut F, tables: &T, ip: &parse::Ip) -> Result<Reason, Reason> {
-    let packet = match parse::transport(frame, ip) {
-        Ok(packet) => packet,
-        // `may_be_ours` may be wrong, and what is not ours is not ours to drop.
-        Err(reason) => return Err(if tables.is_ours(ip.destination) { reason } else { Reason::NotOurs }),
-    };
+fn balance<F: Frame, T: Tables>(frame: &mut F, tables: &T, packet: &Packet, place: u64) -> Result<Reason, Reason> {
     let settings = tables.settings();
-    let place = hash::place(packet.key, &settings.flow_secret);
     let bucket = tables.flows(hash::bucket(place, settings.flow_mask)).ok_or(Reason::FlowTableFull)?;
     let now = tables.now();
     let flow = flow::find(bucket, packet.key, hash::start(place));
     let steady = match &flow {
-        Some(flow) if packet.ttl > 1 => follow::steady(tables, &packet, flow, now),
+        Some(flow) if packet.ttl > 1 => follow::steady(tables, packet, flow, now),
         _ => None,
     };
     let route = match steady {
         Some(route) => route,
         None => {
             let mut settled = Route::default();
-            tables.settle(&packet, now, flow.is_some(), &mut settled)?;
+            tables.settle(packet, now, flow.is_some(), &mut settled)?;
             settled
         }
     };
-    rewrite::rewrite(frame, &packet, &route, settings.mac)?;
+    rewrite::rewrite(frame, packet, &route, settings.mac)?;
     tables.count_traffic(route.backend(), route.from(), packet.length);
     Ok(match route.from() {
         flow::Side::Client => Reason::ToBackend,

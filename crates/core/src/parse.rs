@@ -8,7 +8,7 @@ use zerocopy::{Immutable, IntoBytes};
 
 /// An IPv4 packet, its Ethernet header and up to two VLAN tags behind it.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Ip {
+pub struct Ip {
     /// Byte offset of the IPv4 header in the frame.
     pub(crate) offset: usize,
     /// Length of the IPv4 header with its options, in bytes, as the header says.
