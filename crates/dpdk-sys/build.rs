@@ -10,7 +10,8 @@ const OLDEST: &str = "22.11";
 
 /// The libraries we call into. pkg-config would name every library that there is; the drivers among them are loaded by
 /// EAL at run time, from the folder that the release is built for.
-const LIBRARIES: &[&str] = &["rte_eal", "rte_ethdev", "rte_mbuf", "rte_mempool", "rte_ring", "rte_net_ring", "rte_hash"];
+const LIBRARIES: &[&str] =
+    &["rte_eal", "rte_ethdev", "rte_mbuf", "rte_mempool", "rte_ring", "rte_net_ring", "rte_hash"];
 
 const FUNCTIONS: &[&str] = &[
     "evenkeel_.*",
@@ -58,7 +59,9 @@ fn main() {
         .clang_args(&includes)
         .clang_args(flags)
         .allowlist_type("evenkeel_.*|rte_eth_(conf|dev_info|link|stats)|rte_hash_parameters|rte_malloc_socket_stats")
-        .allowlist_var("RTE_(MAX_LCORE|ETH_NAME_MAX_LEN|MBUF_DEFAULT_BUF_SIZE|ETH_MQ_RX_RSS)|RING_F_.*|EVENKEEL_.*")
+        .allowlist_var(
+            "RTE_(MAX_LCORE|MAX_ETHPORTS|ETH_NAME_MAX_LEN|MBUF_DEFAULT_BUF_SIZE|ETH_MQ_RX_RSS)|RING_F_.*|EVENKEEL_.*",
+        )
         // Known only as places in memory, by the offsets in shim.h.
         .opaque_type("rte_mbuf|rte_mempool|rte_ring|rte_hash")
         // Packed structures with aligned fields, which Rust does not have.
@@ -70,11 +73,15 @@ fn main() {
     for function in FUNCTIONS {
         bindings = bindings.allowlist_function(function);
     }
-    let written = bindings.generate().map_err(|error| error.to_string()).and_then(|bindings| {
-        bindings.write_to_file(&out).map_err(|error| error.to_string())
-    });
+    let written = bindings
+        .generate()
+        .map_err(|error| error.to_string())
+        .and_then(|bindings| bindings.write_to_file(&out).map_err(|error| error.to_string()));
     if let Err(error) = written {
-        println!("cargo::error=cannot make bindings to libdpdk: {} (Debian: install libclang-dev)", error.replace('\n', " "));
+        println!(
+            "cargo::error=cannot make bindings to libdpdk: {} (Debian: install libclang-dev)",
+            error.replace('\n', " ")
+        );
         return;
     }
 

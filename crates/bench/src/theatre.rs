@@ -8,11 +8,11 @@ use crate::packet::{ACK, Head, OUR_MAC, SYN, THEIR_MAC, ahead};
 use crate::stage::Stage;
 use crate::tuples::Ring;
 use evenkeel_control::config::{self, Affinity, Backend, Config, Forward, Nat, Protocol};
-use evenkeel_control::{Balancer, NextHop, Plane, Secrets};
+use evenkeel_control::{Balancer, NextHop, Plane, Secrets, Sizes};
 use evenkeel_core::flow::{IdleTimes, Peer, Tick};
 use evenkeel_core::{Reason, SliceFrame, Tables, process};
 use evenkeel_wire::{Ipv4Address, Port};
-use evenkeel_xdp::{Sizes, XdpPlane};
+use evenkeel_xdp::XdpPlane;
 use std::net::Ipv4Addr;
 
 /// Backends, and NAT addresses: enough NAT ports for a million connections many times over.
@@ -54,7 +54,7 @@ impl Theatre {
         let config = config();
         let secrets = Secrets::random().map_err(|error| BenchError::Random(error.to_string()))?;
         let sizes = Sizes::for_flows(scene.room);
-        let settings = evenkeel_xdp::settings(&config, &secrets, &sizes, OUR_MAC, IdleTimes::DEFAULT);
+        let settings = sizes.settings(&config, &secrets, OUR_MAC, IdleTimes::DEFAULT);
         let plane = XdpPlane::load(&objects.evenkeel, sizes, settings, &config.nat.addresses)?;
         let stage = Stage::new(plane, &config.nat.addresses, sizes.backends as usize);
         let mut balancer = Balancer::new(stage, &secrets);

@@ -9,10 +9,12 @@ pub mod config;
 pub mod maglev;
 mod plane;
 mod secrets;
+mod sizes;
 mod walkthrough;
 
 pub use balancer::{Balancer, BalancerError, NextHop};
 pub use config::{Config, ConfigError};
 pub use plane::{FlowView, Plane};
 pub use secrets::Secrets;
+pub use sizes::Sizes;
 pub use walkthrough::walkthrough;

@@ -1,8 +1,8 @@
 //! What the control side asks of a plane.
 
 use evenkeel_core::backend::Link;
-use evenkeel_core::flow::{FlowKey, Peer, State};
-use evenkeel_core::{BackendRef, Counters, Service, ServiceKey, Traffic};
+use evenkeel_core::flow::{Bucket, FlowKey, Peer, Side, State, Tick, Timeouts};
+use evenkeel_core::{BackendRef, Counters, Service, ServiceKey, Traffic, Word};
 use std::net::Ipv4Addr;
 
 /// The tables of a plane, from the side that fills them.
@@ -59,4 +59,21 @@ pub struct FlowView {
     pub state: State,
     /// How long it has been idle, in ticks, accurate to [`evenkeel_core::flow::Timeouts::renew`].
     pub idle: u16,
+}
+
+impl FlowView {
+    /// Shows every flow of a table that is alive at this time.
+    pub fn visit<W: Word>(table: &[Bucket<W>], timeouts: &Timeouts, now: Tick, visit: &mut dyn FnMut(Self)) {
+        for found in table.iter().flat_map(|bucket| &bucket.0).filter_map(|entry| entry.read()) {
+            if found.meta.side() == Side::Client && !timeouts.expired(found.meta, now) {
+                visit(Self {
+                    key: found.key,
+                    backend: found.backend,
+                    nat: found.peer,
+                    state: found.meta.state(),
+                    idle: now.since(found.meta.seen()),
+                });
+            }
+        }
+    }
 }

@@ -114,6 +114,8 @@ events! {
     FlowOpened = "flow-opened", "A new flow was remembered.";
     HalfOpenEvicted = "half-open-evicted", "A half-open or closing entry younger than its idle time made room for a new flow.";
     PortCollision = "nat-port-collision", "A NAT source port that was tried for a new flow was in use; another was tried.";
+    HeldForNeighbour = "held-for-neighbour", "A `backend-unresolved` packet was kept, to be tried again when the address is known (DPDK).";
+    TransmitQueueFull = "transmit-queue-full", "A packet was to be sent, and the port's transmit queue had no room for it (DPDK).";
 }
 
 #[cfg(test)]

@@ -3,9 +3,9 @@
 use crate::announce::Announcer;
 use crate::error::Failure;
 use evenkeel_control::config::{Config, XdpMode};
-use evenkeel_control::{Balancer, NextHop, Plane, Secrets};
+use evenkeel_control::{Balancer, NextHop, Plane, Secrets, Sizes};
 use evenkeel_core::flow::IdleTimes;
-use evenkeel_xdp::{Attachment, Claim, Interface, Neighbours, Resolution, Sizes, XdpPlane, settings};
+use evenkeel_xdp::{Attachment, Claim, Interface, Neighbours, Resolution, XdpPlane};
 use futures_util::{Stream, StreamExt};
 use netlink_packet_core::{NetlinkMessage, NetlinkPayload};
 use netlink_packet_route::RouteNetlinkMessage;
@@ -44,7 +44,7 @@ async fn balance(announcer: Announcer, config: &Config, interface: &str, mode: X
     let interface = claim.interface();
     let secrets = Secrets::random().map_err(Failure::host("random secrets"))?;
     let sizes = Sizes::for_flows(config.dataplane.max_flows);
-    let settings = settings(config, &secrets, &sizes, interface.mac, IdleTimes::DEFAULT);
+    let settings = sizes.settings(config, &secrets, interface.mac, IdleTimes::DEFAULT);
     let plane = XdpPlane::load(OBJECT, sizes, settings, &config.nat.addresses)?;
     let mut balancer = Balancer::new(plane, &secrets);
     balancer.apply(config)?;

@@ -13,6 +13,9 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 pub struct MacAddress(pub [u8; 6]);
 
 impl MacAddress {
+    /// Every host.
+    pub const BROADCAST: Self = Self([0xff; 6]);
+
     /// The six bytes in the low 48 bits, first byte lowest.
     #[inline(always)]
     pub fn bits(self) -> u64 {

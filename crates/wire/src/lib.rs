@@ -9,6 +9,7 @@
 #![forbid(unsafe_code)]
 
 mod address;
+mod arp;
 pub mod checksum;
 mod ethernet;
 mod icmp;
@@ -17,6 +18,7 @@ mod tcp;
 mod udp;
 
 pub use address::{Ipv4Address, MacAddress, Port};
+pub use arp::{Arp, ArpOperation};
 pub use checksum::Adjustment;
 pub use ethernet::{EtherType, Ethernet, VlanTag};
 pub use icmp::{IcmpEcho, IcmpType};

@@ -16,4 +16,4 @@ pub use attach::{Attachment, Claim, Mode};
 pub use error::XdpError;
 pub use interface::Interface;
 pub use neighbours::{Neighbours, Resolution};
-pub use plane::{Sizes, XdpPlane, settings};
+pub use plane::XdpPlane;

@@ -6,11 +6,11 @@ use crate::maps::{Cells, MappedArray};
 use aya::maps::{Array, ArrayOfMaps, HashMap, Map, MapData, MapError, PerCpuArray};
 use aya::programs::Xdp;
 use aya::{Ebpf, EbpfLoader, Pod};
-use evenkeel_control::{Config, FlowView, Plane, Secrets};
+use evenkeel_control::{FlowView, Plane, Sizes};
 use evenkeel_core::backend::Link;
-use evenkeel_core::flow::{Bucket, IdleTimes, Peer, Side, Tick, Timeouts, WAYS};
+use evenkeel_core::flow::{Bucket, Peer, Tick};
 use evenkeel_core::{AddressFilter, Backend, Counters, MAGLEV_SLOTS, Service, ServiceKey, Settings, Traffic, Word};
-use evenkeel_wire::{Ipv4Address, MacAddress};
+use evenkeel_wire::Ipv4Address;
 use std::io;
 use std::net::Ipv4Addr;
 use std::os::fd::AsFd;
@@ -23,47 +23,6 @@ pub(crate) const PROGRAM: &str = "evenkeel";
 
 /// Name of the program that tells the time.
 const CLOCK: &str = "clock";
-
-/// How large the maps are made. They cannot grow.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Sizes {
-    /// Connections that the flow table is made for.
-    pub flows: u32,
-    /// Backends, those of every service counted.
-    pub backends: u32,
-    /// Services.
-    pub services: u32,
-    /// Addresses that are ours.
-    pub addresses: u32,
-}
-
-impl Sizes {
-    /// Sizes for a configuration of usual extent with this many connections.
-    pub fn for_flows(flows: u32) -> Self {
-        Self { flows, backends: 4096, services: 1024, addresses: 1024 }
-    }
-
-    /// Buckets of the flow table: four entries for each connection, which has two, so that few buckets are ever full;
-    /// a power of two, so that the next larger one is taken.
-    pub fn buckets(&self) -> u32 {
-        (self.flows.saturating_mul(4) / WAYS as u32).next_power_of_two().max(16)
-    }
-}
-
-/// What the program must know before its first packet.
-pub fn settings(config: &Config, secrets: &Secrets, sizes: &Sizes, mac: MacAddress, times: IdleTimes) -> Settings {
-    Settings {
-        pick_secret: secrets.pick,
-        flow_secret: secrets.flow,
-        flow_mask: sizes.buckets() - 1,
-        nat_addresses: config.nat.addresses.len() as u32,
-        nat_port_first: config.nat.ports.0,
-        nat_port_last: config.nat.ports.1,
-        mac,
-        timeouts: Timeouts::new(times),
-        ..Settings::EMPTY
-    }
-}
 
 /// A value of `evenkeel-core` as aya wants it.
 #[derive(Clone, Copy, Debug)]
@@ -334,19 +293,7 @@ impl Plane for XdpPlane {
     }
 
     fn visit_flows(&self, visit: &mut dyn FnMut(FlowView)) -> Result<(), XdpError> {
-        let now = self.now()?;
-        for entry in self.flows.iter().flat_map(|bucket| &bucket.0) {
-            let Some(found) = entry.read() else { continue };
-            if found.meta.side() == Side::Client && !self.settings.timeouts.expired(found.meta, now) {
-                visit(FlowView {
-                    key: found.key,
-                    backend: found.backend,
-                    nat: found.peer,
-                    state: found.meta.state(),
-                    idle: now.since(found.meta.seen()),
-                });
-            }
-        }
+        FlowView::visit(&self.flows, &self.settings.timeouts, self.now()?, visit);
         Ok(())
     }
 

@@ -7,11 +7,11 @@ use aya::TestRun as _;
 use aya::programs::{ProgramError, Xdp};
 use aya::{TestRunOptions, programs};
 use evenkeel_control::config::Protocol;
-use evenkeel_control::{Balancer, Config, NextHop, Plane, Secrets};
+use evenkeel_control::{Balancer, Config, NextHop, Plane, Secrets, Sizes};
 use evenkeel_core::flow::{IdleTimes, Peer, Tick};
 use evenkeel_core::{Counters, Event, Reason, Verdict};
 use evenkeel_wire::{MacAddress, Port};
-use evenkeel_xdp::{Sizes, XdpError, XdpPlane, settings};
+use evenkeel_xdp::{XdpError, XdpPlane};
 use std::io;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::path::Path;
@@ -59,7 +59,7 @@ pub fn object() -> Vec<u8> {
 /// The program with empty tables; nothing if that needs privileges that we lack and the tests may do without.
 pub fn load(setup: &Setup) -> Option<XdpPlane> {
     let sizes = setup.sizes();
-    let settings = settings(&setup.config, &SECRETS, &sizes, MacAddress(OUR_MAC), setup.times);
+    let settings = sizes.settings(&setup.config, &SECRETS, MacAddress(OUR_MAC), setup.times);
     match XdpPlane::load(&object(), sizes, settings, &setup.config.nat.addresses) {
         Ok(plane) => Some(plane),
         Err(XdpError::Privileges) => {

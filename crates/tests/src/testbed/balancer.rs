@@ -4,9 +4,9 @@
 
 use super::peers::enter;
 use super::repository;
-use evenkeel_control::{Balancer, Config, FlowView, NextHop, Plane as _, Secrets};
+use evenkeel_control::{Balancer, Config, FlowView, NextHop, Plane as _, Secrets, Sizes};
 use evenkeel_core::flow::IdleTimes;
-use evenkeel_xdp::{Claim, Interface, Neighbours, Resolution, Sizes, XdpPlane, settings};
+use evenkeel_xdp::{Claim, Interface, Neighbours, Resolution, XdpPlane};
 use std::sync::mpsc::{Sender, channel};
 use std::thread;
 use std::time::Duration;
@@ -77,7 +77,7 @@ async fn balance(config: Config, mut orders: UnboundedReceiver<Order>, ready: Se
     let interface = Interface::find(&netlink, "veth6").await.expect("the testbed has veth6");
     let secrets = Secrets::random().expect("random numbers");
     let sizes = Sizes::for_flows(config.dataplane.max_flows);
-    let settings = settings(&config, &secrets, &sizes, interface.mac, IdleTimes::DEFAULT);
+    let settings = sizes.settings(&config, &secrets, interface.mac, IdleTimes::DEFAULT);
     let object = std::fs::read(repository().join("build/evenkeel.bpf.o")).expect("`make` builds the object");
     let plane = XdpPlane::load(&object, sizes, settings, &config.nat.addresses).expect("the object loads");
     let mut balancer = Balancer::new(plane, &secrets);

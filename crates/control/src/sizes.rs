@@ -1,0 +1,48 @@
+//! How large a plane's tables are, and what it must know before its first packet.
+
+use crate::config::Config;
+use crate::secrets::Secrets;
+use evenkeel_core::Settings;
+use evenkeel_core::flow::{IdleTimes, Timeouts, WAYS};
+use evenkeel_wire::MacAddress;
+
+/// How large the tables of a plane are made. They cannot grow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sizes {
+    /// Connections that the flow table is made for.
+    pub flows: u32,
+    /// Backends, those of every service counted.
+    pub backends: u32,
+    /// Services.
+    pub services: u32,
+    /// Addresses that are ours.
+    pub addresses: u32,
+}
+
+impl Sizes {
+    /// Sizes for a configuration of usual extent with this many connections.
+    pub fn for_flows(flows: u32) -> Self {
+        Self { flows, backends: 4096, services: 1024, addresses: 1024 }
+    }
+
+    /// Buckets of the flow table: four entries for each connection, which has two, so that few buckets are ever full;
+    /// a power of two, so that the next larger one is taken.
+    pub fn buckets(&self) -> u32 {
+        (self.flows.saturating_mul(4) / WAYS as u32).next_power_of_two().max(16)
+    }
+
+    /// What a plane of these sizes must know before its first packet; `mac` is its Ethernet address.
+    pub fn settings(&self, config: &Config, secrets: &Secrets, mac: MacAddress, times: IdleTimes) -> Settings {
+        Settings {
+            pick_secret: secrets.pick,
+            flow_secret: secrets.flow,
+            flow_mask: self.buckets() - 1,
+            nat_addresses: config.nat.addresses.len() as u32,
+            nat_port_first: config.nat.ports.0,
+            nat_port_last: config.nat.ports.1,
+            mac,
+            timeouts: Timeouts::new(times),
+            ..Settings::EMPTY
+        }
+    }
+}

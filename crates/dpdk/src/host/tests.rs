@@ -1,0 +1,194 @@
+//! The host, with frames that etherparse or hand has made.
+#![allow(clippy::unwrap_used, reason = "a test that fails may do so anywhere")]
+
+use super::*;
+use etherparse::{
+    ArpHardwareId, ArpOperation as Operation, ArpPacket, EtherType as Ether, NetSlice, PacketBuilder, SlicedPacket,
+};
+use proptest::prelude::*;
+
+const OURS: MacAddress = MacAddress([2, 0, 0, 0, 0, 0x10]);
+const SERVICE: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 10);
+const BACKEND: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 2);
+const FAR: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 2);
+const GATEWAY: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 254);
+const THEIRS: [u8; 6] = [2, 0, 0, 0, 0, 2];
+const MOVED: [u8; 6] = [2, 0, 0, 0, 0, 3];
+
+fn seconds(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+/// A host at 10.0.0.10 with two backends, one of them behind the gateway.
+fn host() -> Host {
+    let mut host = Host::new(OURS, Network::new(Some((SERVICE, 24)), Some(GATEWAY)));
+    host.set_addresses([SERVICE], seconds(0));
+    assert_eq!(host.set_backends([BACKEND, FAR]), []);
+    host
+}
+
+fn arp(operation: Operation, sender_mac: [u8; 6], sender: Ipv4Addr, target: Ipv4Addr) -> Vec<u8> {
+    let packet = ArpPacket::new(
+        ArpHardwareId::ETHERNET,
+        Ether::IPV4,
+        operation,
+        &sender_mac,
+        &sender.octets(),
+        &[0; 6],
+        &target.octets(),
+    );
+    let mut frame = Vec::new();
+    PacketBuilder::ethernet2(sender_mac, [0xff; 6]).arp(packet.unwrap()).write(&mut frame).unwrap();
+    frame
+}
+
+/// Destination, operation, sender and target of a frame, as etherparse reads it.
+fn read(frame: &[u8]) -> ([u8; 6], Operation, Ipv4Addr, Ipv4Addr) {
+    assert!(frame.len() >= 60, "long enough for Ethernet");
+    let packet = SlicedPacket::from_ethernet(frame).unwrap();
+    let Some(NetSlice::Arp(arp)) = packet.net else { panic!("not ARP: {frame:02x?}") };
+    let address = |bytes: &[u8]| Ipv4Addr::from(<[u8; 4]>::try_from(bytes).unwrap());
+    assert_eq!(arp.sender_hw_addr(), OURS.0);
+    let sender = address(arp.sender_protocol_addr());
+    (frame[..6].try_into().unwrap(), arp.operation(), sender, address(arp.target_protocol_addr()))
+}
+
+fn questions(outcome: &Outcome) -> Vec<([u8; 6], Ipv4Addr)> {
+    let frames = outcome.frames.iter().map(|frame| read(frame));
+    frames.filter(|(_, _, sender, target)| sender != target).map(|(to, _, _, target)| (to, target)).collect()
+}
+
+fn answer(host: &mut Host, mac: [u8; 6], address: Ipv4Addr, now: u64) -> Vec<News> {
+    let outcome = host.receive(&arp(Operation::REPLY, mac, address, SERVICE), seconds(now));
+    assert_eq!(outcome.frames, [[0_u8; 0]; 0], "nobody answers an answer");
+    outcome.news
+}
+
+#[test]
+fn questions_about_our_addresses_are_answered_and_no_others() {
+    let mut host = host();
+    let client = Ipv4Addr::new(10, 0, 0, 1);
+    let ask =
+        |host: &mut Host, sender, target| host.receive(&arp(Operation::REQUEST, THEIRS, sender, target), seconds(1));
+    let answered = ask(&mut host, client, SERVICE);
+    assert_eq!(
+        answered.frames.iter().map(|frame| read(frame)).collect::<Vec<_>>(),
+        [(THEIRS, Operation::REPLY, SERVICE, client)]
+    );
+    // A probe, by a host that would like to have the address (RFC 5227).
+    assert_eq!(read(&ask(&mut host, Ipv4Addr::UNSPECIFIED, SERVICE).frames[0]).1, Operation::REPLY);
+    assert_eq!(ask(&mut host, client, Ipv4Addr::new(10, 0, 0, 11)), Outcome::default());
+    assert_eq!(host.receive(&arp(Operation::REPLY, THEIRS, client, SERVICE), seconds(1)), Outcome::default());
+}
+
+#[test]
+fn addresses_are_announced_twice_and_again_when_the_cable_is_plugged_in() {
+    let mut host = host();
+    let announced = |host: &mut Host, now| {
+        let frames = host.tick(seconds(now)).frames;
+        let own = frames.iter().map(|frame| read(frame)).filter(|(_, _, sender, target)| sender == target);
+        own.map(|(to, operation, sender, _)| (to, operation, sender)).collect::<Vec<_>>()
+    };
+    let announcement = ([0xff; 6], Operation::REQUEST, SERVICE);
+    assert_eq!(announced(&mut host, 0), [announcement]);
+    assert_eq!(announced(&mut host, 1), []);
+    assert_eq!(announced(&mut host, 2), [announcement]);
+    assert_eq!(announced(&mut host, 10), []);
+    host.set_addresses([SERVICE, FAR], seconds(11));
+    assert_eq!(announced(&mut host, 11), [([0xff; 6], Operation::REQUEST, FAR)], "the new one only");
+    host.link_came_up(seconds(20));
+    assert_eq!(announced(&mut host, 20).len(), 2);
+    host.set_addresses([], seconds(21));
+    assert_eq!(announced(&mut host, 22), [announcement], "the host's own address stays");
+}
+
+#[test]
+fn a_backend_is_asked_for_each_second_until_it_answers_then_now_and_then() {
+    let mut host = host();
+    let mut asked = Vec::new();
+    for tenth in 0..30 {
+        asked.extend(questions(&host.tick(Duration::from_millis(100 * tenth))));
+    }
+    let everybody = [0xff; 6];
+    assert_eq!(asked, [(everybody, BACKEND), (everybody, GATEWAY)].repeat(3));
+    assert_eq!(answer(&mut host, THEIRS, BACKEND, 3), [News::Backend(BACKEND, Resolution::Known(MacAddress(THEIRS)))]);
+    assert_eq!(answer(&mut host, THEIRS, BACKEND, 3), [], "that is known");
+    assert_eq!(answer(&mut host, MOVED, GATEWAY, 3), [News::Backend(FAR, Resolution::Known(MacAddress(MOVED)))]);
+    assert_eq!(questions(&host.tick(seconds(12))), []);
+    assert_eq!(questions(&host.tick(seconds(13))), [(THEIRS, BACKEND), (MOVED, GATEWAY)], "they alone are asked");
+    assert_eq!(questions(&host.tick(seconds(14))), [(everybody, BACKEND), (everybody, GATEWAY)], "then everybody");
+}
+
+#[test]
+fn silence_is_said_once_and_the_answer_after_it_too() {
+    let mut host = host();
+    let said = |host: &mut Host, seconds_: std::ops::Range<u64>| {
+        seconds_.flat_map(|now| host.tick(seconds(now)).news).collect::<Vec<_>>()
+    };
+    let both = |resolution| [News::Backend(BACKEND, resolution), News::Backend(FAR, resolution)];
+    assert_eq!(said(&mut host, 0..20), both(Resolution::Silent));
+    let known = Resolution::Known(MacAddress(THEIRS));
+    assert_eq!(answer(&mut host, THEIRS, BACKEND, 20), [News::Backend(BACKEND, known)]);
+    assert_eq!(answer(&mut host, THEIRS, GATEWAY, 20), [News::Backend(FAR, known)]);
+    assert_eq!(said(&mut host, 20..60), both(Resolution::Lost));
+    assert_eq!(answer(&mut host, THEIRS, BACKEND, 60), [News::Backend(BACKEND, known)], "back where it was");
+}
+
+#[test]
+fn an_announcement_of_another_ethernet_address_is_followed_at_once() {
+    let mut host = host();
+    answer(&mut host, THEIRS, BACKEND, 0);
+    let outcome = host.receive(&arp(Operation::REQUEST, MOVED, BACKEND, BACKEND), seconds(1));
+    assert_eq!(outcome.news, [News::Backend(BACKEND, Resolution::Known(MacAddress(MOVED)))]);
+    assert_eq!(outcome.frames, [[0_u8; 0]; 0]);
+}
+
+#[test]
+fn a_host_that_claims_our_address_is_named_once_and_not_believed() {
+    let mut host = host();
+    for expected in [&[News::Conflict(SERVICE, MacAddress(THEIRS))][..], &[]] {
+        let outcome = host.receive(&arp(Operation::REQUEST, THEIRS, SERVICE, SERVICE), seconds(1));
+        assert_eq!((outcome.news.as_slice(), outcome.frames.len()), (expected, 0));
+    }
+    // Our own frames may come back from a bridge.
+    assert_eq!(host.receive(&arp(Operation::REQUEST, OURS.0, SERVICE, SERVICE), seconds(1)), Outcome::default());
+}
+
+#[test]
+fn a_backend_outside_the_network_needs_a_gateway() {
+    let mut host = Host::new(OURS, Network::new(Some((SERVICE, 24)), None));
+    assert_eq!(host.set_backends([FAR, BACKEND]), [News::Backend(FAR, Resolution::NoRoute)]);
+    let mut anywhere = Host::new(OURS, Network::default());
+    anywhere.set_addresses([SERVICE], seconds(0));
+    assert_eq!(anywhere.set_backends([FAR]), [], "without a network everybody is near");
+    assert_eq!(questions(&anywhere.tick(seconds(0))), [([0xff; 6], FAR)]);
+}
+
+#[test]
+fn what_is_known_stays_known_when_backends_come_and_go() {
+    let mut host = host();
+    answer(&mut host, THEIRS, GATEWAY, 0);
+    let other = Ipv4Addr::new(192, 0, 2, 3);
+    assert_eq!(host.set_backends([FAR, other]), [News::Backend(other, Resolution::Known(MacAddress(THEIRS)))]);
+    assert_eq!(questions(&host.tick(seconds(1))), [], "the first backend is forgotten, the gateway is known");
+}
+
+#[test]
+fn prefixes_of_every_length_contain_what_they_should() {
+    let near = |length| Network::new(Some((SERVICE, length)), None).contains(Ipv4Addr::new(10, 0, 0, 11));
+    assert!(near(31) && !near(32) && near(24) && near(0));
+    assert!(
+        Network::new(Some((SERVICE, 0)), None).contains(FAR) && !Network::new(Some((SERVICE, 1)), None).contains(FAR)
+    );
+}
+
+proptest! {
+    #[test]
+    fn nothing_but_a_question_about_us_is_answered(mut frame in prop::collection::vec(any::<u8>(), 0..80), shaped: bool) {
+        if shaped && frame.len() > 22 {
+            frame[12..22].copy_from_slice(&[8, 6, 0, 1, 8, 0, 6, 4, 0, 1]);
+        }
+        let answered = host().receive(&frame, seconds(1)).frames;
+        prop_assert!(answered.is_empty() || frame[38..42] == SERVICE.octets());
+    }
+}

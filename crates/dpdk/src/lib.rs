@@ -1,0 +1,42 @@
+//! The DPDK plane.
+//!
+//! Two layers. Below, a safe one over the system's libdpdk: [`Eal`] owns the environment, and the lifetime of everything
+//! else is bounded by it: [`Pool`], [`Mbuf`], [`Ring`], [`Port`] and its queues are owned values that `Drop` gives back.
+//! Above, the plane: [`Tables`] in ordinary or huge memory, the [`Worker`] that takes bursts of packets through the core
+//! on each lcore, and the [`host`] that speaks ARP, since no kernel does it here.
+//!
+//! What may live here: EAL, ports, mbufs, lcores, and what a host on an Ethernet needs. What may not: a decision about a
+//! packet that the core makes on every plane. `unsafe` stays in the lower layer.
+
+mod captured;
+mod clock;
+mod counters;
+mod doorbell;
+mod eal;
+mod error;
+pub mod host;
+mod idle;
+mod lcore;
+mod mbuf;
+mod memory;
+mod plane;
+mod pool;
+mod port;
+mod ring;
+mod tables;
+mod worker;
+
+pub use clock::coarse_now;
+pub use doorbell::Doorbell;
+pub use eal::Eal;
+pub use error::{DpdkError, PlaneError};
+pub use idle::{Idle, IdlePolicy};
+pub use lcore::{Lcore, Work};
+pub use mbuf::{BURST, Burst, Mbuf};
+pub use memory::{Backing, Memory};
+pub use plane::DpdkPlane;
+pub use pool::Pool;
+pub use port::{Port, PortInfo, Queues, RxQueue, TxQueue};
+pub use ring::Ring;
+pub use tables::Tables;
+pub use worker::{HostLink, Worker};

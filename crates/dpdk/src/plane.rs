@@ -1,0 +1,143 @@
+//! The tables, from the side that fills them.
+
+use crate::clock::coarse_now;
+use crate::error::PlaneError;
+use crate::tables::{Directory, Tables};
+use evenkeel_control::{FlowView, Plane};
+use evenkeel_core::backend::Link;
+use evenkeel_core::flow::{Peer, Tick};
+use evenkeel_core::{AddressFilter, Counters, Service, ServiceKey, Traffic, Word};
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+
+/// The DPDK plane, as the control side drives it.
+#[derive(Debug)]
+pub struct DpdkPlane {
+    tables: Arc<Tables>,
+    /// Directories that lcores may still be looking at. Freed here, once nobody does, and never on an lcore.
+    retired: Vec<Arc<Directory>>,
+    clock: fn() -> Tick,
+}
+
+impl DpdkPlane {
+    /// A plane over these tables, with flows stamped by [`coarse_now`].
+    pub fn new(tables: Arc<Tables>) -> Self {
+        Self::with_clock(tables, coarse_now)
+    }
+
+    /// The same with another clock.
+    pub fn with_clock(tables: Arc<Tables>, clock: fn() -> Tick) -> Self {
+        Self { tables, retired: Vec::new(), clock }
+    }
+
+    /// The tables.
+    pub fn tables(&self) -> &Arc<Tables> {
+        &self.tables
+    }
+
+    /// Puts another directory in the place of the one that is in force.
+    fn replace(&mut self, change: impl FnOnce(&mut Directory)) {
+        let mut next = Directory::clone(&self.tables.directory.load());
+        change(&mut next);
+        let former = self.tables.directory.swap(Arc::new(next));
+        self.retired.push(former);
+        self.retired.retain(|directory| Arc::strong_count(directory) > 1);
+    }
+
+    fn full(&self, what: &'static str, most: u32) -> PlaneError {
+        PlaneError::Full { what, most }
+    }
+}
+
+impl Plane for DpdkPlane {
+    type Error = PlaneError;
+
+    fn set_our_addresses(&mut self, addresses: &[Ipv4Addr]) -> Result<(), PlaneError> {
+        if addresses.len() > self.tables.sizes.addresses as usize {
+            return Err(self.full("addresses", self.tables.sizes.addresses));
+        }
+        let mut filter = AddressFilter::EMPTY;
+        addresses.iter().for_each(|&address| filter.insert(address.into()));
+        let ours = addresses.iter().map(|&address| address.into()).collect();
+        self.replace(|directory| {
+            directory.filter = Arc::new(filter);
+            directory.ours = Arc::new(ours);
+        });
+        Ok(())
+    }
+
+    fn set_backend(&mut self, index: u16, target: Peer, service: Peer) -> Result<(), PlaneError> {
+        let most = self.tables.sizes.backends;
+        let backend = self.tables.backends.get(usize::from(index)).ok_or_else(|| self.full("backends", most))?;
+        Word::store(&backend.target, target.bits());
+        Word::store(&backend.service, service.bits());
+        Ok(())
+    }
+
+    fn set_link(&mut self, index: u16, link: Link) -> Result<(), PlaneError> {
+        let most = self.tables.sizes.backends;
+        let backend = self.tables.backends.get(usize::from(index)).ok_or_else(|| self.full("backends", most))?;
+        backend.link.publish(link.0);
+        self.tables.note_link_change();
+        Ok(())
+    }
+
+    fn set_maglev(&mut self, table: u32, slots: &[u32]) -> Result<(), PlaneError> {
+        if table >= self.tables.sizes.services {
+            return Err(self.full("services", self.tables.sizes.services));
+        }
+        let slots: Arc<[u32]> = slots.into();
+        let slots = slots.try_into().map_err(|slots: Arc<[u32]>| PlaneError::Slots(slots.len()))?;
+        self.replace(|directory| {
+            let table = table as usize;
+            if directory.maglev.len() <= table {
+                directory.maglev.resize(table + 1, None);
+            }
+            directory.maglev[table] = Some(slots);
+        });
+        Ok(())
+    }
+
+    fn set_service(&mut self, key: ServiceKey, service: Service) -> Result<(), PlaneError> {
+        let most = self.tables.sizes.services;
+        let directory = self.tables.directory.load();
+        if directory.services.len() >= most as usize && !directory.services.contains_key(&key) {
+            return Err(self.full("services", most));
+        }
+        drop(directory);
+        self.replace(|directory| {
+            directory.services.insert(key, service);
+        });
+        Ok(())
+    }
+
+    fn remove_service(&mut self, key: ServiceKey) -> Result<(), PlaneError> {
+        self.replace(|directory| {
+            directory.services.remove(&key);
+        });
+        Ok(())
+    }
+
+    fn counters(&self) -> Result<Counters, PlaneError> {
+        let mut sum = Counters::ZERO;
+        self.tables.lcores.iter().for_each(|lcore| lcore.add_to(&mut sum));
+        Ok(sum)
+    }
+
+    fn traffic(&self, index: u16) -> Result<Traffic, PlaneError> {
+        let mut sum = Traffic::default();
+        self.tables.lcores.iter().for_each(|lcore| lcore.add_traffic_to(index, &mut sum));
+        Ok(sum)
+    }
+
+    fn visit_flows(&self, visit: &mut dyn FnMut(FlowView)) -> Result<(), PlaneError> {
+        FlowView::visit(&self.tables.flows, &self.tables.settings.timeouts, (self.clock)(), visit);
+        Ok(())
+    }
+
+    fn sweep_flows(&self) -> Result<(), PlaneError> {
+        let now = (self.clock)();
+        self.tables.flows.iter().for_each(|bucket| bucket.sweep(&self.tables.settings.timeouts, now));
+        Ok(())
+    }
+}

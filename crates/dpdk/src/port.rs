@@ -1,0 +1,327 @@
+//! Ports and their queues (DPDK Programmer's Guide, "Poll Mode Driver").
+
+use crate::eal::{Eal, strerror, why_no_port};
+use crate::error::DpdkError;
+use crate::mbuf::{Burst, Mbuf, free};
+use crate::pool::Pool;
+use crate::ring::Ring;
+use arrayvec::ArrayVec;
+use evenkeel_dpdk_sys as sys;
+use evenkeel_wire::MacAddress;
+use std::ffi::{CStr, c_char};
+use std::marker::PhantomData;
+use std::mem::MaybeUninit;
+use std::sync::Arc;
+
+/// Descriptors of each queue, if the port has no other wish.
+const DESCRIPTORS: u16 = 1024;
+/// How often what a full transmit queue did not take is offered again before it is dropped.
+const OFFERS: u32 = 8;
+
+/// A port that EAL has found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PortInfo {
+    id: u16,
+    /// Its name, such as `net_tap0` or a PCI address.
+    pub name: String,
+    /// Its driver, such as `net_tap`.
+    pub driver: String,
+    /// The kernel's number of the interface behind it; 0: none.
+    pub if_index: u32,
+    /// The Ethernet address that the device has.
+    pub device_mac: MacAddress,
+    /// Receive queues that it can have.
+    pub max_rx_queues: u16,
+    /// Transmit queues that it can have.
+    pub max_tx_queues: u16,
+}
+
+impl PortInfo {
+    /// The one port that EAL has found; `log` is what EAL wrote while it started.
+    ///
+    /// # Errors
+    /// There is none, or more than one.
+    pub fn only(eal: &Eal, log: &str) -> Result<Self, DpdkError> {
+        let mut ports = Self::all(eal)?;
+        match ports.pop() {
+            Some(port) if ports.is_empty() => Ok(port),
+            Some(last) => {
+                ports.push(last);
+                Err(DpdkError::ManyPorts(ports.into_iter().map(|port| port.name).collect()))
+            }
+            None => Err(why_no_port(log)),
+        }
+    }
+
+    /// Every port that EAL has found.
+    ///
+    /// # Errors
+    /// A port does not say what it is.
+    pub fn all(eal: &Eal) -> Result<Vec<Self>, DpdkError> {
+        let _one_at_a_time = eal.configure();
+        let mut ports = Vec::new();
+        let mut next = 0;
+        loop {
+            // SAFETY: numbers only.
+            next = unsafe { sys::rte_eth_find_next(next) };
+            if u32::from(next) >= sys::RTE_MAX_ETHPORTS {
+                return Ok(ports);
+            }
+            ports.push(Self::of(next)?);
+            next += 1;
+        }
+    }
+
+    fn of(id: u16) -> Result<Self, DpdkError> {
+        let mut name = [0 as c_char; sys::RTE_ETH_NAME_MAX_LEN as usize];
+        // SAFETY: the buffer is as long as DPDK wants it, and zero where nothing is written.
+        let name = unsafe {
+            sys::rte_eth_dev_get_name_by_port(id, name.as_mut_ptr());
+            CStr::from_ptr(name.as_ptr()).to_string_lossy().into_owned()
+        };
+        let info = device_info(id, &name)?;
+        let mut mac = MaybeUninit::<sys::rte_ether_addr>::zeroed();
+        // SAFETY: DPDK writes the address, or nothing.
+        let mac = unsafe {
+            sys::rte_eth_macaddr_get(id, mac.as_mut_ptr());
+            mac.assume_init()
+        };
+        let driver = if info.driver_name.is_null() {
+            String::new()
+        } else {
+            // SAFETY: a string of the driver's, which stays.
+            unsafe { CStr::from_ptr(info.driver_name) }.to_string_lossy().into_owned()
+        };
+        Ok(Self {
+            id,
+            name,
+            driver,
+            if_index: info.if_index,
+            device_mac: MacAddress(mac.addr_bytes),
+            max_rx_queues: info.max_rx_queues,
+            max_tx_queues: info.max_tx_queues,
+        })
+    }
+
+    /// Whether a TAP device of the kernel's is behind it.
+    pub fn is_tap(&self) -> bool {
+        self.driver == "net_tap"
+    }
+
+    /// The Ethernet address that a balancer on this port has. The device's, but for TAP: there the kernel's end of the
+    /// device has that address, and a bridge keeps frames for the addresses of its own ports to itself (`br_fdb` in the
+    /// kernel: local entries). The neighbouring address is as good, and a TAP hands over every frame.
+    pub fn mac(&self) -> MacAddress {
+        let MacAddress([a, b, c, d, e, f]) = self.device_mac;
+        if self.is_tap() { MacAddress([a, b, c, d, e, f ^ 1]) } else { self.device_mac }
+    }
+}
+
+fn device_info(id: u16, name: &str) -> Result<sys::rte_eth_dev_info, DpdkError> {
+    let mut info = MaybeUninit::<sys::rte_eth_dev_info>::zeroed();
+    // SAFETY: DPDK writes the structure, for which zero is a value.
+    let (code, info) = unsafe { (sys::rte_eth_dev_info_get(id, info.as_mut_ptr()), info.assume_init()) };
+    checked(name, "asking what it is", code)?;
+    Ok(info)
+}
+
+fn checked(port: &str, what: &'static str, code: i32) -> Result<(), DpdkError> {
+    if code == 0 { Ok(()) } else { Err(DpdkError::Port { port: port.to_owned(), what, reason: strerror(code) }) }
+}
+
+/// A port at work. Stopped and closed when dropped, and its device is gone then.
+#[derive(Debug)]
+pub struct Port<'p> {
+    eal: &'p Eal,
+    info: PortInfo,
+    queues: u16,
+    /// What EAL made it from, if it is of this process's making.
+    vdev: Option<String>,
+    /// What it is over, if it is one of ours.
+    rings: Vec<Arc<Ring<'p>>>,
+    pool: PhantomData<&'p Pool<'p>>,
+}
+
+impl<'p> Port<'p> {
+    /// Starts a port with so many receive and as many transmit queues. Packets are spread over the receive queues by a
+    /// hash of their addresses and ports (RSS) if the port can do that.
+    ///
+    /// # Errors
+    /// The port refuses.
+    pub fn start(eal: &'p Eal, info: PortInfo, queues: u16, pool: &'p Pool<'_>) -> Result<Self, DpdkError> {
+        let _one_at_a_time = eal.configure();
+        let port = Self { eal, info, queues, vdev: None, rings: Vec::new(), pool: PhantomData };
+        let (id, name) = (port.info.id, port.info.name.as_str());
+        let device = device_info(id, name)?;
+        // SAFETY: plain data, for which zero is a value: everything as the driver likes it.
+        let mut conf: sys::rte_eth_conf = unsafe { MaybeUninit::zeroed().assume_init() };
+        let rss = device.flow_type_rss_offloads & sys::EVENKEEL_RSS_IPV4;
+        if queues > 1 && rss != 0 {
+            conf.rxmode.mq_mode = sys::RTE_ETH_MQ_RX_RSS;
+            conf.rx_adv_conf.rss_conf.rss_hf = rss;
+        }
+        // Packets that are larger than an mbuf: only their headers are looked at.
+        conf.rxmode.offloads = device.rx_offload_capa & sys::EVENKEEL_RX_OFFLOAD_SCATTER;
+        conf.txmode.offloads = device.tx_offload_capa & sys::EVENKEEL_TX_OFFLOAD_MULTI_SEGS;
+        let (mut rx, mut tx) = (DESCRIPTORS, DESCRIPTORS);
+        // SAFETY: pointers to values of our own, the pool outlives the port, and the port is not started yet.
+        unsafe {
+            checked(name, "configuring it", sys::rte_eth_dev_configure(id, queues, queues, &conf))?;
+            checked(name, "sizing its queues", sys::rte_eth_dev_adjust_nb_rx_tx_desc(id, &mut rx, &mut tx))?;
+            for queue in 0..queues {
+                let code = sys::rte_eth_rx_queue_setup(id, queue, rx, 0, std::ptr::null(), pool.as_ptr());
+                checked(name, "setting up a receive queue", code)?;
+                let code = sys::rte_eth_tx_queue_setup(id, queue, tx, 0, std::ptr::null());
+                checked(name, "setting up a transmit queue", code)?;
+            }
+            checked(name, "starting it", sys::rte_eth_dev_start(id))?;
+        }
+        Ok(port)
+    }
+
+    /// A port over rings: what is put into `rx` arrives, one queue each, and what it sends is put into `tx` (DPDK's
+    /// net_ring driver).
+    ///
+    /// # Errors
+    /// EAL has no room for another port, or the port refuses.
+    pub fn over_rings(
+        eal: &'p Eal,
+        rx: &[Arc<Ring<'p>>],
+        tx: &[Arc<Ring<'p>>],
+        pool: &'p Pool<'_>,
+    ) -> Result<Self, DpdkError> {
+        let pointers = |rings: &[Arc<Ring<'_>>]| rings.iter().map(|ring| ring.as_ptr()).collect::<Vec<_>>();
+        let (receive, transmit) = (pointers(rx), pointers(tx));
+        let queues = rx.len().min(tx.len()) as u16;
+        let name = eal.name("");
+        let info = {
+            let _one_at_a_time = eal.configure();
+            // SAFETY: as many rings as is said; the port keeps them until it is closed.
+            let id = unsafe {
+                sys::rte_eth_from_rings(
+                    name.as_ptr(),
+                    receive.as_ptr(),
+                    receive.len() as u32,
+                    transmit.as_ptr(),
+                    transmit.len() as u32,
+                    0,
+                )
+            };
+            let Ok(id) = u16::try_from(id) else {
+                let what = "a port over rings".to_owned();
+                return Err(DpdkError::Memory { what, reason: crate::eal::last_error() });
+            };
+            PortInfo::of(id)?
+        };
+        let vdev = info.name.clone();
+        let mut port = Self::start(eal, info, queues, pool)?;
+        port.vdev = Some(vdev);
+        port.rings = [rx, tx].concat();
+        Ok(port)
+    }
+
+    /// What it is.
+    pub fn info(&self) -> &PortInfo {
+        &self.info
+    }
+
+    /// Its queues, each for one thread.
+    pub fn queues(&mut self) -> Vec<Queues<'_, 'p>> {
+        let (port, queues) = (self.info.id, 0..self.queues);
+        queues
+            .map(|queue| Queues {
+                rx: RxQueue { port, queue, owner: PhantomData },
+                tx: TxQueue { port, queue, owner: PhantomData },
+            })
+            .collect()
+    }
+
+    /// Whether its cable is plugged in, as far as it knows.
+    pub fn is_up(&self) -> bool {
+        let mut link = MaybeUninit::<sys::rte_eth_link>::zeroed();
+        // SAFETY: DPDK writes the structure, for which zero is a value: down.
+        unsafe {
+            sys::rte_eth_link_get_nowait(self.info.id, link.as_mut_ptr());
+            link.assume_init().link_status() != 0
+        }
+    }
+}
+
+impl Drop for Port<'_> {
+    fn drop(&mut self) {
+        let _one_at_a_time = self.eal.configure();
+        // SAFETY: the queues borrow from the port and so have gone. What it could not do we cannot do either.
+        unsafe {
+            sys::rte_eth_dev_stop(self.info.id);
+            sys::rte_eth_dev_close(self.info.id);
+            if let Some(Ok(vdev)) = self.vdev.take().map(std::ffi::CString::new) {
+                sys::rte_eal_hotplug_remove(c"vdev".as_ptr(), vdev.as_ptr());
+            }
+        }
+    }
+}
+
+/// A receive queue and a transmit queue.
+#[derive(Debug)]
+pub struct Queues<'a, 'p> {
+    /// Receives.
+    pub rx: RxQueue<'a, 'p>,
+    /// Sends.
+    pub tx: TxQueue<'a, 'p>,
+}
+
+/// A receive queue. One thread uses it.
+#[derive(Debug)]
+pub struct RxQueue<'a, 'p> {
+    port: u16,
+    queue: u16,
+    owner: PhantomData<(&'a mut (), &'p ())>,
+}
+
+impl<'p> RxQueue<'_, 'p> {
+    /// Takes what has arrived, as much as `burst` has room for.
+    #[inline(always)]
+    pub fn receive(&mut self, burst: &mut Burst<'p>) {
+        let free = burst.remaining_capacity() as u16;
+        // SAFETY: DPDK writes at most `free` pointers behind those that are there, which is how much room there is;
+        // `Mbuf` is a pointer, and these are nobody else's. `&mut self`: no other thread is at the queue.
+        unsafe {
+            let end = burst.as_mut_ptr().add(burst.len());
+            let received = sys::evenkeel_rte_eth_rx_burst(self.port, self.queue, end.cast(), free);
+            burst.set_len(burst.len() + usize::from(received));
+        }
+    }
+}
+
+/// A transmit queue. One thread uses it.
+#[derive(Debug)]
+pub struct TxQueue<'a, 'p> {
+    port: u16,
+    queue: u16,
+    owner: PhantomData<(&'a mut (), &'p ())>,
+}
+
+impl<'p> TxQueue<'_, 'p> {
+    /// Sends packets, all of them if the queue has room before long; returns how many were dropped because it had not.
+    #[inline(always)]
+    pub fn send<const N: usize>(&mut self, packets: &mut ArrayVec<Mbuf<'p>, N>) -> usize {
+        for _ in 0..OFFERS {
+            let count = packets.len();
+            if count == 0 {
+                return 0;
+            }
+            // SAFETY: `count` pointers to mbufs that are ours; those that the port takes are its own afterwards, and are
+            // moved out of the list without being dropped. `&mut self`: no other thread is at the queue.
+            unsafe {
+                let first = packets.as_mut_ptr();
+                let taken = sys::evenkeel_rte_eth_tx_burst(self.port, self.queue, first.cast(), count as u16);
+                let taken = usize::from(taken).min(count);
+                first.copy_from(first.add(taken), count - taken);
+                packets.set_len(count - taken);
+            }
+        }
+        let dropped = packets.len();
+        free(packets);
+        dropped
+    }
+}

@@ -1,0 +1,167 @@
+//! The core's tables in this process's memory, shared by all lcores and the control side.
+
+use crate::counters::LcoreCounters;
+use crate::error::DpdkError;
+use crate::memory::{Backing, Memory};
+use arc_swap::ArcSwap;
+use evenkeel_control::Sizes;
+use evenkeel_core::flow::{Bucket, Side, Tick};
+use evenkeel_core::{AddressFilter, Backend, BackendRef, Event, MAGLEV_SLOTS, Reason, Service, ServiceKey, Settings};
+use evenkeel_wire::Ipv4Address;
+use std::collections::{HashMap, HashSet};
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Everything that packets are decided by, made once for all lcores.
+///
+/// Flows, backends and counters are words that change in place. The rest is a [`Directory`], which is replaced whole: an
+/// lcore looks at one for a burst of packets, and who replaces it waits for nobody.
+#[derive(Debug)]
+pub struct Tables {
+    pub(crate) settings: Settings,
+    pub(crate) sizes: Sizes,
+    pub(crate) nat: Box<[Ipv4Address]>,
+    pub(crate) flows: Memory<Bucket<AtomicU64>>,
+    pub(crate) backends: Box<[Backend<AtomicU64>]>,
+    pub(crate) directory: ArcSwap<Directory>,
+    pub(crate) lcores: Box<[LcoreCounters]>,
+    /// Raised whenever a backend's Ethernet address or state changes: packets that wait for one are tried again.
+    links: AtomicU64,
+}
+
+/// What changes with the configuration only.
+#[derive(Clone, Debug)]
+pub(crate) struct Directory {
+    pub(crate) filter: Arc<AddressFilter>,
+    pub(crate) ours: Arc<HashSet<Ipv4Address>>,
+    pub(crate) services: HashMap<ServiceKey, Service>,
+    pub(crate) maglev: Vec<Option<MaglevTable>>,
+}
+
+/// The slots of a Maglev table.
+pub(crate) type MaglevTable = Arc<[u32; MAGLEV_SLOTS as usize]>;
+
+impl Tables {
+    /// Empty tables of these sizes for so many lcores. `nat` are the NAT addresses.
+    ///
+    /// # Errors
+    /// There is not so much memory.
+    pub fn new(sizes: Sizes, settings: Settings, nat: &[Ipv4Addr], lcores: usize) -> Result<Self, DpdkError> {
+        let nothing = Directory {
+            filter: Arc::new(AddressFilter::EMPTY),
+            ours: Arc::default(),
+            services: HashMap::new(),
+            maglev: Vec::new(),
+        };
+        Ok(Self {
+            settings,
+            sizes,
+            nat: nat.iter().map(|&address| address.into()).collect(),
+            flows: Memory::new("flow table", sizes.buckets() as usize)?,
+            backends: (0..sizes.backends).map(|_| Backend::default()).collect(),
+            directory: ArcSwap::from_pointee(nothing),
+            lcores: (0..lcores).map(|_| LcoreCounters::new(sizes.backends)).collect(),
+            links: AtomicU64::new(0),
+        })
+    }
+
+    /// The flow table.
+    pub fn flow_table(&self) -> &[Bucket<AtomicU64>] {
+        &self.flows
+    }
+
+    /// What the flow table lies in, and its size in bytes.
+    pub fn flow_memory(&self) -> (Backing, usize) {
+        (self.flows.backing(), self.flows.bytes())
+    }
+
+    /// What the plane was started with.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    pub(crate) fn note_link_change(&self) {
+        self.links.fetch_add(1, Ordering::Release);
+    }
+
+    /// A number that is another one after the link of a backend has changed.
+    pub(crate) fn link_changes(&self) -> u64 {
+        self.links.load(Ordering::Acquire)
+    }
+}
+
+/// The tables as one lcore sees them during one burst.
+pub(crate) struct View<'t> {
+    pub(crate) tables: &'t Tables,
+    pub(crate) directory: &'t Directory,
+    pub(crate) counters: &'t LcoreCounters,
+    pub(crate) now: Tick,
+}
+
+impl evenkeel_core::Tables for View<'_> {
+    type Word = AtomicU64;
+
+    #[inline(always)]
+    fn settings(&self) -> &Settings {
+        &self.tables.settings
+    }
+
+    #[inline(always)]
+    fn now(&self) -> Tick {
+        self.now
+    }
+
+    #[inline(always)]
+    fn may_be_ours(&self, address: Ipv4Address) -> bool {
+        self.directory.filter.may_contain(address)
+    }
+
+    #[inline(always)]
+    fn is_ours(&self, address: Ipv4Address) -> bool {
+        self.directory.ours.contains(&address)
+    }
+
+    #[inline(always)]
+    fn flows(&self, index: u32) -> Option<&Bucket<AtomicU64>> {
+        self.tables.flows.get(index as usize)
+    }
+
+    #[inline(always)]
+    fn service(&self, key: &ServiceKey) -> Option<Service> {
+        self.directory.services.get(key).copied()
+    }
+
+    #[inline(always)]
+    fn maglev(&self, table: u32, slot: u32) -> Option<BackendRef> {
+        match self.directory.maglev.get(table as usize)?.as_ref()?.get(slot as usize)? {
+            0 => None,
+            &bits => Some(BackendRef::from_bits(bits)),
+        }
+    }
+
+    #[inline(always)]
+    fn backend(&self, index: u16) -> Option<&Backend<AtomicU64>> {
+        self.tables.backends.get(usize::from(index))
+    }
+
+    #[inline(always)]
+    fn nat_address(&self, index: u32) -> Option<Ipv4Address> {
+        self.tables.nat.get(index as usize).copied()
+    }
+
+    #[inline(always)]
+    fn count(&self, reason: Reason) {
+        self.counters.count(reason);
+    }
+
+    #[inline(always)]
+    fn count_event(&self, event: Event) {
+        self.counters.count_events(event, 1);
+    }
+
+    #[inline(always)]
+    fn count_traffic(&self, backend: u16, from: Side, bytes: u32) {
+        self.counters.count_traffic(backend, from, bytes);
+    }
+}

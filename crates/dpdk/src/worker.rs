@@ -1,0 +1,180 @@
+//! One lcore's loop: packets in, the core's decision, packets out. No lock, no system call and no allocation for any
+//! packet that is balanced.
+
+use crate::counters::LcoreCounters;
+use crate::doorbell::Doorbell;
+use crate::host;
+use crate::mbuf::{BURST, Burst, Mbuf, free, prefetch};
+use crate::port::{Queues, RxQueue, TxQueue};
+use crate::ring::Ring;
+use crate::tables::{Directory, Tables, View};
+use arc_swap::{ArcSwap, Cache};
+use arrayvec::ArrayVec;
+use evenkeel_core::flow::Tick;
+use evenkeel_core::{Event, Glance, Reason, Tables as _, Verdict, decide, glance, hash};
+use std::sync::Arc;
+
+/// How packets that are not balanced reach the host, and the host's reach the port.
+#[derive(Clone, Copy, Debug)]
+pub struct HostLink<'a, 'p> {
+    /// Frames for the host.
+    pub to_host: &'a Ring<'p>,
+    /// Frames of the host's.
+    pub from_host: &'a Ring<'p>,
+    /// Rung when something was put into `to_host`.
+    pub doorbell: &'a Doorbell,
+}
+
+/// Packets that an lcore keeps while their backend's Ethernet address is asked for.
+const HELD: usize = 64;
+/// For how long, in ticks: three tries of ARP, which is allowed one a second (RFC 1122, section 2.3.2.1).
+const HOLD: u16 = 3;
+
+/// Takes packets from one receive queue through the core, and sends them by one transmit queue.
+#[derive(Debug)]
+pub struct Worker<'a, 'p> {
+    rx: RxQueue<'a, 'p>,
+    tx: TxQueue<'a, 'p>,
+    tables: &'a Tables,
+    directory: Cache<&'a ArcSwap<Directory>, Arc<Directory>>,
+    counters: &'a LcoreCounters,
+    host: Option<HostLink<'a, 'p>>,
+    received: Burst<'p>,
+    outgoing: Burst<'p>,
+    discarded: Burst<'p>,
+    held: ArrayVec<(Mbuf<'p>, Tick), HELD>,
+    /// [`Tables::link_changes`] when the held packets were tried last.
+    tried_at: u64,
+}
+
+impl<'a, 'p> Worker<'a, 'p> {
+    /// A worker for a pair of queues; `lcore` says whose counters it has, below the number that the tables were made
+    /// for. Without a host nothing answers ARP, and packets for backends that are not resolved are not kept.
+    ///
+    /// # Panics
+    /// `lcore` is not below that number.
+    pub fn new(queues: Queues<'a, 'p>, tables: &'a Tables, lcore: usize, host: Option<HostLink<'a, 'p>>) -> Self {
+        Self {
+            rx: queues.rx,
+            tx: queues.tx,
+            tables,
+            directory: Cache::new(&tables.directory),
+            counters: &tables.lcores[lcore],
+            host,
+            received: Burst::new(),
+            outgoing: Burst::new(),
+            discarded: Burst::new(),
+            held: ArrayVec::new(),
+            tried_at: 0,
+        }
+    }
+
+    /// Receives a burst, decides on each of its packets, and sends what is to be sent. Returns whether there was
+    /// anything to do. `now` is the time by which flows are stamped.
+    #[inline]
+    pub fn poll(&mut self, now: impl FnOnce() -> Tick) -> bool {
+        self.rx.receive(&mut self.received);
+        if self.received.is_empty() && self.host.is_none() {
+            return false;
+        }
+        let mut busy = self.send_for_host();
+        let waiting = !self.held.is_empty();
+        if self.received.is_empty() && !waiting {
+            return busy;
+        }
+        let now = now();
+        if !self.received.is_empty() {
+            self.process(now);
+            busy = true;
+        }
+        if waiting {
+            self.try_held(now);
+        }
+        busy
+    }
+
+    /// Three walks over the burst: ask for the headers, read them and ask for the flow buckets, decide. So the memory
+    /// that one packet waits for arrives while the others are looked at.
+    fn process(&mut self, now: Tick) {
+        for packet in &self.received {
+            packet.prefetch();
+        }
+        let Self { tables, directory, counters, .. } = self;
+        let view = View { tables, directory: directory.load(), counters, now };
+        let mut glances = ArrayVec::<Glance, BURST>::new();
+        for packet in &mut self.received {
+            let glance = glance(packet, &view);
+            if let Glance::Flow(_, place) = glance
+                && let Some(bucket) = view.flows(hash::bucket(place, tables.settings.flow_mask))
+                && let Some(entry) = bucket.0.get(hash::start(place))
+            {
+                prefetch(entry);
+            }
+            glances.push(glance);
+        }
+        for (mut packet, glance) in self.received.drain(..).zip(&glances) {
+            let reason = decide(&mut packet, &view, glance);
+            match reason.verdict() {
+                Verdict::Transmit => self.outgoing.push(packet),
+                Verdict::Pass if host::wants(&mut packet, reason) => hand_over(packet, self.host),
+                Verdict::Drop if reason == Reason::BackendUnresolved && self.host.is_some() => {
+                    hold(packet, &mut self.held, counters, now);
+                }
+                Verdict::Pass | Verdict::Drop => self.discarded.push(packet),
+            }
+        }
+        let dropped = self.tx.send(&mut self.outgoing);
+        if dropped > 0 {
+            self.counters.count_events(Event::TransmitQueueFull, dropped as u64);
+        }
+        free(&mut self.discarded);
+    }
+
+    /// Gives held packets another try when a backend has been resolved, and up when they have waited for too long.
+    #[cold]
+    fn try_held(&mut self, now: Tick) {
+        let changes = self.tables.link_changes();
+        if changes != self.tried_at {
+            self.tried_at = changes;
+            let mut held = std::mem::take(&mut self.held).into_iter();
+            while !held.as_slice().is_empty() {
+                let mut since = ArrayVec::<Tick, BURST>::new();
+                for (packet, at) in held.by_ref().take(BURST) {
+                    self.received.push(packet);
+                    since.push(at);
+                }
+                let first = self.held.len();
+                self.process(now);
+                // Those that must wait on have not begun to wait now.
+                let oldest = since.first().copied().unwrap_or(now);
+                self.held.iter_mut().skip(first).for_each(|(_, at)| *at = oldest);
+            }
+        }
+        self.held.retain(|(_, since)| now.since(*since) <= HOLD);
+    }
+
+    fn send_for_host(&mut self) -> bool {
+        let Some(host) = self.host else { return false };
+        let mut frames = Burst::new();
+        host.from_host.take(&mut frames);
+        let any = !frames.is_empty();
+        self.tx.send(&mut frames);
+        any
+    }
+}
+
+#[cold]
+fn hold<'p>(packet: Mbuf<'p>, held: &mut ArrayVec<(Mbuf<'p>, Tick), HELD>, counters: &LcoreCounters, now: Tick) {
+    if held.try_push((packet, now)).is_ok() {
+        counters.count_events(Event::HeldForNeighbour, 1);
+    }
+}
+
+#[cold]
+fn hand_over<'p>(packet: Mbuf<'p>, host: Option<HostLink<'_, 'p>>) {
+    if let Some(host) = host
+        && host.to_host.put(packet).is_ok()
+    {
+        host.doorbell.ring();
+    }
+}
