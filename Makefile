@@ -4,6 +4,12 @@ SHELL := bash
 CARGO := scripts/cargo.sh
 SCRIPTS := $(wildcard scripts/*.sh scripts/tests/*.sh scripts/lib/*.sh) scripts/kernel/init
 
+# The DPDK plane is built where there is a libdpdk to build it with; the rest needs none. Asked when the rules are carried
+# out, since the prerequisites may bring it.
+EVERYTHING = $(if $(HAS_DPDK),--workspace)
+PROGRAMS = $(addprefix target/release/,evenkeel evenkeel-dpdk $(if $(HAS_DPDK),libevenkeel_dpdk_daemon.so))
+HAS_DPDK = $(shell pkg-config --atleast-version=22.11 libdpdk && echo yes)
+
 .DEFAULT_GOAL := build
 .PHONY: help prerequisites bpf build demo test test-kernel bench lint clean
 
@@ -11,15 +17,18 @@ help: ## Lists these targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
 
 prerequisites: ## Installs what is missing to build
-	@scripts/install-prerequisites.sh build
+	@scripts/install-prerequisites.sh build dpdk
 
 bpf: prerequisites ## Builds the XDP program
 	scripts/build-bpf.sh
 
 build: bpf ## Builds everything into build/ (the default)
-	$(CARGO) build --release --workspace --locked
-	cp -u target/release/evenkeel build/
+	@[ -n "$(HAS_DPDK)" ] || echo "make: there is no libdpdk 22.11 or newer: the DPDK plane is left out (install libdpdk-dev)." >&2
+	$(CARGO) build --release --locked $(EVERYTHING)
+	# Not over the old files: somebody may be running them.
+	cp -u --remove-destination $(PROGRAMS) build/
 	ln -sfn evenkeel build/xdp_lb
+	ln -sfn evenkeel-dpdk build/base-server
 
 demo: build ## Runs the walk-through in a sandbox
 	@scripts/install-prerequisites.sh demo
@@ -35,6 +44,7 @@ test-kernel: build ## Boots Debian's 6.1 kernel under emulation and balances the
 	scripts/test-kernel.sh
 
 bench: build ## Measures
+	@scripts/install-prerequisites.sh bench
 	$(CARGO) run --release --locked -p evenkeel-bench
 
 lint: ## rustfmt, clippy with warnings denied, shellcheck

@@ -1,7 +1,10 @@
 #!/usr/bin/env bash
 # Sees to it that what the project needs is there, and installs what is missing (Debian 12; apt, cargo).
 #
-#   scripts/install-prerequisites.sh [build] [test] [demo] [lint]     everything if nothing is named
+#   scripts/install-prerequisites.sh [build] [dpdk] [test] [demo] [bench] [lint]     everything if nothing is named
+#
+# `dpdk` is what the DPDK plane is built with. All else does without, so where it is missing and cannot be installed, that
+# is said and no failure, unless the tests want it.
 #
 # Says what it installs before it does. With EVENKEEL_NO_INSTALL=1 it installs nothing, names what is missing, and ends
 # with 1 if anything is.
@@ -19,6 +22,9 @@ build libc6-dev         /usr/include/stdio.h
 build make              make
 build pkg-config        pkg-config
 build ca-certificates   /etc/ssl/certs/ca-certificates.crt
+dpdk  libdpdk-dev       /usr/include/dpdk/rte_eal.h
+dpdk  libclang-dev      /usr/lib/llvm-14/lib/libclang.so
+bench dpdk-dev          dpdk-testpmd
 demo  iproute2          ip
 demo  ethtool           ethtool
 demo  util-linux        unshare
@@ -40,15 +46,16 @@ lint  shellcheck        shellcheck
 "
 
 groups=()
+dpdk_is_optional=1
 for argument in "$@"; do
     case $argument in
-        build | demo | lint) groups+=("$argument") ;;
-        test) groups+=(test demo) ;; # the tests run on the testbed, too
+        build | dpdk | demo | bench | lint) groups+=("$argument") ;;
+        test) groups+=(test demo dpdk) dpdk_is_optional= ;; # the tests run on the testbed, on every plane
         -h | --help) sed -n '2,/^set /{s/^# \{0,1\}//;/^set /!p}' "${BASH_SOURCE[0]}"; exit 0 ;;
-        *) wrong_usage "unknown group '$argument': build, test, demo or lint." ;;
+        *) wrong_usage "unknown group '$argument': build, dpdk, test, demo, bench or lint." ;;
     esac
 done
-[ ${#groups[@]} -gt 0 ] || groups=(build demo test lint)
+[ ${#groups[@]} -gt 0 ] || groups=(build dpdk demo test bench lint)
 
 in_groups() { [[ " ${groups[*]} " == *" $1 "* ]]; }
 
@@ -62,6 +69,7 @@ there() {
 # --- what is missing ---------------------------------------------------------------------------------------------------
 
 packages=() # Debian packages to install
+optional=() # those that can be done without
 linker=     # bpf-linker to build?
 
 want() {
@@ -70,9 +78,10 @@ want() {
 
 look() {
     local group package evidence
-    packages=() linker=
+    packages=() optional=() linker=
     while read -r group package evidence; do
-        if [ -n "$group" ] && in_groups "$group" && ! there "$evidence"; then want "$package"; fi
+        if [ -z "$group" ] || ! in_groups "$group" || there "$evidence"; then continue; fi
+        if [ "$group" = dpdk ] && [ -n "$dpdk_is_optional" ]; then optional+=("$package"); else want "$package"; fi
     done <<<"$needs"
     if in_groups build; then
         if ! use_toolchain; then
@@ -121,6 +130,17 @@ lint_components() {
 unmet=
 look
 ! in_groups lint || lint_components
+
+# The name of the release is looked at only when something is missing: where nothing is, any Linux will do.
+on_debian_12() { (. /etc/os-release && [ "$ID:$VERSION_ID" = debian:12 ]) 2>/dev/null && command -v apt-get >/dev/null; }
+
+if [ ${#optional[@]} -gt 0 ]; then
+    if [ "${EVENKEEL_NO_INSTALL-}" != 1 ] && on_debian_12; then
+        packages+=("${optional[@]}")
+    else
+        note "missing, so that there will be no DPDK plane: ${optional[*]} (by Debian's names)."
+    fi
+fi
 [ -n "${packages[*]-}$linker" ] || exit "${unmet:-0}"
 
 named="${packages[*]-}${linker:+${packages[*]:+, }bpf-linker $bpf_linker_version}"
@@ -129,9 +149,6 @@ if [ "${EVENKEEL_NO_INSTALL-}" = 1 ]; then
 fi
 
 # --- install -----------------------------------------------------------------------------------------------------------
-
-# The name of the release is looked at only now: where nothing is missing, any Linux will do.
-on_debian_12() { (. /etc/os-release && [ "$ID:$VERSION_ID" = debian:12 ]) 2>/dev/null && command -v apt-get >/dev/null; }
 
 if [ ${#packages[@]} -gt 0 ]; then
     on_debian_12 || die "this script installs on Debian 12 only; please install first (by Debian's names): $named."

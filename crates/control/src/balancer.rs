@@ -70,6 +70,8 @@ pub struct Balancer<P> {
     generations: Vec<u8>,
     next_hops: BTreeMap<Ipv4Addr, MacAddress>,
     nat: Option<Nat>,
+    /// The host's own address, where the plane is a host by itself.
+    own: Option<Ipv4Addr>,
     /// The addresses that the plane was told are ours.
     ours: BTreeSet<Ipv4Addr>,
 }
@@ -85,6 +87,7 @@ impl<P: Plane> Balancer<P> {
             generations: Vec::new(),
             next_hops: BTreeMap::new(),
             nat: None,
+            own: None,
             ours: BTreeSet::new(),
         }
     }
@@ -99,6 +102,11 @@ impl<P: Plane> Balancer<P> {
         self.places.iter().flatten().map(|place| place.target.0).collect()
     }
 
+    /// Every address that is ours.
+    pub fn our_addresses(&self) -> &BTreeSet<Ipv4Addr> {
+        &self.ours
+    }
+
     /// Makes the tables what `config` wants. Connections stay where they are: a backend that is no longer wanted takes
     /// no new ones, and keeps its place until its last one has ended (see [`Balancer::tidy`]).
     ///
@@ -108,6 +116,7 @@ impl<P: Plane> Balancer<P> {
         if self.nat.get_or_insert_with(|| config.nat.clone()) != &config.nat {
             return Err(BalancerError::NatChanged);
         }
+        self.own = config.dataplane.address.map(|own| own.address);
         // New addresses before the services that have them, old ones after.
         self.write_addresses(config.services.iter().map(|service| service.address))?;
         let wanted: HashSet<_> = config.services.iter().map(listen).collect();
@@ -123,11 +132,12 @@ impl<P: Plane> Balancer<P> {
         self.write_addresses([])
     }
 
-    /// Tells the plane which addresses are ours: NAT addresses, those of services, those that a connection to a backend
+    /// Tells the plane which addresses are ours: the host's own, NAT addresses, those of services, those that a connection to a backend
     /// which is leaving may still be under, and `more`.
     fn write_addresses(&mut self, more: impl IntoIterator<Item = Ipv4Addr>) -> Result<(), BalancerError<P::Error>> {
         let mut ours: BTreeSet<_> = more.into_iter().collect();
         ours.extend(self.nat.iter().flat_map(|nat| &nat.addresses));
+        ours.extend(self.own);
         ours.extend(self.services.keys().map(|(address, ..)| address));
         ours.extend(self.places.iter().flatten().map(|place| place.service.0));
         if ours != self.ours {

@@ -24,19 +24,34 @@ pub struct Config {
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Dataplane {
-    /// The plane.
-    pub kind: Kind,
+    /// The plane that this file is for; if it does not say, for either.
+    pub kind: Option<Kind>,
     /// The network interface (XDP).
     pub interface: Option<String>,
     /// Where in the interface's path the program runs (XDP).
     pub xdp_mode: XdpMode,
     /// Connections that the flow table is made for.
     pub max_flows: u32,
+    /// The host's own address and network, such as 192.0.2.5/24 (DPDK; on XDP the kernel has it). Without it, everybody
+    /// is reached directly.
+    pub address: Option<HostAddress>,
+    /// The way to backends outside that network (DPDK; on XDP the kernel's routes say).
+    pub gateway: Option<Ipv4Addr>,
+    /// What lcores do when nothing arrives (DPDK).
+    pub idle: Idle,
 }
 
 impl Default for Dataplane {
     fn default() -> Self {
-        Self { kind: Kind::Xdp, interface: None, xdp_mode: XdpMode::Auto, max_flows: 1 << 20 }
+        Self {
+            kind: None,
+            interface: None,
+            xdp_mode: XdpMode::Auto,
+            max_flows: 1 << 20,
+            address: None,
+            gateway: None,
+            idle: Idle::Sleep,
+        }
     }
 }
 
@@ -46,6 +61,48 @@ impl Default for Dataplane {
 pub enum Kind {
     /// In the kernel.
     Xdp,
+    /// In user space.
+    Dpdk,
+}
+
+/// What an lcore does when nothing arrives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Idle {
+    /// Sleeps between polls, up to a millisecond, after it has found nothing for a while.
+    Sleep,
+    /// Polls without a pause, and keeps its CPU busy.
+    Poll,
+}
+
+/// An address and the length of its network's prefix.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HostAddress {
+    /// The address.
+    pub address: Ipv4Addr,
+    /// Bits that the network's addresses have in common, up to 32.
+    pub prefix: u8,
+}
+
+impl HostAddress {
+    /// Whether `other` is in the same network.
+    pub fn has_near(&self, other: Ipv4Addr) -> bool {
+        let mask = u32::MAX.checked_shl(32 - u32::from(self.prefix)).unwrap_or(0);
+        (u32::from(self.address) ^ u32::from(other)) & mask == 0
+    }
+}
+
+impl<'de> Deserialize<'de> for HostAddress {
+    fn deserialize<D: Deserializer<'de>>(input: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(input)?;
+        let parts = text.split_once('/').and_then(|(address, prefix)| {
+            let address = address.parse().ok()?;
+            Some(Self { address, prefix: prefix.parse().ok().filter(|prefix| *prefix <= 32)? })
+        });
+        parts.ok_or_else(|| {
+            D::Error::custom(format!("an address with its network is like 192.0.2.5/24, not \"{text}\""))
+        })
+    }
 }
 
 /// How the XDP program is attached.
@@ -229,6 +286,20 @@ impl Config {
         }
     }
 
+    /// Whether this file is for another plane.
+    ///
+    /// # Errors
+    /// It is; `name` is what the message calls it.
+    pub fn check_kind(&self, name: &str, kind: Kind) -> Result<(), ConfigError> {
+        let (is, program) = match self.dataplane.kind {
+            Some(Kind::Xdp) if kind != Kind::Xdp => ("xdp", "evenkeel run"),
+            Some(Kind::Dpdk) if kind != Kind::Dpdk => ("dpdk", "evenkeel-dpdk"),
+            _ => return Ok(()),
+        };
+        let message = format!("[dataplane] kind is \"{is}\": start it with `{program}`, or leave kind out.");
+        Err(ConfigError::Meaning { path: name.to_owned(), message })
+    }
+
     fn contradiction(&self) -> Option<String> {
         if self.nat.addresses.is_empty() {
             return Some("[nat] needs at least one address, or full NAT has nothing to send from.".to_owned());
@@ -236,8 +307,15 @@ impl Config {
         if !(64..=1 << 26).contains(&self.dataplane.max_flows) {
             return Some(format!("max-flows must be between 64 and {}.", 1 << 26));
         }
-        let ours: Vec<_> =
-            self.nat.addresses.iter().chain(self.services.iter().map(|service| &service.address)).collect();
+        let Dataplane { address: own, gateway, .. } = &self.dataplane;
+        if let (Some(own), Some(gateway)) = (own, gateway)
+            && (own.address == *gateway || !own.has_near(*gateway))
+        {
+            return Some(format!("gateway {gateway} must be another host of the network of {}.", own.address));
+        }
+        let services = self.services.iter().map(|service| &service.address);
+        let own = own.as_ref().map(|own| &own.address);
+        let ours: Vec<_> = self.nat.addresses.iter().chain(services).chain(own).collect();
         for (index, service) in self.services.iter().enumerate() {
             let name = &service.name;
             for other in &self.services[..index] {
@@ -320,5 +398,49 @@ backends = [{ address = "10.0.0.2", port = 8080 }, { address = "10.0.0.3", port 
             assert!(message.contains(expected), "{message}");
             assert!(!message.contains('\n'), "one line: {message}");
         }
+    }
+
+    #[test]
+    fn prefixes_of_every_length_contain_what_they_should() {
+        let own = Ipv4Addr::new(10, 0, 0, 10);
+        let near = |prefix, other| HostAddress { address: own, prefix }.has_near(other);
+        let neighbour = Ipv4Addr::new(10, 0, 0, 11);
+        assert!(near(31, neighbour) && !near(32, neighbour) && near(32, own) && near(24, neighbour));
+        let far = Ipv4Addr::new(192, 0, 2, 1);
+        assert!(near(0, far) && !near(1, far) && !near(24, far));
+    }
+
+    #[test]
+    fn what_only_a_host_of_its_own_needs_is_read_and_checked() {
+        let with = |lines: &str| {
+            Config::parse("host.toml", &GOOD.replace("interface = \"veth6\"", lines)).map(|config| config.dataplane)
+        };
+        let own = HostAddress { address: Ipv4Addr::new(10, 0, 0, 10), prefix: 24 };
+        let read = with("kind = \"dpdk\"\naddress = \"10.0.0.10/24\"\ngateway = \"10.0.0.254\"\nidle = \"poll\"");
+        let read = read.expect("it is right");
+        assert_eq!((read.kind, read.address, read.idle), (Some(Kind::Dpdk), Some(own), Idle::Poll));
+        for wrong in ["10.0.0.10", "10.0.0.10/33", "10.0.0/24", "/24", "10.0.0.10/"] {
+            let message = with(&format!("address = \"{wrong}\"")).expect_err("it is wrong").to_string();
+            assert!(message.starts_with("host.toml:3:11: ") && message.contains("192.0.2.5/24"), "{message}");
+        }
+        for gateway in ["10.0.1.1", "10.0.0.10"] {
+            let message =
+                with(&format!("address = \"10.0.0.10/24\"\ngateway = \"{gateway}\"")).expect_err("it is wrong");
+            assert!(message.to_string().contains("another host of the network"), "{message}");
+        }
+        let message = with("address = \"10.0.0.2/24\"").expect_err("a backend has it").to_string();
+        assert!(message.contains("backend 10.0.0.2 is the balancer itself"), "{message}");
+    }
+
+    #[test]
+    fn a_file_for_the_other_plane_is_refused_with_the_program_that_it_is_for() {
+        let kind = |line: &str| Config::parse("kind.toml", &GOOD.replace("interface", &format!("{line}interface")));
+        let either = kind("").expect("it is right");
+        assert!(
+            either.check_kind("kind.toml", Kind::Xdp).is_ok() && either.check_kind("kind.toml", Kind::Dpdk).is_ok()
+        );
+        let dpdk = kind("kind = \"dpdk\"\n").expect("it is right");
+        let message = dpdk.check_kind("kind.toml", Kind::Xdp).expect_err("it is for DPDK").to_string();
+        assert!(message.starts_with("kind.toml: ") && message.contains("evenkeel-dpdk"), "{message}");
     }
 }

@@ -9,7 +9,7 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 ///
 /// # Errors
 /// The system has no descriptors left.
-pub(crate) fn captured<T>(work: impl FnOnce() -> T) -> io::Result<(T, String)> {
+pub fn captured<T>(work: impl FnOnce() -> T) -> io::Result<(T, String)> {
     // SAFETY: a name and no flags; the descriptor that comes back is nobody else's.
     let file = unsafe {
         let fd = libc::memfd_create(c"evenkeel-eal".as_ptr(), libc::MFD_CLOEXEC);

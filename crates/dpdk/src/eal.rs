@@ -140,7 +140,7 @@ fn diagnosis(log: &str, errno: &str) -> DpdkError {
 /// The last thing that EAL said before it gave up.
 fn last_words(log: &str) -> Option<String> {
     let line = log.lines().rev().map(str::trim).find(|line| line.starts_with("EAL: "))?;
-    Some(line.trim_start_matches("EAL: ").trim_start_matches("FATAL: ").trim_end_matches('.').to_owned())
+    Some(line.trim_start_matches("EAL: ").trim_start_matches("FATAL: ").trim_end_matches(['.', '!']).to_owned())
 }
 
 /// Why there is no port though devices were named, from what EAL wrote while it started.

@@ -65,9 +65,6 @@ pub enum DpdkError {
         /// The system's words.
         reason: String,
     },
-    /// A device for waking the control side.
-    #[error("cannot make an eventfd: {0}.")]
-    Doorbell(String),
 }
 
 impl DpdkError {

@@ -11,7 +11,6 @@
 mod captured;
 mod clock;
 mod counters;
-mod doorbell;
 mod eal;
 mod error;
 pub mod host;
@@ -26,8 +25,8 @@ mod ring;
 mod tables;
 mod worker;
 
+pub use captured::captured;
 pub use clock::coarse_now;
-pub use doorbell::Doorbell;
 pub use eal::Eal;
 pub use error::{DpdkError, PlaneError};
 pub use idle::{Idle, IdlePolicy};

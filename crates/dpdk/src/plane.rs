@@ -7,16 +7,25 @@ use evenkeel_control::{FlowView, Plane};
 use evenkeel_core::backend::Link;
 use evenkeel_core::flow::{Peer, Tick};
 use evenkeel_core::{AddressFilter, Counters, Service, ServiceKey, Traffic, Word};
+use std::fmt;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
+/// Tells the time by which flows are stamped.
+type Clock = Box<dyn Fn() -> Tick + Send + Sync>;
+
 /// The DPDK plane, as the control side drives it.
-#[derive(Debug)]
 pub struct DpdkPlane {
     tables: Arc<Tables>,
     /// Directories that lcores may still be looking at. Freed here, once nobody does, and never on an lcore.
     retired: Vec<Arc<Directory>>,
-    clock: fn() -> Tick,
+    clock: Clock,
+}
+
+impl fmt::Debug for DpdkPlane {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "DpdkPlane({} lcores)", self.tables.lcores.len())
+    }
 }
 
 impl DpdkPlane {
@@ -26,8 +35,8 @@ impl DpdkPlane {
     }
 
     /// The same with another clock.
-    pub fn with_clock(tables: Arc<Tables>, clock: fn() -> Tick) -> Self {
-        Self { tables, retired: Vec::new(), clock }
+    pub fn with_clock(tables: Arc<Tables>, clock: impl Fn() -> Tick + Send + Sync + 'static) -> Self {
+        Self { tables, retired: Vec::new(), clock: Box::new(clock) }
     }
 
     /// The tables.

@@ -103,6 +103,26 @@ impl PortInfo {
         })
     }
 
+    /// Whether its cable is plugged in, as far as it knows.
+    pub fn is_up(&self) -> bool {
+        let mut link = MaybeUninit::<sys::rte_eth_link>::zeroed();
+        // SAFETY: DPDK writes the structure, for which zero is a value: down.
+        unsafe {
+            sys::rte_eth_link_get_nowait(self.id, link.as_mut_ptr());
+            link.assume_init().link_status() != 0
+        }
+    }
+
+    /// The name of the kernel's interface behind it, if there is one.
+    pub fn interface(&self) -> Option<String> {
+        let mut name = [0 as c_char; libc::IF_NAMESIZE];
+        // SAFETY: the buffer is as long as the call wants it; what it writes ends with a zero.
+        unsafe {
+            let found = libc::if_indextoname(self.if_index, name.as_mut_ptr());
+            (!found.is_null()).then(|| CStr::from_ptr(name.as_ptr()).to_string_lossy().into_owned())
+        }
+    }
+
     /// Whether a TAP device of the kernel's is behind it.
     pub fn is_tap(&self) -> bool {
         self.driver == "net_tap"
@@ -234,16 +254,6 @@ impl<'p> Port<'p> {
                 tx: TxQueue { port, queue, owner: PhantomData },
             })
             .collect()
-    }
-
-    /// Whether its cable is plugged in, as far as it knows.
-    pub fn is_up(&self) -> bool {
-        let mut link = MaybeUninit::<sys::rte_eth_link>::zeroed();
-        // SAFETY: DPDK writes the structure, for which zero is a value: down.
-        unsafe {
-            sys::rte_eth_link_get_nowait(self.info.id, link.as_mut_ptr());
-            link.assume_init().link_status() != 0
-        }
     }
 }
 

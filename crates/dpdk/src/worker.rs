@@ -1,9 +1,10 @@
 //! One lcore's loop: packets in, the core's decision, packets out. No lock, no system call and no allocation for any
 //! packet that is balanced.
 
+use crate::clock::coarse_now;
 use crate::counters::LcoreCounters;
-use crate::doorbell::Doorbell;
 use crate::host;
+use crate::idle::{Idle, IdlePolicy};
 use crate::mbuf::{BURST, Burst, Mbuf, free, prefetch};
 use crate::port::{Queues, RxQueue, TxQueue};
 use crate::ring::Ring;
@@ -13,16 +14,18 @@ use arrayvec::ArrayVec;
 use evenkeel_core::flow::Tick;
 use evenkeel_core::{Event, Glance, Reason, Tables as _, Verdict, decide, glance, hash};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// How packets that are not balanced reach the host, and the host's reach the port.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
+#[expect(missing_debug_implementations, reason = "a function has none")]
 pub struct HostLink<'a, 'p> {
     /// Frames for the host.
     pub to_host: &'a Ring<'p>,
-    /// Frames of the host's.
-    pub from_host: &'a Ring<'p>,
-    /// Rung when something was put into `to_host`.
-    pub doorbell: &'a Doorbell,
+    /// Frames of the host's; one of the lcores sends them.
+    pub from_host: Option<&'a Ring<'p>>,
+    /// Called when something was put into `to_host`. It must not wait.
+    pub wake: &'a (dyn Fn() + Sync),
 }
 
 /// Packets that an lcore keeps while their backend's Ethernet address is asked for.
@@ -31,7 +34,7 @@ const HELD: usize = 64;
 const HOLD: u16 = 3;
 
 /// Takes packets from one receive queue through the core, and sends them by one transmit queue.
-#[derive(Debug)]
+#[expect(missing_debug_implementations, reason = "the way to the host has none")]
 pub struct Worker<'a, 'p> {
     rx: RxQueue<'a, 'p>,
     tx: TxQueue<'a, 'p>,
@@ -91,6 +94,15 @@ impl<'a, 'p> Worker<'a, 'p> {
             self.try_held(now);
         }
         busy
+    }
+
+    /// Polls until it is told to stop.
+    pub fn run(&mut self, idle: IdlePolicy, stop: &AtomicBool) {
+        let mut idle = Idle::new(idle);
+        while !stop.load(Ordering::Relaxed) {
+            let busy = self.poll(coarse_now);
+            idle.after(busy);
+        }
     }
 
     /// Three walks over the burst: ask for the headers, read them and ask for the flow buckets, decide. So the memory
@@ -154,9 +166,9 @@ impl<'a, 'p> Worker<'a, 'p> {
     }
 
     fn send_for_host(&mut self) -> bool {
-        let Some(host) = self.host else { return false };
+        let Some(ring) = self.host.and_then(|host| host.from_host) else { return false };
         let mut frames = Burst::new();
-        host.from_host.take(&mut frames);
+        ring.take(&mut frames);
         let any = !frames.is_empty();
         self.tx.send(&mut frames);
         any
@@ -175,6 +187,6 @@ fn hand_over<'p>(packet: Mbuf<'p>, host: Option<HostLink<'_, 'p>>) {
     if let Some(host) = host
         && host.to_host.put(packet).is_ok()
     {
-        host.doorbell.ring();
+        (host.wake)();
     }
 }

@@ -1,5 +1,6 @@
 //! How a command fails.
 
+use evenkeel_cli::Refusal;
 use evenkeel_control::{BalancerError, ConfigError};
 use evenkeel_xdp::XdpError;
 use std::process::ExitCode;
@@ -58,17 +59,9 @@ impl Failure {
 
 impl From<clap::Error> for Failure {
     fn from(error: clap::Error) -> Self {
-        use clap::error::ErrorKind;
-        let text = error.render().to_string();
-        match error.kind() {
-            ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => Self::Asked(text),
-            ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => Self::Usage("say what to do".to_owned()),
-            // clap's first paragraph says what is wrong; the rest repeats the usage.
-            _ => {
-                let paragraph = text.split("\n\n").next().unwrap_or_default();
-                let words: Vec<_> = paragraph.trim_start_matches("error: ").split_whitespace().collect();
-                Self::Usage(words.join(" "))
-            }
+        match Refusal::from(error) {
+            Refusal::Asked(text) => Self::Asked(text),
+            Refusal::Wrong(sentence) => Self::Usage(sentence),
         }
     }
 }

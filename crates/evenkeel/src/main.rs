@@ -8,7 +8,7 @@ mod run;
 
 use clap::{Parser, Subcommand, ValueEnum};
 use error::Failure;
-use evenkeel_control::config::{self, Config};
+use evenkeel_control::config::{self, Config, Kind};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -94,7 +94,7 @@ fn main() -> ExitCode {
         }
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            announce::Announcer(name).say(&failure.to_string());
+            evenkeel_cli::Announcer(name).say(&failure.to_string());
             failure.exit_code()
         }
     }
@@ -109,7 +109,9 @@ fn xdp_lb(arguments: XdpLb) -> Result<(), Failure> {
 fn evenkeel(arguments: Evenkeel) -> Result<(), Failure> {
     match arguments.command {
         Command::Run { config, interface, xdp_mode } => {
+            let name = config.display().to_string();
             let config = Config::load(&config)?;
+            config.check_kind(&name, Kind::Xdp)?;
             let interface = interface.or_else(|| config.dataplane.interface.clone()).ok_or(Failure::NoInterface)?;
             let mode = xdp_mode.map_or(config.dataplane.xdp_mode, Into::into);
             run::run("evenkeel", &config, &interface, mode)

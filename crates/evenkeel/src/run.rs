@@ -1,7 +1,8 @@
 //! The balancer in the foreground, on XDP.
 
-use crate::announce::Announcer;
+use crate::announce;
 use crate::error::Failure;
+use evenkeel_cli::{Announcer, Stop, every};
 use evenkeel_control::config::{Config, XdpMode};
 use evenkeel_control::{Balancer, NextHop, Plane, Secrets, Sizes};
 use evenkeel_core::flow::IdleTimes;
@@ -13,8 +14,7 @@ use rtnetlink::{Handle, MulticastGroup};
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::time::Duration;
-use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
+use tokio::time::{Instant, sleep};
 
 /// How often next hops are asked for again.
 const REFRESH: Duration = Duration::from_secs(5);
@@ -34,7 +34,7 @@ pub(crate) fn run(name: &'static str, config: &Config, interface: &str, mode: Xd
 }
 
 async fn balance(announcer: Announcer, config: &Config, interface: &str, mode: XdpMode) -> Result<(), Failure> {
-    let mut stop = Stop::new()?;
+    let mut stop = Stop::new().map_err(Failure::host("signals"))?;
     let groups = [MulticastGroup::Link, MulticastGroup::Neigh];
     let (connection, netlink, mut news) =
         rtnetlink::new_multicast_connection(&groups).map_err(Failure::host("netlink"))?;
@@ -57,8 +57,8 @@ async fn balance(announcer: Announcer, config: &Config, interface: &str, mode: X
         () = stop.asked() => return Ok(()),
     }
     let attachment = claim.attach(&netlink, mode, balancer.plane()).await?;
-    announcer.veth_traps(attachment.interface(), attachment.mode());
-    announcer.ready(&attachment);
+    announce::veth_traps(announcer, attachment.interface(), attachment.mode());
+    announce::ready(announcer, &attachment);
 
     let ended = watch(&mut stop, &netlink, &mut news, &attachment, &mut hops, &mut neighbours, &mut balancer).await;
     let counters = balancer.plane().counters();
@@ -136,12 +136,6 @@ async fn gone(netlink: &Handle, attachment: &Attachment) -> End {
     if interface.exists(netlink).await { End::Detached } else { End::InterfaceGone(interface.name.clone()) }
 }
 
-fn every(period: Duration) -> tokio::time::Interval {
-    let mut ticks = interval(period);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    ticks
-}
-
 /// Next hops as they were last told to the plane and to the user.
 struct NextHops {
     announcer: Announcer,
@@ -184,28 +178,8 @@ impl NextHops {
             balancer.set_next_hop(NextHop { address, mac })?;
         }
         if self.known.insert(address, resolution) != Some(resolution) {
-            self.announcer.next_hop(address, resolution);
+            announce::next_hop(self.announcer, address, resolution);
         }
         Ok(())
-    }
-}
-
-/// Ctrl-C and SIGTERM.
-struct Stop {
-    interrupt: Signal,
-    terminate: Signal,
-}
-
-impl Stop {
-    fn new() -> Result<Self, Failure> {
-        let listen = |kind| signal(kind).map_err(Failure::host("signals"));
-        Ok(Self { interrupt: listen(SignalKind::interrupt())?, terminate: listen(SignalKind::terminate())? })
-    }
-
-    async fn asked(&mut self) {
-        tokio::select! {
-            _ = self.interrupt.recv() => {}
-            _ = self.terminate.recv() => {}
-        }
     }
 }

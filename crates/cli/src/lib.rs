@@ -1,0 +1,11 @@
+//! What the programs of all planes share in speaking to people: messages, wrong usage, being asked to stop. What may not
+//! live here: anything that a plane does.
+#![forbid(unsafe_code)]
+
+mod announcer;
+mod stop;
+mod usage;
+
+pub use announcer::Announcer;
+pub use stop::{Stop, every};
+pub use usage::Refusal;

@@ -1,0 +1,76 @@
+//! What there is to say about a port and about the host.
+
+use evenkeel_cli::Announcer;
+use evenkeel_dpdk::host::{News, Resolution};
+use evenkeel_dpdk::{Backing, Eal, PortInfo, Tables};
+use std::path::Path;
+
+pub(crate) fn ready(announcer: Announcer, port: &PortInfo, lcores: usize, tables: &Tables) {
+    let (backing, bytes) = tables.flow_memory();
+    let backing = match backing {
+        Backing::HugePages => "huge pages",
+        Backing::Ordinary => "ordinary memory",
+    };
+    announcer.say(&format!("flow table: {} MB in {backing}", bytes.div_ceil(1 << 20)));
+    announcer.say("ARP and ICMP echo to these addresses are answered here.");
+    let queues = if lcores == 1 { "one lcore".to_owned() } else { format!("{lcores} lcores, a queue each") };
+    announcer.say(&format!(
+        "ready on {} ({}, {}), {queues}, {}; stop with Ctrl-C",
+        port.name,
+        port.driver,
+        port.mac(),
+        Eal::version()
+    ));
+}
+
+/// Lcores that the port has no queues for.
+pub(crate) fn idle_lcores(announcer: Announcer, port: &PortInfo, named: usize, used: usize) {
+    if used < named {
+        announcer.say(&format!("note: {} has {used} queues for {named} lcores; the others do nothing.", port.name));
+    }
+}
+
+/// A TAP device that leads nowhere, which is what it does at the start; returns whether that was said.
+pub(crate) fn unconnected(announcer: Announcer, port: &PortInfo) -> bool {
+    match unconnected_tap(port) {
+        Some(name) => {
+            announcer.say(&format!(
+                "{name} is connected to nothing yet: scripts/link-dpdk.sh connects it to the testbed's bridge."
+            ));
+            true
+        }
+        None => false,
+    }
+}
+
+pub(crate) fn news(announcer: Announcer, port: &PortInfo, news: &News) {
+    match news {
+        News::Backend(backend, Resolution::Known(mac)) => announcer.say(&format!("backend {backend} is at {mac}")),
+        News::Backend(backend, Resolution::Silent) => {
+            let hint = unconnected_tap(port).map_or_else(String::new, |name| {
+                format!(" Nothing can: {name} is connected to nothing (scripts/link-dpdk.sh).")
+            });
+            announcer.say(&format!(
+                "warning: backend {backend} does not answer ARP; its connections are dropped until it does.{hint}"
+            ));
+        }
+        News::Backend(backend, Resolution::Lost) => announcer.say(&format!(
+            "warning: backend {backend} does not answer ARP any more; its connections still go to where it was."
+        )),
+        News::Backend(backend, Resolution::NoRoute) => announcer.say(&format!(
+            "warning: backend {backend} is not in our network, and there is no gateway; nothing is sent to it. \
+             Name one in the file's [dataplane] section."
+        )),
+        News::Conflict(address, mac) => {
+            announcer.say(&format!("warning: {mac} says that it has {address}, too; clients may reach either."));
+        }
+    }
+}
+
+/// The name of the port's TAP device if it is neither in a bridge or bond nor has an address: the kernel has nothing to
+/// send into it.
+pub(crate) fn unconnected_tap(port: &PortInfo) -> Option<String> {
+    let name = port.interface().filter(|_| port.is_tap())?;
+    let is_member = Path::new("/sys/class/net").join(&name).join("master").exists();
+    (!is_member).then_some(name)
+}

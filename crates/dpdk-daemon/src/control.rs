@@ -1,0 +1,119 @@
+//! The control side at work: what the host has to say and to hear, and the flow table's housekeeping.
+
+use crate::announce;
+use crate::error::Failure;
+use evenkeel_cli::{Announcer, Stop, every};
+use evenkeel_control::config::Dataplane;
+use evenkeel_control::{Balancer, NextHop};
+use evenkeel_dpdk::host::{Host, Network, News, Outcome, Resolution};
+use evenkeel_dpdk::{Burst, DpdkPlane, Pool, PortInfo, Ring};
+use std::time::{Duration, Instant};
+use tokio::sync::Notify;
+
+/// How often the host looks what is due.
+const HOST_TICK: Duration = Duration::from_millis(250);
+/// How often abandoned entries are looked for.
+const TIDY: Duration = Duration::from_secs(60);
+
+/// What the control side works with.
+#[derive(Clone, Copy)]
+pub(crate) struct Surroundings<'a, 'p> {
+    pub(crate) announcer: Announcer,
+    pub(crate) port: &'a PortInfo,
+    pub(crate) pool: &'p Pool<'p>,
+    pub(crate) to_host: &'a Ring<'p>,
+    pub(crate) from_host: &'a Ring<'p>,
+    /// Rung by lcores that have put something into `to_host`.
+    pub(crate) doorbell: &'a Notify,
+}
+
+pub(crate) struct Control<'a, 'p> {
+    surroundings: Surroundings<'a, 'p>,
+    balancer: &'a mut Balancer<DpdkPlane>,
+    host: Host,
+    begun: Instant,
+    is_connected: bool,
+}
+
+impl<'a, 'p> Control<'a, 'p> {
+    pub(crate) fn new(
+        surroundings: Surroundings<'a, 'p>,
+        balancer: &'a mut Balancer<DpdkPlane>,
+        dataplane: &Dataplane,
+    ) -> Self {
+        let network = Network::new(dataplane.address, dataplane.gateway);
+        let host = Host::new(surroundings.port.mac(), network);
+        let is_connected = !announce::unconnected(surroundings.announcer, surroundings.port);
+        Self { surroundings, balancer, host, begun: Instant::now(), is_connected }
+    }
+
+    /// Works until told to stop.
+    pub(crate) async fn run(&mut self, mut stop: Stop) -> Result<(), Failure> {
+        self.tell_host()?;
+        let (mut host, mut tidy) = (every(HOST_TICK), every(TIDY));
+        loop {
+            tokio::select! {
+                () = stop.asked() => return Ok(()),
+                _ = host.tick() => self.tick()?,
+                _ = tidy.tick() => {
+                    self.balancer.tidy()?;
+                    self.tell_host()?;
+                }
+                () = self.surroundings.doorbell.notified() => self.receive()?,
+            }
+        }
+    }
+
+    fn now(&self) -> Duration {
+        self.begun.elapsed()
+    }
+
+    /// What the host answers for and whom it must find.
+    fn tell_host(&mut self) -> Result<(), Failure> {
+        self.host.set_addresses(self.balancer.our_addresses().iter().copied(), self.now());
+        let news = self.host.set_backends(self.balancer.backend_addresses());
+        self.act(Outcome { frames: Vec::new(), news })
+    }
+
+    fn tick(&mut self) -> Result<(), Failure> {
+        let port = self.surroundings.port;
+        let is_connected = port.is_up() && announce::unconnected_tap(port).is_none();
+        if is_connected && !self.is_connected {
+            self.host.link_came_up(self.now());
+        }
+        self.is_connected = is_connected;
+        let outcome = self.host.tick(self.now());
+        self.act(outcome)
+    }
+
+    /// Takes what lcores have for the host.
+    fn receive(&mut self) -> Result<(), Failure> {
+        let mut frames = Burst::new();
+        loop {
+            self.surroundings.to_host.take(&mut frames);
+            if frames.is_empty() {
+                return Ok(());
+            }
+            for frame in frames.drain(..) {
+                let outcome = self.host.receive(frame.first_segment(), self.now());
+                self.act(outcome)?;
+            }
+        }
+    }
+
+    fn act(&mut self, outcome: Outcome) -> Result<(), Failure> {
+        for frame in &outcome.frames {
+            // Without an mbuf, or with too many frames under way, it is lost; whoever waits for it asks again.
+            if let Some(mbuf) = self.surroundings.pool.mbuf(frame) {
+                let _ = self.surroundings.from_host.put(mbuf);
+            }
+        }
+        for news in &outcome.news {
+            if let News::Backend(address, Resolution::Known(mac)) = *news {
+                self.balancer.set_next_hop(NextHop { address, mac })?;
+            }
+            announce::news(self.surroundings.announcer, self.surroundings.port, news);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,44 @@
+//! The balancer on DPDK: what `evenkeel-dpdk` and `base-server` do once libdpdk is known to be there.
+//!
+//! A library, and not the program itself, because a program that is linked to a library which is missing cannot even say
+//! so. `evenkeel-dpdk` loads this one and calls [`evenkeel_dpdk_main`]. What may live here: the command line, and the
+//! putting together of `evenkeel-dpdk`'s parts.
+
+mod affinity;
+mod announce;
+mod claim;
+mod command;
+mod control;
+mod error;
+mod run;
+
+use command::Command;
+use error::Failure;
+use evenkeel_cli::Announcer;
+use std::panic::catch_unwind;
+
+/// Does what the process's command line says, and returns its exit code.
+#[unsafe(no_mangle)]
+pub extern "C" fn evenkeel_dpdk_main() -> i32 {
+    // A panic must not cross into the caller; it has said what it is.
+    catch_unwind(program).unwrap_or(101)
+}
+
+fn program() -> i32 {
+    let (name, outcome) = command::read(std::env::args());
+    match outcome.and_then(|command| run(name, command)) {
+        Ok(()) => 0,
+        Err(Failure::Asked(text)) => {
+            print!("{text}");
+            0
+        }
+        Err(failure) => {
+            Announcer(name).say(&failure.to_string());
+            failure.exit_code()
+        }
+    }
+}
+
+fn run(name: &'static str, command: Command) -> Result<(), Failure> {
+    run::run(name, &command)
+}

@@ -1,0 +1,118 @@
+//! The balancer in the foreground, on DPDK: lcores on their CPUs, the control side on the others.
+
+use crate::affinity::Affinity;
+use crate::announce;
+use crate::claim::Claims;
+use crate::command::Command;
+use crate::control::{Control, Surroundings};
+use crate::error::Failure;
+use evenkeel_cli::{Announcer, Stop};
+use evenkeel_control::config::Idle;
+use evenkeel_control::{Balancer, Plane, Secrets, Sizes};
+use evenkeel_core::flow::IdleTimes;
+use evenkeel_dpdk::{
+    BURST, DpdkPlane, Eal, HostLink, IdlePolicy, Pool, Port, PortInfo, Ring, Tables, Work, Worker, captured,
+};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use tokio::sync::Notify;
+
+/// Frames on their way to the host, or from it.
+const HOST_FRAMES: u32 = 256;
+/// Mbufs that a queue holds at most: both its descriptors, what its lcore has in hand and keeps, and the pool's cache.
+const MBUFS_PER_QUEUE: u32 = 2 * 1024 + 4 * BURST as u32 + 1024;
+
+/// Balances until told to stop.
+pub(crate) fn run(name: &'static str, command: &Command) -> Result<(), Failure> {
+    let announcer = Announcer(name);
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::host("the runtime"))?;
+    // Before EAL starts, which takes its time.
+    let stop = {
+        let _inside = runtime.enter();
+        Stop::new().map_err(Failure::host("signals"))?
+    };
+    let everywhere = Affinity::current().map_err(Failure::host("CPU affinity"))?;
+    let _claims = Claims::take(&command.eal)?;
+    let (eal, log) = Eal::start(name, &command.eal)?;
+    let say_all = command.eal.iter().any(|argument| argument.starts_with("--log-level"));
+    if say_all {
+        eprint!("{log}");
+    }
+
+    let info = PortInfo::only(&eal, &log)?;
+    let named = eal.lcores().len();
+    let lcores = named.min(info.max_rx_queues.min(info.max_tx_queues).max(1).into());
+    let config = &command.config;
+    let secrets = Secrets::random().map_err(Failure::host("random secrets"))?;
+    let sizes = Sizes::for_flows(config.dataplane.max_flows);
+    let settings = sizes.settings(config, &secrets, info.mac(), IdleTimes::DEFAULT);
+    let tables = Arc::new(Tables::new(sizes, settings, &config.nat.addresses, lcores)?);
+    let mut balancer = Balancer::new(DpdkPlane::new(Arc::clone(&tables)), &secrets);
+    balancer.apply(config)?;
+    announcer.services(config);
+
+    let pool = Pool::new(&eal, lcores as u32 * MBUFS_PER_QUEUE + 2 * HOST_FRAMES)?;
+    let (to_host, from_host) = (Ring::new(&eal, HOST_FRAMES)?, Ring::new(&eal, HOST_FRAMES)?);
+    let doorbell = Notify::new();
+    let wake = || doorbell.notify_one();
+    let (port, said) =
+        captured(|| Port::start(&eal, info.clone(), lcores as u16, &pool)).map_err(Failure::host("the port"))?;
+    let mut port = port?;
+    if say_all {
+        eprint!("{said}");
+    }
+    announce::idle_lcores(announcer, &info, named, lcores);
+    announce::ready(announcer, &info, lcores, &tables);
+
+    let finished = AtomicBool::new(false);
+    let idle = match config.dataplane.idle {
+        Idle::Sleep => IdlePolicy::Sleep,
+        Idle::Poll => IdlePolicy::Poll,
+    };
+    let mut work: Vec<Work<'_>> = Vec::new();
+    for (number, queues) in port.queues().into_iter().enumerate() {
+        let from_host = (number == 0).then_some(&from_host);
+        let host = HostLink { to_host: &to_host, from_host, wake: &wake };
+        let mut worker = Worker::new(queues, &tables, number, Some(host));
+        let finished = &finished;
+        work.push(Box::new(move || worker.run(idle, finished)));
+    }
+    let surroundings = Surroundings {
+        announcer,
+        port: &info,
+        pool: &pool,
+        to_host: &to_host,
+        from_host: &from_host,
+        doorbell: &doorbell,
+    };
+    let ended = thread::scope(|scope| {
+        let control = scope.spawn(|| {
+            // However this thread ends, the lcores end with it.
+            let _finish = Finish(&finished);
+            everywhere.restore();
+            let mut control = Control::new(surroundings, &mut balancer, &config.dataplane);
+            runtime.block_on(control.run(stop))
+        });
+        eal.run(work);
+        control.join()
+    });
+    drop(port);
+    match ended {
+        Ok(ended) => ended?,
+        Err(cause) => std::panic::resume_unwind(cause),
+    }
+    announcer.say(&format!("stopped; {} is closed.", info.name));
+    announcer.totals(&balancer.plane().counters().map_err(|error| Failure::Balancer(error.into()))?);
+    Ok(())
+}
+
+/// Tells the lcores to stop.
+struct Finish<'a>(&'a AtomicBool);
+
+impl Drop for Finish<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
