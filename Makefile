@@ -22,10 +22,10 @@ prerequisites: ## Installs what is missing to build
 bpf: prerequisites ## Builds the XDP program
 	scripts/build-bpf.sh
 
+# The old files are removed and not written over: somebody may be running them.
 build: bpf ## Builds everything into build/ (the default)
 	@[ -n "$(HAS_DPDK)" ] || echo "make: there is no libdpdk 22.11 or newer: the DPDK plane is left out (install libdpdk-dev)." >&2
 	$(CARGO) build --release --locked $(EVERYTHING)
-	# Not over the old files: somebody may be running them.
 	cp -u --remove-destination $(PROGRAMS) build/
 	ln -sfn evenkeel build/xdp_lb
 	ln -sfn evenkeel-dpdk build/base-server

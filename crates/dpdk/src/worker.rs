@@ -86,8 +86,12 @@ impl<'a, 'p> Worker<'a, 'p> {
             return busy;
         }
         let now = now();
+        if !waiting {
+            // Before the burst: a backend that is resolved meanwhile must not be missed.
+            self.tried_at = self.tables.link_changes();
+        }
         if !self.received.is_empty() {
-            self.process(now);
+            self.process(now, None);
             busy = true;
         }
         if waiting {
@@ -106,8 +110,8 @@ impl<'a, 'p> Worker<'a, 'p> {
     }
 
     /// Three walks over the burst: ask for the headers, read them and ask for the flow buckets, decide. So the memory
-    /// that one packet waits for arrives while the others are looked at.
-    fn process(&mut self, now: Tick) {
+    /// that one packet waits for arrives while the others are looked at. `since`: when they arrived, if that is not now.
+    fn process(&mut self, now: Tick, since: Option<Tick>) {
         for packet in &self.received {
             packet.prefetch();
         }
@@ -130,7 +134,9 @@ impl<'a, 'p> Worker<'a, 'p> {
                 Verdict::Transmit => self.outgoing.push(packet),
                 Verdict::Pass if host::wants(&mut packet, reason) => hand_over(packet, self.host),
                 Verdict::Drop if reason == Reason::BackendUnresolved && self.host.is_some() => {
-                    hold(packet, &mut self.held, counters, now);
+                    if hold(packet, &mut self.held, since.unwrap_or(now)) && since.is_none() {
+                        counters.count_events(Event::HeldForNeighbour, 1);
+                    }
                 }
                 Verdict::Pass | Verdict::Drop => self.discarded.push(packet),
             }
@@ -150,16 +156,13 @@ impl<'a, 'p> Worker<'a, 'p> {
             self.tried_at = changes;
             let mut held = std::mem::take(&mut self.held).into_iter();
             while !held.as_slice().is_empty() {
-                let mut since = ArrayVec::<Tick, BURST>::new();
+                let mut since = None;
                 for (packet, at) in held.by_ref().take(BURST) {
+                    // They are in order, so none of a burst has waited for longer than its first.
+                    since.get_or_insert(at);
                     self.received.push(packet);
-                    since.push(at);
                 }
-                let first = self.held.len();
-                self.process(now);
-                // Those that must wait on have not begun to wait now.
-                let oldest = since.first().copied().unwrap_or(now);
-                self.held.iter_mut().skip(first).for_each(|(_, at)| *at = oldest);
+                self.process(now, since);
             }
         }
         self.held.retain(|(_, since)| now.since(*since) <= HOLD);
@@ -175,11 +178,10 @@ impl<'a, 'p> Worker<'a, 'p> {
     }
 }
 
+/// Keeps a packet if there is room, and says whether there was.
 #[cold]
-fn hold<'p>(packet: Mbuf<'p>, held: &mut ArrayVec<(Mbuf<'p>, Tick), HELD>, counters: &LcoreCounters, now: Tick) {
-    if held.try_push((packet, now)).is_ok() {
-        counters.count_events(Event::HeldForNeighbour, 1);
-    }
+fn hold<'p>(packet: Mbuf<'p>, held: &mut ArrayVec<(Mbuf<'p>, Tick), HELD>, since: Tick) -> bool {
+    held.try_push((packet, since)).is_ok()
 }
 
 #[cold]

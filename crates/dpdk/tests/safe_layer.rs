@@ -2,30 +2,12 @@
 //! the test that had it.
 #![allow(clippy::unwrap_used, reason = "a test that fails may do so anywhere")]
 
-use evenkeel_dpdk::{Burst, DpdkError, Eal, Mbuf, Pool, Port, PortInfo, Ring};
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
-use std::sync::{Arc, OnceLock};
+mod support;
 
-/// EAL can be started once in a process, so all tests share it. It needs neither huge pages nor root.
-fn eal() -> &'static Eal {
-    static EAL: OnceLock<Eal> = OnceLock::new();
-    EAL.get_or_init(|| {
-        let prefix = format!("--file-prefix=evenkeel-test-{}", std::process::id());
-        let arguments = [
-            "-l",
-            "0",
-            "--no-huge",
-            "-m",
-            "128",
-            "--no-pci",
-            "--no-shconf",
-            "--no-telemetry",
-            "--iova-mode=va",
-            &prefix,
-        ];
-        Eal::start("test", &arguments.map(str::to_owned)).expect("EAL starts anywhere with these").0
-    })
-}
+use evenkeel_dpdk::{Burst, DpdkError, Eal, Mbuf, Pool, Port, PortInfo, Ring};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use support::eal;
 
 #[test]
 fn eal_starts_once() {

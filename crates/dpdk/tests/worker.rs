@@ -1,0 +1,229 @@
+//! The loop on a real EAL, over rings: what it keeps, what it hands to the host, what it frees. Every test ends with all
+//! mbufs back in their pool. (What becomes of packets that are balanced is the whole's tests to say, on every plane.)
+#![allow(clippy::unwrap_used, reason = "a test that fails may do so anywhere")]
+
+mod support;
+
+use etherparse::PacketBuilder;
+use evenkeel_control::{Balancer, NextHop, Plane, Secrets, Sizes, walkthrough};
+use evenkeel_core::flow::{IdleTimes, Tick};
+use evenkeel_core::{Event, Reason};
+use evenkeel_dpdk::{Burst, DpdkPlane, HostLink, IdlePolicy, Pool, Port, Ring, Tables, Worker};
+use evenkeel_wire::MacAddress;
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
+use support::eal;
+
+const OURS: [u8; 6] = [2, 0, 0, 0, 0, 0x10];
+const CLIENT: [u8; 6] = [2, 0, 0, 0, 0, 1];
+const BACKENDS: [Ipv4Addr; 2] = [Ipv4Addr::new(10, 0, 0, 2), Ipv4Addr::new(10, 0, 0, 3)];
+const SECRETS: Secrets = Secrets { pick: [1, 2], flow: [0x9d3c_1f7b, 0x2b5e_ab01, 0x77aa_5513, 0xe02f_9c6d] };
+
+/// The walk-through's balancer on a port over rings, with a host's ends of its link.
+struct Bench<'a, 'p> {
+    balancer: Balancer<DpdkPlane>,
+    worker: Worker<'a, 'p>,
+    pool: &'p Pool<'p>,
+    wire: &'a [Arc<Ring<'p>>],
+    to_host: &'a Ring<'p>,
+    from_host: &'a Ring<'p>,
+    woken: &'a AtomicUsize,
+    now: Tick,
+}
+
+fn bench(test: impl FnOnce(&mut Bench<'_, '_>)) {
+    let config = walkthrough();
+    let sizes = Sizes { flows: 1024, backends: 16, services: 4, addresses: 4 };
+    let settings = sizes.settings(&config, &SECRETS, MacAddress(OURS), IdleTimes::DEFAULT);
+    let tables = Arc::new(Tables::new(sizes, settings, &config.nat.addresses, 1).unwrap());
+    let mut balancer = Balancer::new(DpdkPlane::new(Arc::clone(&tables)), &SECRETS);
+    balancer.apply(&config).unwrap();
+    let pool = Pool::new(eal(), 1024).unwrap();
+    {
+        let wire: Vec<_> = (0..2).map(|_| Arc::new(Ring::new(eal(), 512).unwrap())).collect();
+        let (to_host, from_host) = (Ring::new(eal(), 8).unwrap(), Ring::new(eal(), 8).unwrap());
+        let woken = AtomicUsize::new(0);
+        let wake = || {
+            woken.fetch_add(1, Relaxed);
+        };
+        let mut port = Port::over_rings(eal(), &wire[..1], &wire[1..], &pool).unwrap();
+        let host = HostLink { to_host: &to_host, from_host: Some(&from_host), wake: &wake };
+        let worker = Worker::new(port.queues().pop().unwrap(), &tables, 0, Some(host));
+        test(&mut Bench {
+            balancer,
+            worker,
+            pool: &pool,
+            wire: &wire,
+            to_host: &to_host,
+            from_host: &from_host,
+            woken: &woken,
+            now: Tick(1000),
+        });
+    }
+    assert_eq!(pool.in_use(), 0, "an mbuf has leaked");
+}
+
+impl Bench<'_, '_> {
+    fn arrives(&mut self, frame: &[u8]) {
+        self.wire[0].put(self.pool.mbuf(frame).unwrap()).unwrap();
+    }
+
+    fn poll(&mut self) -> bool {
+        let now = self.now;
+        self.worker.poll(|| now)
+    }
+
+    fn sent(&self) -> Vec<Vec<u8>> {
+        taken(&self.wire[1])
+    }
+
+    fn resolve(&mut self, backend: Ipv4Addr) {
+        let mac = MacAddress([2, 0, 1, 0, 0, backend.octets()[3]]);
+        self.balancer.set_next_hop(NextHop { address: backend, mac }).unwrap();
+    }
+
+    fn counted(&self, reason: Reason) -> u64 {
+        self.balancer.plane().counters().unwrap().verdicts[reason as usize]
+    }
+
+    fn happened(&self, event: Event) -> u64 {
+        self.balancer.plane().counters().unwrap().events[event as usize]
+    }
+}
+
+fn taken(ring: &Ring<'_>) -> Vec<Vec<u8>> {
+    let mut all = Vec::new();
+    loop {
+        let mut burst = Burst::new();
+        ring.take(&mut burst);
+        if burst.is_empty() {
+            return all;
+        }
+        all.extend(burst.iter().map(|packet| packet.to_vec()));
+    }
+}
+
+/// A client's SYN, from this port.
+fn syn(port: u16) -> Vec<u8> {
+    let builder =
+        PacketBuilder::ethernet2(CLIENT, OURS).ipv4([10, 0, 0, 1], [10, 0, 0, 10], 64).tcp(port, 80, 1, 1024).syn();
+    let mut frame = Vec::new();
+    builder.write(&mut frame, &[]).unwrap();
+    frame
+}
+
+fn arp_request() -> Vec<u8> {
+    let mut frame = [&[0xff; 6][..], &CLIENT, &[8, 6, 0, 1, 8, 0, 6, 4, 0, 1]].concat();
+    frame.extend([&CLIENT[..], &[10, 0, 0, 1], &[0; 6], &[10, 0, 0, 10]].concat());
+    frame
+}
+
+#[test]
+fn a_poll_says_whether_there_was_anything_to_do() {
+    bench(|bench| {
+        assert!(!bench.poll());
+        bench.arrives(b"x");
+        assert!(bench.poll());
+        assert!(!bench.poll());
+        assert_eq!(bench.counted(Reason::Truncated), 1);
+    });
+}
+
+#[test]
+fn the_first_packets_for_a_backend_wait_for_its_ethernet_address_and_leave_in_their_order() {
+    bench(|bench| {
+        (0..40).for_each(|port| bench.arrives(&syn(40_000 + port)));
+        while bench.poll() {}
+        assert_eq!(bench.sent(), [[0_u8; 0]; 0]);
+        assert_eq!(bench.happened(Event::HeldForNeighbour), 40);
+        assert_eq!(bench.happened(Event::FlowOpened), 0, "nothing is remembered for what has not been sent");
+
+        // Those for the other backend wait on.
+        bench.resolve(BACKENDS[0]);
+        bench.poll();
+        let first = bench.sent();
+        assert!(!first.is_empty() && first.iter().all(|frame| frame[..6] == [2, 0, 1, 0, 0, 2]));
+        bench.resolve(BACKENDS[1]);
+        bench.poll();
+        let second = bench.sent();
+        assert!(second.iter().all(|frame| frame[..6] == [2, 0, 1, 0, 0, 3]));
+        assert_eq!(first.len() + second.len(), 40);
+        assert_eq!((bench.counted(Reason::ToBackend), bench.happened(Event::FlowOpened)), (40, 40));
+    });
+}
+
+#[test]
+fn packets_wait_for_a_few_seconds_however_often_they_are_tried() {
+    bench(|bench| {
+        bench.arrives(&syn(40_000));
+        bench.poll();
+        for _ in 0..3 {
+            bench.now = Tick(bench.now.0 + 1);
+            // Some other backend's link changes, and the packet is tried in vain.
+            bench.resolve(Ipv4Addr::new(10, 0, 0, 99));
+            let other = bench.balancer.backend_addresses();
+            assert!(!other.is_empty());
+            bench.poll();
+            assert_eq!(bench.pool.in_use(), 1, "still there");
+        }
+        bench.now = Tick(bench.now.0 + 1);
+        bench.poll();
+        assert_eq!(bench.pool.in_use(), 0, "given up");
+        BACKENDS.into_iter().for_each(|backend| bench.resolve(backend));
+        bench.poll();
+        assert_eq!(bench.sent(), [[0_u8; 0]; 0]);
+    });
+}
+
+#[test]
+fn a_flood_for_a_backend_that_is_not_there_keeps_few_packets() {
+    bench(|bench| {
+        for port in 0..400 {
+            bench.arrives(&syn(port));
+            bench.poll();
+        }
+        assert_eq!((bench.pool.in_use(), bench.happened(Event::HeldForNeighbour)), (64, 64));
+        assert_eq!(bench.counted(Reason::BackendUnresolved), 400);
+        BACKENDS.into_iter().for_each(|backend| bench.resolve(backend));
+        bench.poll();
+        assert_eq!(bench.sent().len(), 64);
+    });
+}
+
+#[test]
+fn arp_reaches_the_host_which_is_woken_and_whatever_else_is_passed_ends_here() {
+    bench(|bench| {
+        bench.arrives(&arp_request());
+        // A broadcast that is not ARP, and IPv6.
+        bench.arrives(&[&[0xff; 6][..], &CLIENT, &[8, 0, 0x45]].concat());
+        bench.arrives(&[&OURS[..], &CLIENT, &[0x86, 0xdd, 0x60]].concat());
+        bench.poll();
+        assert_eq!((taken(bench.to_host), bench.woken.load(Relaxed)), (vec![arp_request()], 1));
+        assert_eq!(bench.pool.in_use(), 0);
+        // More than the host takes at once.
+        (0..20).for_each(|_| bench.arrives(&arp_request()));
+        bench.poll();
+        assert_eq!(taken(bench.to_host).len(), 8);
+    });
+}
+
+#[test]
+fn what_the_host_sends_leaves_by_the_port() {
+    bench(|bench| {
+        bench.from_host.put(bench.pool.mbuf(b"from the host").unwrap()).unwrap();
+        assert!(bench.poll());
+        assert_eq!(bench.sent(), [b"from the host"]);
+    });
+}
+
+#[test]
+fn the_loop_ends_when_it_is_told_to() {
+    bench(|bench| {
+        let stop = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| stop.store(true, Relaxed));
+            bench.worker.run(IdlePolicy::Sleep, &stop);
+        });
+    });
+}
