@@ -219,28 +219,65 @@ try_plane() {
     look_with_nc
 }
 
+# start_balancer SHOWN SAYS COMMAND...: starts it, shows it as SHOWN, waits until it has said SAYS and shows what it said.
+start_balancer() {
+    local shown=$1 ready=$2 words=$work/balancer
+    shift 2
+    say "  \$ $shown"
+    : >"$words"
+    "$@" >"$words" 2>&1 &
+    background=($!)
+    if ! wait_for 20 grep -q "$ready" "$words"; then
+        sed 's/^/    /' "$words" >&2
+        die "${shown%% *} did not say that it is ready; its words are above."
+    fi
+    sed 's/^/    /' "$words"
+}
+
+# The balancer in user space, on a TAP device. Without huge pages, which belong to the whole machine.
+demo_dpdk() {
+    local eal=(-l "$(first_cpu)" --no-huge -m 256 --no-pci "--vdev=net_tap0,iface=tapdpdk")
+    if [ ! -e "$repo/build/libevenkeel_dpdk_daemon.so" ]; then
+        title "DPDK: not in this build, which was made without libdpdk"
+        return
+    fi
+    title "DPDK: the balancer starts, and its TAP device is connected to the bridge"
+    start_balancer "base-server ${eal[*]}" '^base-server: ready' "$repo/build/base-server" "${eal[@]}"
+    say "  \$ scripts/link-dpdk.sh"
+    "$scripts/link-dpdk.sh" | sed 's/^/    /'
+    for backend in 10.0.0.2 10.0.0.3; do
+        wait_for 20 grep -q "backend $backend is at" "$work/balancer" || die "the balancer does not find $backend."
+    done
+    try_plane DPDK
+    stop_background
+}
+
+# A CPU that we may run on: EAL wants to be told.
+first_cpu() {
+    local cpus
+    cpus=$(taskset -cp $$)
+    cpus=${cpus##* }
+    printf '%s' "${cpus%%[,-]*}"
+}
+
 # The balancer in the kernel: veth6 in lb.
 demo_xdp() {
-    local program=$repo/build/xdp_lb
-    [ -x "$program" ] || die "there is no build/xdp_lb: run make first."
+    [ -x "$repo/build/xdp_lb" ] || die "there is no build/xdp_lb: run make first."
     title "XDP: the balancer starts in lb"
-    say "  \$ xdp_lb veth6"
-    ip netns exec lb "$program" veth6 >"$work/xdp_lb" 2>&1 &
-    background=($!)
-    if ! wait_for 10 grep -q '^xdp_lb: ready' "$work/xdp_lb"; then
-        sed 's/^/    /' "$work/xdp_lb" >&2
-        die "xdp_lb did not say that it is ready; its words are above."
-    fi
-    sed 's/^/    /' "$work/xdp_lb"
+    start_balancer "xdp_lb veth6" '^xdp_lb: ready' ip netns exec lb "$repo/build/xdp_lb" veth6
     try_plane XDP
     stop_background
 }
 
 title "The testbed"
 show_topology
-"$scripts/testbed-setup.sh" ebpf >/dev/null
+"$scripts/testbed-setup.sh" >/dev/null
 title "Does everybody reach everybody?"
 ping_everybody
+demo_dpdk
+# Anew: nobody remembers at which Ethernet address 10.0.0.10 was.
+"$scripts/testbed-teardown.sh" >/dev/null
+"$scripts/testbed-setup.sh" ebpf >/dev/null
 demo_xdp
 
 title "Verdict"

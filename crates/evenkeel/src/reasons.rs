@@ -18,8 +18,8 @@ pub(crate) fn markdown() -> String {
         "<!-- Made by `evenkeel reasons --markdown` from the list in crates/core/src/verdict.rs; a test compares them. -->\n\n\
          # Verdicts and their reasons\n\n\
          Every packet that the balancer sees gets one of these reasons, and each reason has its counter. A packet that\n\
-         is *passed* goes on to the kernel's network stack as it came; one that is *transmitted* leaves by the interface\n\
-         it came in by.\n\n\
+         is *passed* is not ours: on XDP it goes on to the kernel's network stack as it came; on DPDK there is nobody behind\n\
+         us, so ARP is answered and the rest ends here. One that is *transmitted* leaves by the interface it came in by.\n\n\
          | reason | verdict | meaning |\n|---|---|---|\n",
     );
     for reason in Reason::ALL {
