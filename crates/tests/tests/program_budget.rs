@@ -1,7 +1,8 @@
 //! What the kernel's verifier has to do for the real BPF object, held against `verifier-budget.toml`.
 #![allow(clippy::unwrap_used, reason = "a test that fails may do so anywhere")]
 
-use evenkeel_tests::program::{Setup, load, object, scenes};
+use evenkeel_tests::program::xdp::{load, object};
+use evenkeel_tests::program::{Setup, scenes};
 use std::collections::BTreeMap;
 use std::path::Path;
 

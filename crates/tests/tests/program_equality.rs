@@ -1,21 +1,19 @@
-//! Same in, same out: the same packets through the BPF object and through the core compiled for this machine give the
-//! same verdicts, bytes and counters, and leave the same flow tables, word by word.
+//! Same in, same out: the same packets through the BPF object and through a DPDK worker give the same verdicts, bytes and
+//! counters, and leave the same flow tables, word by word; also if they come to DPDK in bursts.
 #![allow(clippy::unwrap_used, reason = "a test that fails may do so anywhere")]
 
+use evenkeel_control::Config;
 use evenkeel_control::config::Protocol;
-use evenkeel_control::{Balancer, Config, NextHop, Plane};
-use evenkeel_core::flow::{IdleTimes, Tick};
-use evenkeel_core::{Counters, Reason, Traffic};
-use evenkeel_tests::program::native::Native;
-use evenkeel_tests::program::packet::{ACK, Draft, FIN, Parsed, RST, SYN, backend_mac, echo, end, tcp, udp};
+use evenkeel_core::Reason;
+use evenkeel_core::flow::IdleTimes;
+use evenkeel_tests::program::packet::{ACK, Draft, FIN, Parsed, RST, SYN, echo, end, tcp, udp};
 use evenkeel_tests::program::scenes::{ANY, DNS, EMPTY, LOST, LOST_BACKEND, NAT, STICKY, WALKTHROUGH, WEB, client};
-use evenkeel_tests::program::{Connection, SECRETS, Setup, action, load, run, scenes, table};
-use evenkeel_wire::MacAddress;
-use evenkeel_xdp::XdpPlane;
+use evenkeel_tests::program::{Connection, Difference, Setup, Twins, scenes, with_twins};
 use proptest::prelude::*;
 use proptest::test_runner::{Config as Effort, TestCaseError, TestRunner};
 use std::cell::RefCell;
 use std::net::{Ipv4Addr, SocketAddrV4};
+use std::thread;
 
 /// One thing that happens.
 #[derive(Clone, Debug)]
@@ -117,126 +115,71 @@ fn from(who: u16) -> SocketAddrV4 {
     }
 }
 
-/// Steps, and changes of configuration between them; those take long, so there are few.
-fn steps() -> impl Strategy<Value = Vec<Step>> {
+/// What happens, one thing after the other, and how many packets come to DPDK at once.
+type Sequence = (Vec<Step>, usize);
+
+/// Steps, and changes of configuration between them; those take long, so there are few: for each table that is replaced
+/// the kernel waits until no CPU looks at the old one.
+fn sequences() -> impl Strategy<Value = Sequence> {
+    let burst = prop_oneof![1 => Just(1), 2 => 2..64_usize];
     let part = || prop::collection::vec(step(), 1..60);
-    let change = prop_oneof![3 => Just(None), 1 => (0..4_usize).prop_map(Some)];
-    (part(), change, part()).prop_map(|(mut steps, change, more)| {
+    let change = prop_oneof![7 => Just(None), 1 => (0..4_usize).prop_map(Some)];
+    (part(), change, part(), burst).prop_map(|(mut steps, change, more, burst)| {
         steps.extend(change.map(Step::Apply));
         steps.extend(more);
-        steps
+        (steps, burst)
     })
 }
 
-/// Both planes, in the same state.
-struct Twins {
-    kernel: Balancer<XdpPlane>,
-    native: Balancer<Native>,
-    configs: Vec<Config>,
-    applied: usize,
-    services: Vec<(Protocol, SocketAddrV4)>,
-    connections: Vec<Connection>,
+/// What chance would hardly come upon: chiefly packets of one flow that come in one burst, where each is looked at before
+/// the one in front of it is decided on.
+fn made_by_hand() -> Vec<(&'static str, Vec<Step>)> {
+    const TIMES: IdleTimes = IdleTimes::DEFAULT;
+    let says = |flags| Step::Client { who: 1, to: 0, flags, dress: Dress::plain() };
+    let answers = |flags| Step::Reply { which: 0, flags, dress: Dress::plain() };
+    let life = || vec![says(SYN), answers(SYN | ACK), says(ACK), answers(ACK), says(FIN | ACK), answers(FIN | ACK)];
+    let open = || Step::Handshake { who: 1, to: 0 };
+    let around = |time: u16| (time - 1..time + 4).map(Step::Wait);
+    let over = |time| around(time).flat_map(move |wait| [open(), wait, says(ACK), answers(ACK), says(SYN)]);
+    vec![
+        ("a connection from SYN to FIN", life()),
+        ("a SYN that comes again and again", [vec![says(SYN); 20], vec![answers(SYN | ACK); 20]].concat()),
+        ("a port that is used again at once", [life(), life(), life()].concat()),
+        ("a reset in the middle", vec![open(), says(RST), says(ACK), answers(ACK), says(SYN), answers(SYN | ACK)]),
+        ("every idle time, just before and just after", {
+            let times = [TIMES.opening, TIMES.closing, TIMES.udp_established, TIMES.tcp_established];
+            times.into_iter().flat_map(over).collect()
+        }),
+        ("a backend goes, its connection does not, and its place is given away in the end", {
+            let go = [Step::Apply(2), answers(ACK), says(ACK), Step::Tidy, says(ACK)];
+            let end = [Step::Wait(TIMES.tcp_established + 2), Step::Tidy, says(ACK), says(SYN), Step::Apply(0), open()];
+            [&[open()], &go[..], &end[..]].concat()
+        }),
+        ("more clients than there is room for, and their backends", {
+            let crowd = (0..8).map(|n| Step::Crowd { who: n * 40, to: 0, size: 40 });
+            crowd.flat_map(|crowd| [crowd, answers(ACK), says(ACK)]).collect()
+        }),
+        ("services that are none", {
+            let all = (0..16).map(|to| Step::Handshake { who: 1, to });
+            all.chain((0..16).map(|to| Step::Client { who: 2, to, flags: 0, dress: Dress::plain() })).collect()
+        }),
+    ]
 }
-
-/// The clock moved while the program ran, so that nobody knows which time it saw.
-struct Moved;
-
-type Played = Result<Result<(), Moved>, TestCaseError>;
 
 const BACKENDS: [Ipv4Addr; 4] =
     [Ipv4Addr::new(10, 1, 0, 1), Ipv4Addr::new(10, 1, 0, 2), Ipv4Addr::new(10, 0, 0, 2), LOST_BACKEND];
 
-impl Twins {
-    fn new(setup: &Setup, services: &[(Protocol, SocketAddrV4)]) -> Option<Self> {
-        let kernel = load(setup)?;
-        let native = Native::new(*kernel.settings(), &setup.config.nat.addresses, setup.sizes().backends);
-        let mut twins = Self {
-            kernel: Balancer::new(kernel, &SECRETS),
-            native: Balancer::new(native, &SECRETS),
-            configs: variants(&setup.config),
-            applied: 0,
-            services: services.to_vec(),
-            connections: Vec::new(),
-        };
-        twins.apply(0);
-        Some(twins)
-    }
+/// What the steps act on.
+struct Stage<'t, 'a, 'p> {
+    twins: &'t mut Twins<'a, 'p>,
+    configs: &'t [Config],
+    services: &'t [(Protocol, SocketAddrV4)],
+    /// What was opened so far, and opened again.
+    connections: Vec<Connection>,
+}
 
-    fn apply(&mut self, which: usize) {
-        self.applied = which % self.configs.len();
-        let config = &self.configs[self.applied];
-        self.kernel.apply(config).unwrap();
-        self.native.apply(config).unwrap();
-        for address in self.native.backend_addresses() {
-            if address != LOST_BACKEND {
-                self.set_next_hop(address, backend_mac(address));
-            }
-        }
-    }
-
-    fn set_next_hop(&mut self, address: Ipv4Addr, mac: [u8; 6]) {
-        let hop = NextHop { address, mac: MacAddress(mac) };
-        self.kernel.set_next_hop(hop).unwrap();
-        self.native.set_next_hop(hop).unwrap();
-    }
-
-    /// As if nothing had ever been sent.
-    fn forget(&mut self) {
-        table::clear(self.kernel.plane().flow_table());
-        table::clear(self.native.plane().flow_table());
-        self.connections.clear();
-        if self.applied != 0 {
-            self.apply(0);
-        }
-        for address in BACKENDS {
-            let mac = if address == LOST_BACKEND { [0; 6] } else { backend_mac(address) };
-            self.set_next_hop(address, mac);
-        }
-        self.kernel.tidy().unwrap();
-        self.native.tidy().unwrap();
-    }
-
-    /// Plays the steps on both planes.
-    fn play(&mut self, steps: &[Step]) -> Played {
-        self.forget();
-        let before = (self.counted(), self.carried());
-        for step in steps {
-            if let Err(Moved) = self.take(step)? {
-                return Ok(Err(Moved));
-            }
-            let (kernel, native) = self.counted();
-            prop_assert_eq!(
-                since(&kernel, &before.0.0),
-                since(&native, &before.0.1),
-                "counters (left: BPF) after {:?}",
-                step
-            );
-        }
-        let tables = [self.kernel.plane().flow_table(), self.native.plane().flow_table()].map(table::words);
-        for (place, (kernel, native)) in tables[0].iter().zip(&tables[1]).enumerate() {
-            prop_assert_eq!(kernel, native, "entry {} of the flow table (left: BPF)", place);
-        }
-        for ((kernel, native), (kernel_before, native_before)) in self.carried().iter().zip(&before.1) {
-            prop_assert_eq!(carried_since(kernel, kernel_before), carried_since(native, native_before));
-        }
-        Ok(Ok(()))
-    }
-
-    fn now(&self) -> Tick {
-        self.kernel.plane().now().unwrap()
-    }
-
-    fn counted(&self) -> (Counters, Counters) {
-        (self.kernel.plane().counters().unwrap(), self.native.plane().counters().unwrap())
-    }
-
-    fn carried(&self) -> Vec<(Traffic, Traffic)> {
-        let traffic =
-            |index| (self.kernel.plane().traffic(index).unwrap(), self.native.plane().traffic(index).unwrap());
-        (0..16).map(traffic).collect()
-    }
-
-    fn take(&mut self, step: &Step) -> Played {
+impl Stage<'_, '_, '_> {
+    fn take(&mut self, step: &Step) -> Result<(), Difference> {
         match step {
             Step::Client { who, to, flags, dress } => {
                 let (protocol, to) = self.services[to % self.services.len()];
@@ -249,75 +192,36 @@ impl Twins {
                 self.send(&dress.on(draft))
             }
             Step::Reply { which, flags, dress } => {
-                if self.connections.is_empty() {
-                    return Ok(Ok(()));
-                }
-                let connection = self.connections[which % self.connections.len()];
-                self.send(&dress.on(connection.answers(*flags)))
+                let Some(place) = which.checked_rem(self.connections.len()) else { return Ok(()) };
+                self.send(&dress.on(self.connections[place].answers(*flags)))
             }
             Step::Handshake { who, to } => self.handshake(client(*who), *to),
-            Step::Crowd { who, to, size } => {
-                for n in *who..who + size {
-                    if let Err(Moved) = self.handshake(client(1000 + n), *to)? {
-                        return Ok(Err(Moved));
-                    }
-                }
-                Ok(Ok(()))
-            }
+            Step::Crowd { who, to, size } => (*who..who + size).try_for_each(|n| self.handshake(client(1000 + n), *to)),
             Step::Noise(bytes) => self.send(bytes),
-            Step::Wait(ticks) => {
-                table::age(self.kernel.plane().flow_table(), *ticks);
-                table::age(self.native.plane().flow_table(), *ticks);
-                Ok(Ok(()))
-            }
-            Step::Apply(which) => {
-                self.apply(*which);
-                Ok(Ok(()))
-            }
-            Step::NextHop(which, last) => {
-                self.set_next_hop(BACKENDS[*which], [2, 0, 1, 9, 9, *last]);
-                Ok(Ok(()))
-            }
-            Step::Tidy => {
-                let now = self.now();
-                self.native.plane().set_now(now);
-                self.kernel.tidy().unwrap();
-                self.native.tidy().unwrap();
-                Ok(if self.now() == now { Ok(()) } else { Err(Moved) })
-            }
+            Step::Wait(ticks) => self.twins.wait(*ticks),
+            Step::Apply(which) => self.twins.apply(&self.configs[which % self.configs.len()]),
+            Step::NextHop(which, last) => self.twins.set_next_hop(BACKENDS[*which], [2, 0, 1, 9, 9, *last]),
+            Step::Tidy => self.twins.tidy(),
         }
     }
 
-    fn handshake(&mut self, client: SocketAddrV4, to: usize) -> Played {
+    fn handshake(&mut self, client: SocketAddrV4, to: usize) -> Result<(), Difference> {
         let (protocol, to) = self.services[to % self.services.len()];
         let opened = self.connections.len();
         let first = match protocol {
             Protocol::Tcp => tcp(client, to, SYN),
             Protocol::Udp => udp(client, to),
         };
-        if let Err(Moved) = self.send(&first.bytes())? {
-            return Ok(Err(Moved));
-        }
-        let Some(&connection) = self.connections.get(opened) else { return Ok(Ok(())) };
-        if let Err(Moved) = self.send(&connection.answers(SYN | ACK).bytes())? {
-            return Ok(Err(Moved));
-        }
+        self.send(&first.bytes())?;
+        let Some(&connection) = self.connections.get(opened) else { return Ok(()) };
+        self.send(&connection.answers(SYN | ACK).bytes())?;
         self.send(&connection.says(ACK).bytes())
     }
 
-    /// A packet through both.
-    fn send(&mut self, packet: &[u8]) -> Played {
-        let now = self.now();
-        let (verdict, bytes) = run(self.kernel.plane(), packet);
-        if self.now() != now {
-            return Ok(Err(Moved));
-        }
-        let mut native_bytes = packet.to_vec();
-        let reason = self.native.plane().process(&mut native_bytes, now);
-        prop_assert_eq!(verdict, action(reason.verdict()), "{}: {:02x?}", reason.name(), packet);
-        prop_assert_eq!(&bytes, &native_bytes, "{} (left: BPF): {:02x?}", reason.name(), packet);
-        if reason == Reason::ToBackend
-            && let (Some(input), Some(output)) = (Parsed::of(packet), Parsed::of(&bytes))
+    fn send(&mut self, packet: &[u8]) -> Result<(), Difference> {
+        let outcome = self.twins.send(packet)?;
+        if outcome.reason == Reason::ToBackend
+            && let (Some(input), Some(output)) = (Parsed::of(packet), Parsed::of(&outcome.sent))
         {
             self.connections.push(Connection {
                 protocol: if packet_is_udp(&input) { Protocol::Udp } else { Protocol::Tcp },
@@ -328,7 +232,7 @@ impl Twins {
                 backend: output.destination(),
             });
         }
-        Ok(Ok(()))
+        Ok(())
     }
 }
 
@@ -337,6 +241,11 @@ fn packet_is_udp(packet: &Parsed) -> bool {
 }
 
 impl Dress {
+    fn plain() -> Self {
+        let faults = Vec::new();
+        Self { mac: 0, tags: 0, options: 0, ttl: 64, dscp: 0, fragment: (0, false), size: 8, faults, cut: 0 }
+    }
+
     fn on(&self, draft: Draft) -> Vec<u8> {
         let mut draft = draft
             .ttl(self.ttl)
@@ -360,20 +269,6 @@ impl Dress {
     }
 }
 
-fn since(after: &Counters, before: &Counters) -> (Vec<u64>, Vec<u64>) {
-    let difference = |after: &[u64], before: &[u64]| after.iter().zip(before).map(|(a, b)| a - b).collect();
-    (difference(&after.verdicts, &before.verdicts), difference(&after.events, &before.events))
-}
-
-fn carried_since(after: &Traffic, before: &Traffic) -> [u64; 4] {
-    [
-        after.client_packets - before.client_packets,
-        after.client_bytes - before.client_bytes,
-        after.backend_packets - before.backend_packets,
-        after.backend_bytes - before.backend_bytes,
-    ]
-}
-
 /// The configuration, and what an operator may make of it.
 fn variants(config: &Config) -> Vec<Config> {
     let mut weights = config.clone();
@@ -387,23 +282,53 @@ fn variants(config: &Config) -> Vec<Config> {
     vec![config.clone(), weights, fewer, none]
 }
 
-/// As many sequences as `EVENKEEL_CASES` says.
+/// Sequences for each of these tests, if `EVENKEEL_CASES` does not say another number; ten thousand together.
+const CASES: u32 = 3_400;
+const ADVICE: &str = "\nIs build/evenkeel.bpf.o older than the core? `scripts/build-bpf.sh` builds it.";
+/// Pairs of planes that these are shared out among.
+const PAIRS: u32 = 2;
+
 fn assert_equal(setup: &Setup, services: &[(Protocol, SocketAddrV4)]) {
-    let Some(twins) = Twins::new(setup, services) else { return };
-    let twins = RefCell::new(twins);
-    let cases = std::env::var("EVENKEEL_CASES").map_or(200, |cases| cases.parse().expect("EVENKEEL_CASES is a number"));
+    let cases = std::env::var("EVENKEEL_CASES");
+    let cases = cases.map_or(CASES, |cases| cases.parse().expect("EVENKEEL_CASES is a number"));
+    thread::scope(|scope| {
+        for _ in 0..PAIRS {
+            scope.spawn(|| with_twins(setup, |twins| play_many(twins, &setup.config, services, cases.div_ceil(PAIRS))));
+        }
+    });
+}
+
+fn play(
+    twins: &mut Twins,
+    configs: &[Config],
+    services: &[(Protocol, SocketAddrV4)],
+    (steps, burst): &Sequence,
+) -> Result<(), Difference> {
+    twins.play(*burst, |twins| {
+        let mut stage = Stage { twins, configs, services, connections: Vec::new() };
+        steps.iter().try_for_each(|step| stage.take(step))
+    })
+}
+
+fn play_many(twins: &mut Twins, config: &Config, services: &[(Protocol, SocketAddrV4)], cases: u32) {
     let effort = Effort { cases, failure_persistence: None, max_shrink_iters: 2000, ..Effort::default() };
-    let outcome = TestRunner::new(effort).run(&steps(), |steps| {
-        // A second has room for hundreds of sequences, so the next try meets no change of the clock.
-        while let Err(Moved) = twins.borrow_mut().play(&steps)? {}
-        Ok(())
+    let configs = variants(config);
+    for (name, steps) in made_by_hand() {
+        for burst in [1, 2, 7, 32, 64] {
+            let result = play(twins, &configs, services, &(steps.clone(), burst));
+            result.unwrap_or_else(|difference| panic!("{name}, {burst} at once: {difference}{ADVICE}"));
+        }
+    }
+    let twins = RefCell::new(twins);
+    let outcome = TestRunner::new(effort).run(&sequences(), |sequence| {
+        play(&mut twins.borrow_mut(), &configs, services, &sequence).map_err(TestCaseError::fail)
     });
     if let Err(error) = outcome {
-        panic!("{error}\nIs build/evenkeel.bpf.o older than the core? `scripts/build-bpf.sh` builds it.");
+        panic!("{error}{ADVICE}");
     }
-    let counted = twins.borrow().kernel.plane().counters().unwrap();
-    let given = Reason::ALL.iter().filter(|&&reason| counted.verdicts[reason as usize] > 0).map(|reason| reason.name());
-    println!("reasons met: {}", given.collect::<Vec<_>>().join(", "));
+    let counted = twins.borrow().counters();
+    let met = Reason::ALL.iter().filter(|&&reason| counted.verdicts[reason as usize] > 0);
+    println!("reasons met: {}", met.map(|reason| reason.name()).collect::<Vec<_>>().join(", "));
 }
 
 #[test]

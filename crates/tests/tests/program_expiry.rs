@@ -1,13 +1,14 @@
-//! Connections and time. The tests do not wait: they set back the stamps in the program's mapped flow table.
+//! Connections and time. The tests do not wait: they set back the stamps in the flow table.
 #![allow(clippy::unwrap_used, reason = "a test that fails may do so anywhere")]
 
 use evenkeel_control::Plane;
 use evenkeel_control::config::Protocol::{self, Tcp, Udp};
 use evenkeel_core::flow::{IdleTimes, State, Tick};
 use evenkeel_core::{Event, Reason};
+use evenkeel_tests::on_both_planes;
 use evenkeel_tests::program::packet::{ACK, RST, SYN};
 use evenkeel_tests::program::scenes::{DNS, WEB, client};
-use evenkeel_tests::program::{Connection, Rig, Setup, scenes, table, trial};
+use evenkeel_tests::program::{Connection, On, Rig, Setup, scenes, table, trial};
 
 const TIMES: IdleTimes = IdleTimes::DEFAULT;
 
@@ -43,9 +44,8 @@ fn idle(rig: &Rig, connection: &Connection, ticks: u16) {
     table::stamp(rig.plane(), &table::keys(connection), Tick(rig.now().0.wrapping_sub(ticks)));
 }
 
-#[test]
-fn connections_live_and_end_by_their_idle_time() {
-    trial(Setup::new(scenes::rich(), 64), |rig| {
+fn connections_live_and_end_by_their_idle_time(on: On) {
+    trial(on, Setup::new(scenes::rich(), 64), |rig| {
         for &(state, protocol, time) in STATES {
             // The last ticks: the clock may move on by one meanwhile.
             rig.forget();
@@ -75,9 +75,8 @@ fn connections_live_and_end_by_their_idle_time() {
     });
 }
 
-#[test]
-fn one_direction_alone_keeps_both_entries_alive() {
-    trial(Setup::new(scenes::rich(), 64), |rig| {
+fn one_direction_alone_keeps_both_entries_alive(on: On) {
+    trial(on, Setup::new(scenes::rich(), 64), |rig| {
         for &(state, protocol, time) in STATES {
             for from_client in [true, false] {
                 if !from_client && state == State::Opening || state == State::Closing {
@@ -105,9 +104,8 @@ fn one_direction_alone_keeps_both_entries_alive() {
     });
 }
 
-#[test]
-fn an_established_connection_is_stamped_no_more_often_than_needed() {
-    trial(Setup::new(scenes::rich(), 64), |rig| {
+fn an_established_connection_is_stamped_no_more_often_than_needed(on: On) {
+    trial(on, Setup::new(scenes::rich(), 64), |rig| {
         let connection = bring(rig, State::Established, Tcp);
         let renew = rig.plane().settings().timeouts.renew;
         for (ticks, renewed) in [(renew - 2, false), (renew, true)] {
@@ -120,9 +118,8 @@ fn an_established_connection_is_stamped_no_more_often_than_needed() {
     });
 }
 
-#[test]
-fn a_sweep_frees_what_is_over_and_nothing_else() {
-    trial(Setup::new(scenes::rich(), 64), |rig| {
+fn a_sweep_frees_what_is_over_and_nothing_else(on: On) {
+    trial(on, Setup::new(scenes::rich(), 64), |rig| {
         for &(state, protocol, time) in STATES {
             rig.forget();
             let connection = bring(rig, state, protocol);
@@ -145,3 +142,10 @@ fn a_sweep_frees_what_is_over_and_nothing_else() {
         rig.assert_works(&young);
     });
 }
+
+on_both_planes!(
+    connections_live_and_end_by_their_idle_time,
+    one_direction_alone_keeps_both_entries_alive,
+    an_established_connection_is_stamped_no_more_often_than_needed,
+    a_sweep_frees_what_is_over_and_nothing_else,
+);

@@ -1,20 +1,18 @@
-//! Several CPUs in the real BPF object at once, and what must be true of the flow table when they are done.
+//! Several CPUs in the core at once, and what must be true of the flow table when they are done.
 #![allow(clippy::unwrap_used, reason = "a test that fails may do so anywhere")]
 
 use evenkeel_control::Plane;
 use evenkeel_control::config::Protocol;
 use evenkeel_core::flow::IdleTimes;
-use evenkeel_core::{Event, Reason};
+use evenkeel_core::{Event, Reason, Verdict};
+use evenkeel_tests::on_both_planes;
 use evenkeel_tests::program::packet::{ACK, CLIENT_MAC, FIN, Parsed, RST, SYN, tcp};
 use evenkeel_tests::program::scenes::{WEB, client};
-use evenkeel_tests::program::{Connection, Setup, pin, run, scenes, table, test_run, trial};
-use evenkeel_xdp::XdpPlane;
+use evenkeel_tests::program::{Connection, On, PlaneUnderTest, Setup, pin, scenes, table, trial, xdp};
 use std::net::SocketAddrV4;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::thread;
-
-const TRANSMIT: u32 = 3;
 
 /// Numbers that look random and are the same every time (Marsaglia, "Xorshift RNGs", 2003).
 struct Xorshift(u64);
@@ -28,15 +26,14 @@ impl Xorshift {
     }
 }
 
-/// What a client's packet opened or followed.
-fn to_backend(plane: &XdpPlane, client: SocketAddrV4, flags: u8) -> Option<Connection> {
-    let (verdict, bytes) = run(plane, &tcp(client, WEB, flags).bytes());
-    let sent = (verdict == TRANSMIT).then(|| Parsed::of(&bytes).unwrap())?;
+/// What a client's packet that came to this queue opened or followed.
+fn to_backend(plane: &PlaneUnderTest, queue: usize, client: SocketAddrV4, flags: u8) -> Option<Connection> {
+    let sent = Parsed::of(&plane.run(queue, &tcp(client, WEB, flags).bytes()).sent?).unwrap();
     let (nat, backend) = (sent.source(), sent.destination());
     Some(Connection { protocol: Protocol::Tcp, client, client_mac: CLIENT_MAC, service: WEB, nat, backend })
 }
 
-fn assert_is_sound(plane: &XdpPlane) {
+fn assert_is_sound(plane: &PlaneUnderTest) {
     let violations = table::violations(plane);
     assert!(
         violations.is_empty(),
@@ -46,9 +43,8 @@ fn assert_is_sound(plane: &XdpPlane) {
     );
 }
 
-#[test]
-fn the_same_syn_on_two_cpus_opens_one_connection() {
-    trial(Setup::new(scenes::rich(), 16_384), |rig| {
+fn the_same_syn_on_two_cpus_opens_one_connection(on: On) {
+    trial(on, Setup { queues: 2, ..Setup::new(scenes::rich(), 16_384) }, |rig| {
         const CLIENTS: u16 = 4000;
         let plane = rig.plane();
         let arrived = AtomicUsize::new(0);
@@ -63,7 +59,7 @@ fn the_same_syn_on_two_cpus_opens_one_connection() {
                         while arrived.load(SeqCst) < 2 * (usize::from(n) + 1) {
                             std::hint::spin_loop();
                         }
-                        to_backend(plane, client(n), SYN)
+                        to_backend(plane, cpu, client(n), SYN)
                     };
                     (0..CLIENTS).map(race).collect()
                 })
@@ -79,7 +75,7 @@ fn the_same_syn_on_two_cpus_opens_one_connection() {
         assert_is_sound(plane);
         let contended = rig.counters().verdicts[Reason::FlowContended as usize];
         for n in 0..CLIENTS {
-            let again = to_backend(rig.plane(), client(n), SYN).expect("nobody is in the way any more");
+            let again = to_backend(rig.plane(), 0, client(n), SYN).expect("nobody is in the way any more");
             let before = seen[0][usize::from(n)].or(seen[1][usize::from(n)]);
             assert!(before.is_none_or(|before| before == again), "{before:?} has become {again:?}");
         }
@@ -91,10 +87,10 @@ fn the_same_syn_on_two_cpus_opens_one_connection() {
 
 /// Everything at once: handshakes, data, FIN, RST and floods on the same few clients, in a table with no room, for few
 /// NAT ports, while the control side sweeps. Between the rounds time goes by, so that all this meets what is over, too.
-#[test]
-fn whatever_two_cpus_do_the_table_stays_sound() {
+fn whatever_two_cpus_do_the_table_stays_sound(on: On) {
     for (ports, flows) in [((20_000, 20_040), 1), ((20_000, 39_999), 1), ((20_000, 20_005), 256)] {
-        trial(Setup::new(scenes::one_backend(scenes::few_ports(ports.0, ports.1)), flows), |rig| {
+        let config = scenes::one_backend(scenes::few_ports(ports.0, ports.1));
+        trial(on, Setup { queues: THREADS, ..Setup::new(config, flows) }, |rig| {
             let plane = rig.plane();
             let known: Vec<_> = (0..CLIENTS).map(|_| Mutex::new(None)).collect();
             for round in 0..ROUNDS {
@@ -104,7 +100,7 @@ fn whatever_two_cpus_do_the_table_stays_sound() {
                         scope.spawn(move || {
                             pin(thread);
                             let seed = 0x9e37_79b9_7f4a_7c15 + (round * THREADS + thread) as u64;
-                            (0..PACKETS).fold(Xorshift(seed), |random, _| anything(plane, known, random));
+                            (0..PACKETS).fold(Xorshift(seed), |random, _| anything(plane, thread, known, random));
                         });
                     }
                 });
@@ -133,7 +129,12 @@ const PACKETS: usize = 3_000;
 const CLIENTS: u16 = 60;
 
 /// One packet that fits what is known of one of the clients' connections, or does not.
-fn anything(plane: &XdpPlane, known: &[Mutex<Option<Connection>>], mut random: Xorshift) -> Xorshift {
+fn anything(
+    plane: &PlaneUnderTest,
+    queue: usize,
+    known: &[Mutex<Option<Connection>>],
+    mut random: Xorshift,
+) -> Xorshift {
     let n = random.below(known.len() as u64) as u16;
     let place = &known[usize::from(n)];
     let connection = *place.lock().unwrap();
@@ -146,7 +147,7 @@ fn anything(plane: &XdpPlane, known: &[Mutex<Option<Connection>>], mut random: X
             tcp(client(CLIENTS + random.below(4000) as u16), WEB, SYN)
         }
         (1..4, _) | (_, None) => {
-            let opened = to_backend(plane, client(n), SYN);
+            let opened = to_backend(plane, queue, client(n), SYN);
             if opened.is_some() {
                 *place.lock().unwrap() = opened;
             }
@@ -159,13 +160,12 @@ fn anything(plane: &XdpPlane, known: &[Mutex<Option<Connection>>], mut random: X
         (13, Some(known)) => known.answers(RST),
         (_, Some(known)) => known.answers(ACK),
     };
-    run(plane, &packet.bytes());
+    plane.run(queue, &packet.bytes());
     random
 }
 
-#[test]
-fn a_flood_from_two_cpus_harms_no_connection() {
-    trial(Setup::new(scenes::one_backend(scenes::rich()), 1), |rig| {
+fn a_flood_from_two_cpus_harms_no_connection(on: On) {
+    trial(on, Setup { queues: 2, ..Setup::new(scenes::one_backend(scenes::rich()), 1) }, |rig| {
         let connections: Vec<_> = (0..25).map(|n| rig.establish(Protocol::Tcp, client(n), WEB)).collect();
         let plane = rig.plane();
         thread::scope(|scope| {
@@ -173,7 +173,7 @@ fn a_flood_from_two_cpus_harms_no_connection() {
                 scope.spawn(move || {
                     pin(cpu.into());
                     (0..20_000).for_each(|n| {
-                        to_backend(plane, client(100 + n * 2 + cpu), SYN);
+                        to_backend(plane, cpu.into(), client(100 + n * 2 + cpu), SYN);
                     });
                 });
             }
@@ -183,13 +183,33 @@ fn a_flood_from_two_cpus_harms_no_connection() {
     });
 }
 
-/// A test run that is repeated gets the packet as the last turn left it, so only packets that are not sent can be.
-#[test]
-fn a_million_refusals_leave_nothing_behind() {
-    trial(Setup::new(scenes::one_backend(scenes::few_ports(20_000, 20_003)), 64), |rig| {
+/// Lets a packet that is not sent come to this queue so often.
+fn repeat(plane: &PlaneUnderTest, queue: usize, packet: &[u8], times: u32) {
+    match plane {
+        // A test run that is repeated gets the packet as the last turn left it, which is as it came.
+        PlaneUnderTest::Xdp(plane) => {
+            let (verdict, _) = xdp::test_run(plane.program().unwrap(), packet, None, times).unwrap();
+            assert_ne!(verdict, Verdict::Transmit);
+        }
+        PlaneUnderTest::Dpdk(dpdk) => {
+            let mut lane = dpdk.lane(queue);
+            for _ in 0..times {
+                while !dpdk.inlet(queue).offer(packet) {
+                    lane.poll();
+                }
+            }
+            while lane.poll() {}
+            assert_eq!(lane.sent(), [[0; 0]; 0]);
+        }
+    }
+}
+
+fn a_million_refusals_leave_nothing_behind(on: On) {
+    let config = scenes::one_backend(scenes::few_ports(20_000, 20_003));
+    trial(on, Setup { queues: 2, ..Setup::new(config, 64) }, |rig| {
         let connections: Vec<_> = (0..4).map(|n| rig.establish(Protocol::Tcp, client(n), WEB)).collect();
         let before = table::words(rig.plane().flow_table());
-        let program = rig.plane().program().unwrap();
+        let plane = rig.plane();
         let packets = [
             (tcp(client(9), WEB, SYN), Reason::NatPortsExhausted),
             (tcp(client(9), WEB, ACK), Reason::FlowMissing),
@@ -202,8 +222,7 @@ fn a_million_refusals_leave_nothing_behind() {
                 scope.spawn(move || {
                     pin(cpu);
                     for (packet, _) in packets {
-                        let (verdict, _) = test_run(program, &packet.bytes(), None, REPEAT).unwrap();
-                        assert_ne!(verdict, TRANSMIT);
+                        repeat(plane, cpu, &packet.bytes(), REPEAT);
                     }
                 });
             }
@@ -215,3 +234,10 @@ fn a_million_refusals_leave_nothing_behind() {
         connections.iter().for_each(|connection| rig.assert_works(connection));
     });
 }
+
+on_both_planes!(
+    the_same_syn_on_two_cpus_opens_one_connection,
+    whatever_two_cpus_do_the_table_stays_sound,
+    a_flood_from_two_cpus_harms_no_connection,
+    a_million_refusals_leave_nothing_behind,
+);

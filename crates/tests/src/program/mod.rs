@@ -1,17 +1,43 @@
-//! The real BPF object, packet by packet.
+//! The balancer packet by packet, on every plane.
 //!
-//! [`trial`] loads `build/evenkeel.bpf.o` through the XDP plane, fills its tables through the control side, and hands a
-//! test a [`Rig`]: a packet goes in by BPF_PROG_TEST_RUN, and verdict, reason and bytes come out. No interface and no
-//! network is involved. Two oracles that are not our code judge what is sent: etherparse at once ([`packet`]), scapy
-//! when the test is over ([`scapy`]). What may live here: what several of these tests share. What may not: a test.
+//! [`trial`] makes a plane, fills its tables through the control side, and hands a test a [`Rig`]: a packet goes in, and
+//! reason and bytes come out. XDP is the real object, `build/evenkeel.bpf.o`, under BPF_PROG_TEST_RUN ([`xdp`]); DPDK is
+//! a real EAL with a worker on a port over rings ([`dpdk`]). No interface and no network is involved. Two oracles that
+//! are not our code judge what is sent: etherparse at once ([`packet`]), scapy when the test is over ([`scapy`]). And
+//! [`Twins`] hold the planes against each other. What may live here: what several of these tests share. What may not: a
+//! test.
 
+mod cpu;
+pub mod dpdk;
 mod ledger;
-pub mod native;
+mod outcome;
 pub mod packet;
+mod plane;
 mod rig;
 pub mod scapy;
 pub mod scenes;
+mod setup;
 pub mod table;
+mod twins;
+pub mod xdp;
 
+pub use cpu::{cpus, pin};
 pub use ledger::Connection;
-pub use rig::{Outcome, Rig, SECRETS, Setup, action, load, object, pin, run, test_run, trial};
+pub use outcome::{Outcome, Passage};
+pub use plane::{PlaneUnderTest, Refused};
+pub use rig::{On, Rig, trial, trial_on_dpdk};
+pub use setup::{SECRETS, Setup};
+pub use twins::{Difference, Twins, with_twins};
+
+/// Makes two tests of each of these functions, which take an [`On`]: `on_xdp::NAME` and `on_dpdk::NAME`.
+#[macro_export]
+macro_rules! on_both_planes {
+    ($($name:ident),+ $(,)?) => {
+        mod on_xdp {
+            $(#[test] fn $name() { super::$name($crate::program::On::Xdp); })+
+        }
+        mod on_dpdk {
+            $(#[test] fn $name() { super::$name($crate::program::On::Dpdk); })+
+        }
+    };
+}

@@ -1,12 +1,12 @@
-//! The program's flow table, looked at and aged through its mapped memory.
+//! A plane's flow table, looked at and aged through the memory that it shares with us.
 
 use super::ledger::Connection;
+use super::plane::PlaneUnderTest;
 use super::rig::peer;
 use evenkeel_control::config::Protocol;
 use evenkeel_core::flow::{Bucket, FlowKey, Meta, Peer, Side, State, Tick};
 use evenkeel_core::{BackendRef, hash};
 use evenkeel_wire::IpProtocol;
-use evenkeel_xdp::XdpPlane;
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
@@ -28,7 +28,7 @@ pub struct Remembered {
 }
 
 /// Every live entry.
-pub fn entries(plane: &XdpPlane) -> Vec<Remembered> {
+pub fn entries(plane: &PlaneUnderTest) -> Vec<Remembered> {
     let mut found = Vec::new();
     for (bucket, entries) in plane.flow_table().iter().enumerate() {
         for (slot, entry) in entries.0.iter().enumerate() {
@@ -51,26 +51,26 @@ pub fn keys(connection: &Connection) -> [FlowKey; 2] {
 }
 
 /// A connection's client entry and reply entry.
-pub fn pair(plane: &XdpPlane, connection: &Connection) -> [Option<Remembered>; 2] {
+pub fn pair(plane: &PlaneUnderTest, connection: &Connection) -> [Option<Remembered>; 2] {
     let entries = entries(plane);
     keys(connection).map(|key| entries.iter().find(|entry| entry.key == key).copied())
 }
 
 /// The connection's states in both entries, which must be there.
 #[track_caller]
-pub fn states(plane: &XdpPlane, connection: &Connection) -> [State; 2] {
+pub fn states(plane: &PlaneUnderTest, connection: &Connection) -> [State; 2] {
     pair(plane, connection).map(|entry| entry.map_or(State::Free, |entry| entry.meta.state()))
 }
 
 /// The bucket in which this key is kept.
-pub fn bucket(plane: &XdpPlane, key: FlowKey) -> (usize, &Bucket<AtomicU64>) {
+pub fn bucket<'p>(plane: &'p PlaneUnderTest, key: FlowKey) -> (usize, &'p Bucket<AtomicU64>) {
     let settings = plane.settings();
     let index = hash::bucket(hash::place(key, &settings.flow_secret), settings.flow_mask) as usize;
     (index, &plane.flow_table()[index])
 }
 
 /// Makes these entries look as if they had been seen last at that tick.
-pub fn stamp(plane: &XdpPlane, keys: &[FlowKey], seen: Tick) {
+pub fn stamp(plane: &PlaneUnderTest, keys: &[FlowKey], seen: Tick) {
     let keys: HashSet<_> = keys.iter().collect();
     for entry in entries(plane).iter().filter(|entry| keys.contains(&entry.key)) {
         let word = &plane.flow_table()[entry.bucket].0[entry.slot].meta;
@@ -106,10 +106,10 @@ pub fn words(table: &[Bucket<AtomicU64>]) -> Vec<[u64; 4]> {
 }
 
 /// What is wrong with a table at rest; nothing, it is hoped.
-pub fn violations(plane: &XdpPlane) -> Vec<String> {
+pub fn violations(plane: &PlaneUnderTest) -> Vec<String> {
     let mut violations = Vec::new();
     // An entry whose time is over is out of use, whatever it says.
-    let (timeouts, now) = (&plane.settings().timeouts, plane.now().expect("the clock runs"));
+    let (timeouts, now) = (&plane.settings().timeouts, plane.now());
     let mut entries = entries(plane);
     entries.retain(|entry| !timeouts.expired(entry.meta, now));
     let mut by_key = HashMap::new();

@@ -1,0 +1,121 @@
+//! One interface to all planes.
+
+use super::dpdk::DpdkUnderTest;
+use super::outcome::Passage;
+use super::xdp;
+use evenkeel_control::{FlowView, Plane};
+use evenkeel_core::backend::Link;
+use evenkeel_core::flow::{Bucket, Peer, Tick};
+use evenkeel_core::{Counters, Service, ServiceKey, Settings, Traffic};
+use evenkeel_dpdk::PlaneError;
+use evenkeel_xdp::{XdpError, XdpPlane};
+use std::net::Ipv4Addr;
+use std::sync::atomic::AtomicU64;
+
+/// A plane that packets can be sent through.
+#[expect(missing_debug_implementations, reason = "aya's maps have none")]
+#[expect(clippy::large_enum_variant, reason = "there are few")]
+pub enum PlaneUnderTest<'a, 'p> {
+    /// The BPF object in the kernel.
+    Xdp(XdpPlane),
+    /// Workers over rings.
+    Dpdk(DpdkUnderTest<'a, 'p>),
+}
+
+/// Why a table could not be changed.
+#[derive(Debug, thiserror::Error)]
+#[error(transparent)]
+#[expect(missing_docs, reason = "the names say it")]
+pub enum Refused {
+    Xdp(#[from] XdpError),
+    Dpdk(#[from] PlaneError),
+}
+
+/// The same call for each plane.
+macro_rules! each {
+    ($self:ident, $plane:ident => $call:expr) => {
+        match $self {
+            Self::Xdp($plane) => Ok($call?),
+            Self::Dpdk(DpdkUnderTest { plane: $plane, .. }) => Ok($call?),
+        }
+    };
+}
+
+impl PlaneUnderTest<'_, '_> {
+    /// A packet that arrives at this queue. Queues of XDP are CPUs: there it is the calling thread's that counts.
+    #[track_caller]
+    pub fn run(&self, queue: usize, packet: &[u8]) -> Passage {
+        match self {
+            Self::Xdp(plane) => xdp::run(plane, packet),
+            Self::Dpdk(dpdk) => dpdk.run(queue, packet),
+        }
+    }
+
+    /// Now, by the clock that flows are stamped with.
+    pub fn now(&self) -> Tick {
+        match self {
+            Self::Xdp(plane) => plane.now().expect("the clock runs"),
+            Self::Dpdk(dpdk) => dpdk.clock().now(),
+        }
+    }
+
+    /// The flow table.
+    pub fn flow_table(&self) -> &[Bucket<AtomicU64>] {
+        match self {
+            Self::Xdp(plane) => plane.flow_table(),
+            Self::Dpdk(dpdk) => dpdk.plane.tables().flow_table(),
+        }
+    }
+
+    /// What the plane was started with.
+    pub fn settings(&self) -> &Settings {
+        match self {
+            Self::Xdp(plane) => plane.settings(),
+            Self::Dpdk(dpdk) => dpdk.plane.tables().settings(),
+        }
+    }
+}
+
+impl Plane for PlaneUnderTest<'_, '_> {
+    type Error = Refused;
+
+    fn set_our_addresses(&mut self, addresses: &[Ipv4Addr]) -> Result<(), Refused> {
+        each!(self, plane => plane.set_our_addresses(addresses))
+    }
+
+    fn set_backend(&mut self, index: u16, target: Peer, service: Peer) -> Result<(), Refused> {
+        each!(self, plane => plane.set_backend(index, target, service))
+    }
+
+    fn set_link(&mut self, index: u16, link: Link) -> Result<(), Refused> {
+        each!(self, plane => plane.set_link(index, link))
+    }
+
+    fn set_maglev(&mut self, table: u32, slots: &[u32]) -> Result<(), Refused> {
+        each!(self, plane => plane.set_maglev(table, slots))
+    }
+
+    fn set_service(&mut self, key: ServiceKey, service: Service) -> Result<(), Refused> {
+        each!(self, plane => plane.set_service(key, service))
+    }
+
+    fn remove_service(&mut self, key: ServiceKey) -> Result<(), Refused> {
+        each!(self, plane => plane.remove_service(key))
+    }
+
+    fn counters(&self) -> Result<Counters, Refused> {
+        each!(self, plane => plane.counters())
+    }
+
+    fn traffic(&self, index: u16) -> Result<Traffic, Refused> {
+        each!(self, plane => plane.traffic(index))
+    }
+
+    fn visit_flows(&self, visit: &mut dyn FnMut(FlowView)) -> Result<(), Refused> {
+        each!(self, plane => plane.visit_flows(visit))
+    }
+
+    fn sweep_flows(&self) -> Result<(), Refused> {
+        each!(self, plane => plane.sweep_flows())
+    }
+}
