@@ -33,7 +33,7 @@ fn program() -> i32 {
             0
         }
         Err(failure) => {
-            Announcer(name).say(&failure.to_string());
+            failure.to_string().lines().for_each(|line| Announcer(name).say(line));
             failure.exit_code()
         }
     }

@@ -35,6 +35,14 @@ enum Command {
         #[arg(long, value_enum, value_name = "MODE")]
         xdp_mode: Option<XdpMode>,
     },
+    /// Say everything that is wrong with a configuration file, with line and column.
+    ///
+    /// Ends with 0 if nothing is, with 2 otherwise.
+    Check {
+        /// The configuration file (TOML).
+        #[arg(value_name = "FILE")]
+        config: PathBuf,
+    },
     /// List the reasons that a packet's verdict can have.
     Reasons {
         /// As a Markdown page.
@@ -94,7 +102,7 @@ fn main() -> ExitCode {
         }
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            evenkeel_cli::Announcer(name).say(&failure.to_string());
+            failure.to_string().lines().for_each(|line| evenkeel_cli::Announcer(name).say(line));
             failure.exit_code()
         }
     }
@@ -115,6 +123,12 @@ fn evenkeel(arguments: Evenkeel) -> Result<(), Failure> {
             let interface = interface.or_else(|| config.dataplane.interface.clone()).ok_or(Failure::NoInterface)?;
             let mode = xdp_mode.map_or(config.dataplane.xdp_mode, Into::into);
             run::run("evenkeel", &config, &interface, mode)
+        }
+        Command::Check { config: path } => {
+            let config = Config::load(&path)?;
+            let backends: usize = config.services.iter().map(|service| service.backends.len()).sum();
+            println!("{}: right (services: {}, backends: {backends})", path.display(), config.services.len());
+            Ok(())
         }
         Command::Reasons { markdown } => {
             print!("{}", if markdown { reasons::markdown() } else { reasons::plain() });

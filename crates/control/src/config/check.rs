@@ -1,0 +1,105 @@
+//! What must be true between the values of a file, each of which is right by itself.
+
+use super::fault::Faults;
+use super::read::{Places, ServicePlaces};
+use super::{Backend, Config, Dataplane, Service};
+use evenkeel_wire::Ipv4Address;
+use std::collections::{HashMap, HashSet};
+use std::net::Ipv4Addr;
+
+/// The fewest connections that a flow table is made for, and the most (16 GB).
+const MAX_FLOWS: std::ops::RangeInclusive<u32> = 64..=1 << 26;
+/// IFNAMSIZ without the closing zero (linux/if.h).
+const INTERFACE_NAME: usize = 15;
+/// Bytes of a service's name: more is not a name.
+const SERVICE_NAME: usize = 64;
+
+/// Adds what contradicts itself.
+pub(super) fn check(config: &Config, places: &Places, faults: &mut Faults) {
+    check_dataplane(&config.dataplane, places, faults);
+    check_nat(config, places, faults);
+    let mut ours: HashSet<Ipv4Addr> = config.nat.addresses.iter().copied().collect();
+    ours.extend(config.services.iter().map(|service| service.address));
+    ours.extend(config.dataplane.address.map(|own| own.address));
+    let mut names = HashMap::new();
+    let mut listeners = HashMap::new();
+    for (service, place) in config.services.iter().zip(&places.services) {
+        let Service { name, address, port, protocol, .. } = service;
+        if name.is_empty() || name.len() > SERVICE_NAME || name.contains(|c: char| c.is_control() || c == '"') {
+            let message =
+                format!("a service's name is 1 to {SERVICE_NAME} bytes, without quotes or control characters");
+            faults.add(place.name.clone(), message);
+        }
+        if names.insert(name, ()).is_some() {
+            faults.add(
+                place.name.clone(),
+                format!("another service is called \"{name}\": give one of them another name"),
+            );
+        }
+        if let Some(other) = listeners.insert((address, port, protocol), name) {
+            let message = format!("service \"{other}\" has the same address, port and protocol: leave one of them out");
+            faults.add(place.address.clone(), message);
+        }
+        check_host(*address, "a service", place.address.clone(), faults);
+        check_backends(service, place, &ours, faults);
+    }
+}
+
+fn check_dataplane(dataplane: &Dataplane, places: &Places, faults: &mut Faults) {
+    if !MAX_FLOWS.contains(&dataplane.max_flows) {
+        let message = format!("max-flows must be between {} and {}", MAX_FLOWS.start(), MAX_FLOWS.end());
+        faults.add(places.max_flows.clone(), message);
+    }
+    if let Some(name) = &dataplane.interface
+        && (name.is_empty() || name.len() > INTERFACE_NAME || name.contains(|c: char| c == '/' || c.is_whitespace()))
+    {
+        faults.add(places.interface.clone(), format!("\"{name}\" cannot be an interface's name"));
+    }
+    let Some(own) = dataplane.address else { return };
+    check_host(own.address, "the balancer", places.own_address.clone(), faults);
+    if let Some(gateway) = dataplane.gateway
+        && (own.address == gateway || !own.has_near(gateway))
+    {
+        let message = format!("gateway {gateway} must be another host of the network of {}", own.address);
+        faults.add(places.gateway.clone(), message);
+    }
+}
+
+fn check_nat(config: &Config, places: &Places, faults: &mut Faults) {
+    let place = || places.nat_addresses.clone();
+    if config.nat.addresses.is_empty() {
+        faults.add(place(), "[nat] needs at least one address, or full NAT has nothing to send from");
+    }
+    let mut seen = HashSet::new();
+    for address in &config.nat.addresses {
+        if !seen.insert(address) {
+            faults.add(place(), format!("{address} is listed twice"));
+        }
+        check_host(*address, "[nat]", place(), faults);
+    }
+}
+
+fn check_backends(service: &Service, places: &ServicePlaces, ours: &HashSet<Ipv4Addr>, faults: &mut Faults) {
+    let mut seen = HashSet::new();
+    for (backend, place) in service.backends.iter().zip(&places.backends) {
+        let Backend { address, port, .. } = backend;
+        if ours.contains(address) {
+            faults.add(place.address.clone(), format!("backend {address} is the balancer itself"));
+        }
+        check_host(*address, "a backend", place.address.clone(), faults);
+        if (service.port == 0) != (*port == 0) {
+            let message = "a service for any port (0) needs backends with port 0, and a service with a port needs backends \
+                           with one";
+            faults.add(place.port.clone(), message);
+        }
+        if !seen.insert((address, port)) {
+            faults.add(place.address.clone(), format!("backend {address} port {port} is listed twice"));
+        }
+    }
+}
+
+fn check_host(address: Ipv4Addr, whose: &str, place: std::ops::Range<usize>, faults: &mut Faults) {
+    if !Ipv4Address::from(address).is_host() {
+        faults.add(place, format!("{address} cannot be the address of {whose}: no single host of a network has it"));
+    }
+}

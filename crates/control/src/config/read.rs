@@ -1,0 +1,187 @@
+//! From text to typed values: which keys there are, and what they are when they are left out.
+
+use super::check;
+use super::fault::{Fault, Faults};
+use super::section::{Located, Section};
+use super::{Affinity, Backend, Config, Dataplane, Forward, Idle, Nat, Service, XdpMode};
+use serde::Deserialize;
+use serde::de::{Deserializer, Error as _};
+use std::net::Ipv4Addr;
+use std::ops::Range;
+use toml::Spanned;
+use toml::de::DeTable;
+
+/// Where in the text things stand that may contradict each other.
+#[derive(Debug, Default)]
+pub(super) struct Places {
+    pub(super) gateway: Range<usize>,
+    pub(super) interface: Range<usize>,
+    pub(super) max_flows: Range<usize>,
+    pub(super) own_address: Range<usize>,
+    pub(super) nat_addresses: Range<usize>,
+    pub(super) services: Vec<ServicePlaces>,
+}
+
+/// The same for a service.
+#[derive(Debug)]
+pub(super) struct ServicePlaces {
+    pub(super) name: Range<usize>,
+    pub(super) address: Range<usize>,
+    pub(super) backends: Vec<BackendPlaces>,
+}
+
+/// The same for a backend.
+#[derive(Debug)]
+pub(super) struct BackendPlaces {
+    pub(super) address: Range<usize>,
+    pub(super) port: Range<usize>,
+}
+
+/// Reads a text.
+///
+/// # Errors
+/// Everything that is wrong with it.
+pub(super) fn read(text: &str) -> Result<Config, Vec<Fault>> {
+    let mut faults = Faults::default();
+    let (document, errors) = DeTable::parse_recoverable(text);
+    for error in errors {
+        faults.add(error.span().unwrap_or_default(), error.message());
+    }
+    // What a broken text seems to say is not worth judging.
+    if !faults.is_empty() {
+        return Err(faults.in_order(text));
+    }
+    let mut places = Places::default();
+    let config = root(document, &mut places, &mut faults);
+    // What could not be read cannot be held against the rest; that would only repeat the fault.
+    let Some(config) = config.filter(|_| faults.is_empty()) else { return Err(faults.in_order(text)) };
+    check::check(&config, &places, &mut faults);
+    if faults.is_empty() { Ok(config) } else { Err(faults.in_order(text)) }
+}
+
+fn root(document: Spanned<DeTable<'_>>, places: &mut Places, faults: &mut Faults) -> Option<Config> {
+    // What is missing at the top is missing at the very beginning.
+    let document = Spanned::new(0..0, document.into_inner());
+    let mut root = Section::new("the file", document, faults);
+    if !root.has("nat") {
+        root.missing("[nat] section");
+    }
+    if !root.has("service") {
+        root.missing("[[service]]");
+    }
+    let dataplane = root.table("dataplane");
+    let nat = root.table("nat");
+    let services = root.tables("service");
+    root.end();
+
+    let dataplane = match dataplane {
+        Some(table) => read_dataplane(Section::new("[dataplane]", table, faults), places),
+        None => Some(Dataplane::default()),
+    };
+    let nat = nat.and_then(|table| read_nat(Section::new("[nat]", table, faults), places));
+    let services: Vec<_> = services
+        .into_iter()
+        .flatten()
+        .map(|table| read_service(Section::new("[[service]]", table, faults), places))
+        .collect();
+    Some(Config { dataplane: dataplane?, nat: nat?, services: services.into_iter().collect::<Option<_>>()? })
+}
+
+fn read_dataplane(mut section: Section<'_, '_>, places: &mut Places) -> Option<Dataplane> {
+    let default = Dataplane::default();
+    let kind = section.optional("kind");
+    let interface = section.optional::<String>("interface");
+    let xdp_mode = section.optional::<XdpMode>("xdp-mode");
+    let max_flows = section.optional::<u32>("max-flows");
+    let address = section.optional("address");
+    let gateway = section.optional::<Ipv4Addr>("gateway");
+    let idle = section.optional::<Idle>("idle");
+    section.end();
+    places.interface = span(&interface);
+    places.max_flows = span(&max_flows);
+    places.own_address = span(&address);
+    places.gateway = span(&gateway);
+    Some(Dataplane {
+        kind: value(kind),
+        interface: value(interface),
+        xdp_mode: value(xdp_mode).unwrap_or(default.xdp_mode),
+        max_flows: value(max_flows).unwrap_or(default.max_flows),
+        address: value(address),
+        gateway: value(gateway),
+        idle: value(idle).unwrap_or(default.idle),
+    })
+}
+
+fn read_nat(mut section: Section<'_, '_>, places: &mut Places) -> Option<Nat> {
+    let addresses = section.required::<Vec<Ipv4Addr>>("addresses");
+    let ports = section.optional::<PortRange>("ports").map(|ports| ports.value.0);
+    section.end();
+    places.nat_addresses = span(&addresses);
+    Some(Nat { addresses: value(addresses)?, ports: ports.unwrap_or(UNRESERVED) })
+}
+
+fn read_service(mut section: Section<'_, '_>, places: &mut Places) -> Option<Service> {
+    let name = section.required::<String>("name");
+    let address = section.required::<Ipv4Addr>("address");
+    let port = section.required::<u16>("port");
+    let protocol = section.required("protocol");
+    let forward = section.optional::<Forward>("forward");
+    let affinity = section.optional::<Affinity>("affinity");
+    if !section.has("backends") {
+        section.missing("backends");
+    }
+    let backends = section.tables("backends");
+    let mut backend_places = Vec::new();
+    let backends: Option<Vec<_>> = backends.map(|backends| {
+        let mut read = Vec::new();
+        for table in backends {
+            read.push(read_backend(Section::new("a backend", table, section.faults()), &mut backend_places));
+        }
+        read
+    });
+    section.end();
+    places.services.push(ServicePlaces { name: span(&name), address: span(&address), backends: backend_places });
+    Some(Service {
+        name: value(name)?,
+        address: value(address)?,
+        port: value(port)?,
+        protocol: value(protocol)?,
+        forward: value(forward).unwrap_or_default(),
+        affinity: value(affinity).unwrap_or_default(),
+        backends: backends?.into_iter().collect::<Option<_>>()?,
+    })
+}
+
+fn read_backend(mut section: Section<'_, '_>, places: &mut Vec<BackendPlaces>) -> Option<Backend> {
+    let address = section.required::<Ipv4Addr>("address");
+    let port = section.required::<u16>("port");
+    let weight = section.optional::<u16>("weight");
+    section.end();
+    places.push(BackendPlaces { address: span(&address), port: span(&port) });
+    Some(Backend { address: value(address)?, port: value(port)?, weight: value(weight).unwrap_or(1) })
+}
+
+/// Every port that is not reserved for services of the system (RFC 6335, section 6).
+const UNRESERVED: (u16, u16) = (1024, 65535);
+
+/// First and last port, as in 1024-65535.
+struct PortRange((u16, u16));
+
+impl<'de> Deserialize<'de> for PortRange {
+    fn deserialize<D: Deserializer<'de>>(input: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(input)?;
+        let range = text.split_once('-').and_then(|(first, last)| Some((first.parse().ok()?, last.parse().ok()?)));
+        match range {
+            Some((first, last)) if first > 0 && first <= last => Ok(Self((first, last))),
+            _ => Err(D::Error::custom(format!("FIRST-LAST is wanted, from 1 to 65535, not \"{text}\""))),
+        }
+    }
+}
+
+fn value<T>(located: Option<Located<T>>) -> Option<T> {
+    located.map(|located| located.value)
+}
+
+fn span<T>(located: &Option<Located<T>>) -> Range<usize> {
+    located.as_ref().map_or(0..0, |located| located.span.clone())
+}

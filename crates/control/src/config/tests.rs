@@ -1,0 +1,295 @@
+//! Files that are right, and a collection of those that are not.
+
+use super::*;
+use proptest::prelude::*;
+
+const GOOD: &str = r#"
+[dataplane]
+interface = "veth6"
+
+[nat]
+addresses = ["10.0.0.10"]
+ports = "1024-65535"
+
+[[service]]
+name = "web"
+address = "10.0.0.10"
+port = 80
+protocol = "tcp"
+backends = [{ address = "10.0.0.2", port = 8080 }, { address = "10.0.0.3", port = 8080, weight = 3 }]
+"#;
+
+/// The faults of the good file with this put in the place of that.
+fn faults(right: &str, wrong: &str) -> Vec<String> {
+    assert_eq!(GOOD.matches(right).count(), 1, "{right:?} is one place of the good file");
+    lines(&GOOD.replace(right, wrong))
+}
+
+fn lines(text: &str) -> Vec<String> {
+    match Config::parse("bad.toml", text) {
+        Ok(_) => Vec::new(),
+        Err(error) => error.to_string().lines().map(str::to_owned).collect(),
+    }
+}
+
+#[test]
+fn a_small_file_says_everything_needed() {
+    let config = Config::parse("good.toml", GOOD).expect("the file is right");
+    assert_eq!(config.dataplane.max_flows, 1 << 20);
+    assert_eq!(config.services[0].backends[0].weight, 1);
+    assert_eq!(config.services[0].backends[1].weight, 3);
+    assert_eq!(config.nat.ports, (1024, 65535));
+}
+
+#[test]
+fn every_fault_is_named_with_its_place() {
+    let mut wrong_places = Vec::new();
+    // What of the good file, what instead, and how the message begins after the name or what it holds.
+    for (right, wrong, place, words) in [
+        // Not TOML.
+        ("[nat]", "[nat", "5:5: ", "expected `]`"),
+        ("[nat]", "nat]", "5:4: ", ""),
+        ("port = 80\n", "port = 80 80\n", "12:8: ", ""),
+        ("port = 80\n", "port 80\n", "12:", ""),
+        ("\"veth6\"", "\"veth6", "3:19: ", "invalid basic string"),
+        ("\"veth6\"", "veth6", "3:13: ", ""),
+        ("\"veth6\"", "\"ve\\qth6\"", "3:", "escape"),
+        ("port = 80\n", "port = 080\n", "12:8: ", ""),
+        ("port = 80\n", "port = 80\nport = 81\n", "13:1: ", "duplicate key"),
+        ("[nat]", "[dataplane]", "5:2: ", "duplicate key"),
+        ("protocol = \"tcp\"", "protocol = ", "13:", ""),
+        ("[[service]]", "[service]", "9:1: ", "service must be a list of tables"),
+        ("[[service]]", "[[service]]\n[[service]", "10:11: ", "expected `]`"),
+        // Unknown keys.
+        (
+            "[dataplane]",
+            "colour = 1\n[dataplane]",
+            "2:1: ",
+            "unknown key `colour` in the file: the keys are dataplane, nat, service.",
+        ),
+        ("interface", "interfaces", "3:1: ", "did you mean `interface`?"),
+        ("interface", "Interface", "3:1: ", "did you mean `interface`?"),
+        ("interface = \"veth6\"", "xdp_mode = \"auto\"", "3:1: ", "did you mean `xdp-mode`?"),
+        ("interface = \"veth6\"", "maxflows = 1000", "3:1: ", "did you mean `max-flows`?"),
+        ("ports =", "port =", "7:1: ", "unknown key `port` in [nat]: did you mean `ports`?"),
+        ("name = \"web\"", "name = \"web\"\nweight = 2", "11:1: ", "unknown key `weight` in [[service]]"),
+        ("weight = 3", "wight = 3", "14:89: ", "did you mean `weight`?"),
+        ("weight = 3", "ratio = 3", "14:89: ", "unknown key `ratio` in a backend: the keys are address, port, weight."),
+        ("[nat]", "[nats]", "1:1: ", "the file has no [nat] section"),
+        // Values of another kind.
+        ("\"veth6\"", "6", "3:13: ", "interface: invalid type: integer `6`, expected a string"),
+        ("[\"10.0.0.10\"]", "\"10.0.0.10\"", "6:13: ", "addresses: invalid type"),
+        ("[\"10.0.0.10\"]", "[10]", "6:14: ", "addresses: invalid type"),
+        ("\"1024-65535\"", "1024", "7:9: ", "ports: invalid type"),
+        ("port = 80\n", "port = \"80\"\n", "12:8: ", "port: invalid type: string \"80\", expected u16"),
+        ("port = 80\n", "port = 80.5\n", "12:8: ", "port: invalid type: floating point"),
+        ("port = 80\n", "port = true\n", "12:8: ", "port: invalid type: boolean"),
+        ("port = 80\n", "port = 2026-11-24\n", "12:8: ", "port: "),
+        ("weight = 3", "weight = \"heavy\"", "14:98: ", "weight: invalid type"),
+        ("{ address = \"10.0.0.2\", port = 8080 }", "\"10.0.0.2\"", "14:13: ", "backends holds tables, not a string"),
+        ("interface = \"veth6\"", "idle = false", "3:8: ", "idle: "),
+        ("[dataplane]\ninterface = \"veth6\"", "dataplane = 5", "2:13: ", "dataplane must be a table, not an integer"),
+        ("[dataplane]\ninterface = \"veth6\"", "[[dataplane]]", "2:1: ", "dataplane must be a table, not a list"),
+        // Values out of bounds.
+        ("port = 80\n", "port = 808080\n", "12:8: ", "port: invalid value: integer `808080`, expected u16"),
+        ("port = 80\n", "port = -1\n", "12:8: ", "port: invalid value: integer `-1`"),
+        ("port = 80\n", "port = 99999999999999999999\n", "12:8: ", "port: "),
+        ("weight = 3", "weight = 65536", "14:98: ", "weight: invalid value: integer `65536`"),
+        ("weight = 3", "weight = -3", "14:98: ", "weight: invalid value"),
+        ("\"1024-65535\"", "\"9-1\"", "7:9: ", "ports: FIRST-LAST is wanted"),
+        ("\"1024-65535\"", "\"0-1\"", "7:9: ", "ports: FIRST-LAST is wanted"),
+        ("\"1024-65535\"", "\"1-65536\"", "7:9: ", "ports: FIRST-LAST is wanted"),
+        ("\"1024-65535\"", "\"1024\"", "7:9: ", "ports: FIRST-LAST is wanted"),
+        ("\"1024-65535\"", "\"1 024-65535\"", "7:9: ", "ports: FIRST-LAST is wanted"),
+        ("interface = \"veth6\"", "max-flows = 63", "3:13: ", "max-flows must be between 64 and 67108864"),
+        ("interface = \"veth6\"", "max-flows = 67108865", "3:13: ", "max-flows must be between"),
+        ("interface = \"veth6\"", "max-flows = -1", "3:13: ", "max-flows: invalid value"),
+        // Words that are none of those that there are.
+        ("\"tcp\"", "\"sctp\"", "13:12: ", "protocol: unknown variant `sctp`, expected `tcp` or `udp`"),
+        ("\"tcp\"", "\"TCP\"", "13:12: ", "protocol: unknown variant `TCP`"),
+        (
+            "protocol = \"tcp\"",
+            "protocol = \"tcp\"\nforward = \"nat64\"",
+            "14:11: ",
+            "forward: unknown variant `nat64`",
+        ),
+        (
+            "protocol = \"tcp\"",
+            "protocol = \"tcp\"\naffinity = \"client\"",
+            "14:12: ",
+            "expected `connection` or `client-address`",
+        ),
+        ("interface = \"veth6\"", "kind = \"ebpf\"", "3:8: ", "kind: unknown variant `ebpf`, expected `xdp` or `dpdk`"),
+        ("interface = \"veth6\"", "xdp-mode = \"skb\"", "3:12: ", "xdp-mode: unknown variant `skb`"),
+        ("interface = \"veth6\"", "idle = \"nap\"", "3:8: ", "idle: unknown variant `nap`"),
+        // Addresses.
+        ("address = \"10.0.0.10\"", "address = \"10.0.0.300\"", "11:11: ", "address: invalid IPv4 address"),
+        ("address = \"10.0.0.10\"", "address = \"10.0.0\"", "11:11: ", "address: invalid IPv4 address"),
+        ("address = \"10.0.0.10\"", "address = \"::1\"", "11:11: ", "address: invalid IPv4 address"),
+        ("address = \"10.0.0.10\"", "address = \"web.example\"", "11:11: ", "address: invalid IPv4 address"),
+        ("address = \"10.0.0.10\"", "address = \"0.0.0.0\"", "11:11: ", "cannot be the address of a service"),
+        ("address = \"10.0.0.10\"", "address = \"224.0.0.1\"", "11:11: ", "cannot be the address of a service"),
+        ("\"10.0.0.2\"", "\"127.0.0.1\"", "14:25: ", "cannot be the address of a backend"),
+        ("\"10.0.0.2\"", "\"10.0.0.10\"", "14:25: ", "backend 10.0.0.10 is the balancer itself"),
+        ("\"10.0.0.2\"", "\"10.0.0.3\"", "14:64: ", "backend 10.0.0.3 port 8080 is listed twice"),
+        ("[\"10.0.0.10\"]", "[]", "6:13: ", "[nat] needs at least one address"),
+        ("[\"10.0.0.10\"]", "[\"10.0.0.10\", \"10.0.0.10\"]", "6:13: ", "10.0.0.10 is listed twice"),
+        ("[\"10.0.0.10\"]", "[\"10.0.0.10\", \"255.255.255.255\"]", "6:13: ", "cannot be the address of [nat]"),
+        ("[\"10.0.0.10\"]", "[\"10.0.0.10\", \"10.0.0.\"]", "6:27: ", "addresses: invalid IPv4 address"),
+        // What is missing.
+        ("addresses = [\"10.0.0.10\"]\n", "", "5:1: ", "[nat] has no addresses"),
+        ("name = \"web\"\n", "", "9:1: ", "[[service]] has no name"),
+        ("address = \"10.0.0.10\"\n", "", "9:1: ", "[[service]] has no address"),
+        ("port = 80\n", "", "9:1: ", "[[service]] has no port"),
+        ("protocol = \"tcp\"\n", "", "9:1: ", "[[service]] has no protocol"),
+        ("address = \"10.0.0.2\", ", "", "14:13: ", "a backend has no address"),
+        ("[nat]\naddresses = [\"10.0.0.10\"]\nports = \"1024-65535\"\n", "", "1:1: ", "the file has no [nat] section"),
+        // What contradicts itself.
+        ("port = 80\n", "port = 0\n", "14:44: ", "a service for any port (0) needs backends with port 0"),
+        ("port = 8080 }, {", "port = 0 }, {", "14:44: ", "a service with a port needs backends with one"),
+        ("name = \"web\"", "name = \"\"", "10:8: ", "a service's name is 1 to 64 bytes"),
+        ("name = \"web\"", "name = \"we\\tb\"", "10:8: ", "without quotes or control characters"),
+        ("\"veth6\"", "\"\"", "3:13: ", "cannot be an interface's name"),
+        ("\"veth6\"", "\"a-name-longer-than-any\"", "3:13: ", "cannot be an interface's name"),
+        ("\"veth6\"", "\"../x\"", "3:13: ", "cannot be an interface's name"),
+        ("interface = \"veth6\"", "address = \"10.0.0.9\"", "3:11: ", "192.0.2.5/24"),
+        ("interface = \"veth6\"", "address = \"10.0.0.9/33\"", "3:11: ", "192.0.2.5/24"),
+        ("interface = \"veth6\"", "address = \"/24\"", "3:11: ", "192.0.2.5/24"),
+        ("interface = \"veth6\"", "address = \"127.0.0.9/8\"", "3:11: ", "cannot be the address of the balancer"),
+        ("interface = \"veth6\"", "address = \"10.0.0.2/24\"", "14:25: ", "backend 10.0.0.2 is the balancer itself"),
+        (
+            "interface = \"veth6\"",
+            "address = \"10.0.0.9/24\"\ngateway = \"10.0.1.1\"",
+            "4:11: ",
+            "another host of the network of 10.0.0.9",
+        ),
+        (
+            "interface = \"veth6\"",
+            "address = \"10.0.0.9/24\"\ngateway = \"10.0.0.9\"",
+            "4:11: ",
+            "another host of the network of 10.0.0.9",
+        ),
+        ("interface = \"veth6\"", "gateway = \"router\"", "3:11: ", "gateway: invalid IPv4 address"),
+    ] {
+        let faults = faults(right, wrong);
+        let fault = faults.first().unwrap_or_else(|| panic!("{wrong:?} instead of {right:?} is taken"));
+        let said = fault.strip_prefix("bad.toml:").unwrap_or_default();
+        if !said.starts_with(place) || !said.contains(words) {
+            wrong_places.push(format!("{wrong:?}: {fault}, and not {place}{words}"));
+        }
+    }
+    assert!(wrong_places.is_empty(), "{}", wrong_places.join("\n"));
+}
+
+#[test]
+fn services_that_clash_are_named_at_the_second() {
+    let again = &GOOD[GOOD.find("[[service]]").expect("there is one")..];
+    assert_eq!(
+        lines(&format!("{GOOD}\n{again}")),
+        [
+            "bad.toml:17:8: another service is called \"web\": give one of them another name",
+            "bad.toml:18:11: service \"web\" has the same address, port and protocol: leave one of them out",
+        ]
+    );
+    let udp = again.replace("\"web\"", "\"dns\"").replace("tcp", "udp");
+    assert_eq!(lines(&format!("{GOOD}\n{udp}")), [""; 0], "the other protocol is another service");
+}
+
+#[test]
+fn all_faults_are_told_at_once_in_the_order_of_the_file() {
+    let text = GOOD
+        .replace("\"veth6\"", "6")
+        .replace("1024-65535", "9-1")
+        .replace("port = 80\n", "port = 808080\n")
+        .replace("\"tcp\"", "\"sctp\"")
+        .replace("weight = 3", "wight = 3, weight = 70000");
+    let places: Vec<_> =
+        lines(&text).iter().map(|line| line.split(": ").next().unwrap_or_default().to_owned()).collect();
+    assert_eq!(
+        places,
+        ["bad.toml:3:13", "bad.toml:7:9", "bad.toml:12:8", "bad.toml:13:12", "bad.toml:14:89", "bad.toml:14:109"]
+    );
+    let contradictions = GOOD.replace("port = 80\n", "port = 0\n").replace("\"10.0.0.3\"", "\"10.0.0.10\"");
+    assert_eq!(lines(&contradictions).len(), 3, "{:?}", lines(&contradictions));
+    assert_eq!(lines("").len(), 2, "an empty file lacks two things");
+    assert_eq!(lines("a = \nb = \n").len(), 2, "broken lines, each");
+}
+
+#[test]
+fn columns_are_counted_in_characters() {
+    assert_eq!(
+        faults("\"web\"", "\"wéb\\u0007\" # ☃"),
+        ["bad.toml:10:8: a service's name is 1 to 64 bytes, without quotes or control characters"]
+    );
+    assert!(
+        faults("\"web\"", "\"wéb☃\" x")[0].starts_with("bad.toml:10:15: "),
+        "{:?}",
+        faults("\"web\"", "\"wéb☃\" x")
+    );
+}
+
+#[test]
+fn prefixes_of_every_length_contain_what_they_should() {
+    let own = Ipv4Addr::new(10, 0, 0, 10);
+    let near = |prefix, other| HostAddress { address: own, prefix }.has_near(other);
+    let neighbour = Ipv4Addr::new(10, 0, 0, 11);
+    assert!(near(31, neighbour) && !near(32, neighbour) && near(32, own) && near(24, neighbour));
+    let far = Ipv4Addr::new(192, 0, 2, 1);
+    assert!(near(0, far) && !near(1, far) && !near(24, far));
+}
+
+#[test]
+fn what_only_a_host_of_its_own_needs_is_read() {
+    let lines = "kind = \"dpdk\"\naddress = \"10.0.0.10/24\"\ngateway = \"10.0.0.254\"\nidle = \"poll\"";
+    let config = Config::parse("host.toml", &GOOD.replace("interface = \"veth6\"", lines)).expect("it is right");
+    let Dataplane { kind, address, gateway, idle, .. } = config.dataplane;
+    let own = HostAddress { address: Ipv4Addr::new(10, 0, 0, 10), prefix: 24 };
+    assert_eq!((kind, address, idle), (Some(Kind::Dpdk), Some(own), Idle::Poll));
+    assert_eq!(gateway, Some(Ipv4Addr::new(10, 0, 0, 254)));
+}
+
+#[test]
+fn a_file_for_the_other_plane_is_refused_with_the_program_that_it_is_for() {
+    let kind = |line: &str| Config::parse("kind.toml", &GOOD.replace("interface", &format!("{line}interface")));
+    let either = kind("").expect("it is right");
+    assert!(either.check_kind("kind.toml", Kind::Xdp).is_ok() && either.check_kind("kind.toml", Kind::Dpdk).is_ok());
+    let dpdk = kind("kind = \"dpdk\"\n").expect("it is right");
+    let message = dpdk.check_kind("kind.toml", Kind::Xdp).expect_err("it is for DPDK").to_string();
+    assert!(message.starts_with("kind.toml: ") && message.contains("evenkeel-dpdk"), "{message}");
+}
+
+proptest! {
+    /// Whatever the text, reading it ends, and its faults lie within it.
+    #[test]
+    fn any_text_is_read_or_refused(text in "\\PC{0,200}") {
+        check_places(&text)?;
+    }
+
+    /// The good file with a piece cut out, doubled, or put elsewhere.
+    #[test]
+    fn damaged_files_are_read_or_refused(at in 0..GOOD.len(), length in 0..60_usize, to in 0..GOOD.len(), piece in "[\\[\\]{}=\",.#\n0-9a-z-]{0,6}") {
+        let end = (at + length).min(GOOD.len());
+        let cut = [&GOOD[..at], &GOOD[end..]].concat();
+        check_places(&cut)?;
+        let to = to.min(cut.len());
+        check_places(&[&cut[..to], &GOOD[at..end], &cut[to..]].concat())?;
+        check_places(&[&cut[..to], &piece, &cut[to..]].concat())?;
+    }
+}
+
+fn check_places(text: &str) -> Result<(), TestCaseError> {
+    match Config::parse("any.toml", text) {
+        Err(ConfigError::Faults { faults, .. }) => {
+            prop_assert!(!faults.is_empty());
+            for Fault { line, column, message } in faults {
+                prop_assert!(line >= 1 && line <= text.split('\n').count().max(1), "{line}:{column}: {message}");
+                let width = text.split('\n').nth(line - 1).map_or(0, |line| line.chars().count());
+                prop_assert!(column >= 1 && column <= width + 2, "{line}:{column}: {message}");
+                prop_assert!(!message.is_empty() && !message.contains('\n'));
+            }
+        }
+        Err(other) => prop_assert!(false, "{other}"),
+        Ok(config) => prop_assert!(!config.nat.addresses.is_empty()),
+    }
+    Ok(())
+}
