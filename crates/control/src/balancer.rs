@@ -1,18 +1,17 @@
 //! Makes a plane's tables what the configuration wants, and changes nothing that did not change.
 
-use crate::config::{self, Affinity, Config, Nat, Protocol};
+use crate::config::{self, Affinity, AllDown, Config, Nat, Protocol};
 use crate::maglev::{self, Candidate};
-use crate::plane::Plane;
+use crate::places::{Listen, Owner, Places};
+use crate::plane::{Contents, Plane};
 use crate::secrets::Secrets;
 use evenkeel_core::backend::{BackendRef, BackendState, Link};
 use evenkeel_core::flow::Peer;
 use evenkeel_core::{Service, ServiceKey};
 use evenkeel_wire::{IpProtocol, MacAddress, Port};
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::net::Ipv4Addr;
-
-/// How many of everything a plane has room for.
-const MAX_BACKENDS: u32 = 1 << 16;
+use std::time::Instant;
 
 /// What the control side could not do.
 #[derive(Debug, thiserror::Error)]
@@ -20,11 +19,20 @@ pub enum BalancerError<E: std::error::Error + 'static> {
     /// The plane refused.
     #[error(transparent)]
     Plane(#[from] E),
-    /// Too many backends.
+    /// More than the plane was made for.
     #[error(
-        "no place for another backend: at most {MAX_BACKENDS} of all services together, those that still have connections included."
+        "{wanted} {what} are too many: the plane was started for at most {most}{hint}; start it again to have more."
     )]
-    NoPlace,
+    TooMany {
+        /// Of what.
+        what: &'static str,
+        /// How many would be needed.
+        wanted: usize,
+        /// How many there may be.
+        most: u32,
+        /// What counts that one might not think of.
+        hint: &'static str,
+    },
     /// The NAT addresses or ports were changed while connections use them.
     #[error("[nat] cannot be changed while the balancer runs: stop it and start it again.")]
     NatChanged,
@@ -39,23 +47,24 @@ pub struct NextHop {
     pub mac: MacAddress,
 }
 
-/// What a service is known by.
-type Listen = (Ipv4Addr, u16, Protocol);
-
-#[derive(Debug)]
-struct Place {
-    service: Listen,
-    target: (Ipv4Addr, u16),
-    generation: u8,
-    state: BackendState,
-    /// Out of the configuration, but connections are left.
-    leaving: bool,
+/// A backend that the plane knows, whether it is in the configuration or on its way out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BackendView {
+    /// Address, port and protocol of its service.
+    pub service: Listen,
+    /// Where it listens.
+    pub target: (Ipv4Addr, u16),
+    /// Its place in the plane's table.
+    pub reference: BackendRef,
+    /// What may be sent to it.
+    pub state: BackendState,
+    /// Whether it has left the configuration.
+    pub leaving: bool,
 }
 
 #[derive(Debug)]
 struct Active {
-    table: u32,
-    affinity: Affinity,
+    service: Service,
     candidates: Vec<Candidate>,
 }
 
@@ -65,9 +74,7 @@ pub struct Balancer<P> {
     plane: P,
     pick_secret: [u64; 2],
     services: BTreeMap<Listen, Active>,
-    places: Vec<Option<Place>>,
-    /// The generation that each place had last.
-    generations: Vec<u8>,
+    places: Places,
     next_hops: BTreeMap<Ipv4Addr, MacAddress>,
     nat: Option<Nat>,
     /// The host's own address, where the plane is a host by itself.
@@ -83,8 +90,7 @@ impl<P: Plane> Balancer<P> {
             plane,
             pick_secret: secrets.pick,
             services: BTreeMap::new(),
-            places: Vec::new(),
-            generations: Vec::new(),
+            places: Places::default(),
             next_hops: BTreeMap::new(),
             nat: None,
             own: None,
@@ -92,14 +98,53 @@ impl<P: Plane> Balancer<P> {
         }
     }
 
+    /// A balancer over a plane that another process has filled: it goes on from what the tables hold. Backends keep their
+    /// places, and so their connections, if the configuration that is applied next still has them.
+    ///
+    /// # Errors
+    /// The tables cannot be read.
+    pub fn adopt(plane: P, secrets: &Secrets, nat: Nat) -> Result<Self, P::Error> {
+        let Contents { places, services, addresses } = plane.contents()?;
+        let mut balancer = Self::new(plane, secrets);
+        balancer.nat = Some(nat);
+        balancer.ours = addresses.into_iter().collect();
+        for (index, link, owner) in places {
+            let index = usize::from(index);
+            match owner {
+                Some(owner) if link.state() != BackendState::Down => {
+                    balancer.places.put(index, owner, link.generation(), link.state());
+                    if !link.mac().is_zero() {
+                        balancer.next_hops.insert(owner.1.0, link.mac());
+                    }
+                    if let Some(place) = balancer.places.get_mut(index) {
+                        place.written = Some(link);
+                    }
+                }
+                _ => balancer.places.note_generation(index, link.generation()),
+            }
+        }
+        // Which slots a Maglev table has is not read back: it is written once more, whole.
+        for (key, service) in services {
+            if let Some(listen) = listen_of(&key) {
+                balancer.services.insert(listen, Active { service, candidates: Vec::new() });
+            }
+        }
+        Ok(balancer)
+    }
+
     /// The plane.
     pub fn plane(&self) -> &P {
         &self.plane
     }
 
+    /// The plane, to be changed in ways that are its own.
+    pub fn plane_mut(&mut self) -> &mut P {
+        &mut self.plane
+    }
+
     /// Every address that a next hop is needed for.
     pub fn backend_addresses(&self) -> HashSet<Ipv4Addr> {
-        self.places.iter().flatten().map(|place| place.target.0).collect()
+        self.places.taken().map(|(_, place)| place.owner.1.0).collect()
     }
 
     /// Every address that is ours.
@@ -107,15 +152,38 @@ impl<P: Plane> Balancer<P> {
         &self.ours
     }
 
-    /// Makes the tables what `config` wants. Connections stay where they are: a backend that is no longer wanted takes
-    /// no new ones, and keeps its place until its last one has ended (see [`Balancer::tidy`]).
+    /// Every backend that the plane knows.
+    pub fn backends(&self) -> impl Iterator<Item = BackendView> {
+        self.places.taken().map(|(index, place)| BackendView {
+            service: place.owner.0,
+            target: place.owner.1,
+            reference: place.reference(index),
+            state: place.state,
+            leaving: place.leaving.is_some(),
+        })
+    }
+
+    /// Makes the tables what `config` wants, with every backend up. Connections stay where they are: a backend that is no
+    /// longer wanted takes no new ones, and keeps its place until its last one has ended (see [`Balancer::tidy`]).
     ///
     /// # Errors
-    /// `[nat]` is not what it was; or a table could not be changed, and what was changed before stays.
+    /// `[nat]` is not what it was, or something does not fit: nothing was changed. Or a table could not be changed, and
+    /// what was changed before stays.
     pub fn apply(&mut self, config: &Config) -> Result<(), BalancerError<P::Error>> {
-        if self.nat.get_or_insert_with(|| config.nat.clone()) != &config.nat {
-            return Err(BalancerError::NatChanged);
-        }
+        self.apply_with(config, |_, _| BackendState::Up)
+    }
+
+    /// The same with each backend in the state that it is in.
+    ///
+    /// # Errors
+    /// As for [`Balancer::apply`].
+    pub fn apply_with(
+        &mut self,
+        config: &Config,
+        state: impl Fn(&config::Service, &config::Backend) -> BackendState,
+    ) -> Result<(), BalancerError<P::Error>> {
+        self.check_room(config)?;
+        self.nat.get_or_insert_with(|| config.nat.clone());
         self.own = config.dataplane.address.map(|own| own.address);
         // New addresses before the services that have them, old ones after.
         self.write_addresses(config.services.iter().map(|service| service.address))?;
@@ -124,22 +192,42 @@ impl<P: Plane> Balancer<P> {
         for key in gone {
             self.plane.remove_service(service_key(key))?;
             self.services.remove(&key);
-            self.let_go(|place| place.service == key)?;
         }
+        let mut free_tables = FreeTables::of(&self.services);
         for service in &config.services {
-            self.apply_service(service)?;
+            self.apply_service(service, &state, &mut free_tables)?;
         }
+        self.let_go(config)?;
         self.write_addresses([])
     }
 
-    /// Tells the plane which addresses are ours: the host's own, NAT addresses, those of services, those that a connection to a backend
-    /// which is leaving may still be under, and `more`.
+    /// Refuses what would fail half-way.
+    fn check_room(&self, config: &Config) -> Result<(), BalancerError<P::Error>> {
+        if self.nat.as_ref().is_some_and(|nat| *nat != config.nat) {
+            return Err(BalancerError::NatChanged);
+        }
+        let sizes = self.plane.sizes();
+        let most = |what, wanted, most: u32, hint| {
+            if wanted > most as usize { Err(BalancerError::TooMany { what, wanted, most, hint }) } else { Ok(()) }
+        };
+        most("services", config.services.len(), sizes.services, "")?;
+        let owners =
+            config.services.iter().flat_map(|service| service.backends.iter().map(|backend| owner(service, backend)));
+        let more = owners.filter(|owner| self.places.find(owner).is_none()).count();
+        most("backends", self.places.len() + more, sizes.backends, ", those that still have connections included")?;
+        let addresses: BTreeSet<_> =
+            config.services.iter().map(|service| service.address).chain(self.ours.iter().copied()).collect();
+        most("addresses", addresses.len(), sizes.addresses, ", those of backends' last connections included")
+    }
+
+    /// Tells the plane which addresses are ours: the host's own, NAT addresses, those of services, those that a connection
+    /// to a backend which is leaving may still be under, and `more`.
     fn write_addresses(&mut self, more: impl IntoIterator<Item = Ipv4Addr>) -> Result<(), BalancerError<P::Error>> {
         let mut ours: BTreeSet<_> = more.into_iter().collect();
         ours.extend(self.nat.iter().flat_map(|nat| &nat.addresses));
         ours.extend(self.own);
         ours.extend(self.services.keys().map(|(address, ..)| address));
-        ours.extend(self.places.iter().flatten().map(|place| place.service.0));
+        ours.extend(self.places.taken().map(|(_, place)| place.owner.0.0));
         if ours != self.ours {
             self.plane.set_our_addresses(&Vec::from_iter(ours.iter().copied()))?;
             self.ours = ours;
@@ -147,88 +235,96 @@ impl<P: Plane> Balancer<P> {
         Ok(())
     }
 
-    fn apply_service(&mut self, service: &config::Service) -> Result<(), BalancerError<P::Error>> {
+    fn apply_service(
+        &mut self,
+        service: &config::Service,
+        state: &impl Fn(&config::Service, &config::Backend) -> BackendState,
+        free_tables: &mut FreeTables,
+    ) -> Result<(), BalancerError<P::Error>> {
         let key = listen(service);
         let mut candidates = Vec::with_capacity(service.backends.len());
         for backend in &service.backends {
-            let reference = self.place(key, (backend.address, backend.port))?;
-            let config::Backend { address, port, weight } = *backend;
-            candidates.push(Candidate { address, port, weight, reference });
+            let state = state(service, backend);
+            let reference = self.place(owner(service, backend), state)?;
+            if state == BackendState::Up {
+                let config::Backend { address, port, weight, .. } = *backend;
+                candidates.push(Candidate { address, port, weight, reference });
+            }
         }
         let known = self.services.get(&key);
-        let table = known.map_or_else(|| self.free_table(), |active| active.table);
+        let table = known.map_or_else(|| free_tables.take(), |active| active.service.table);
         if known.is_none_or(|active| active.candidates != candidates) {
             self.plane.set_maglev(table, &maglev::table(&candidates, &self.pick_secret))?;
         }
-        if known.is_none_or(|active| active.affinity != service.affinity) {
-            let affinity = match service.affinity {
-                Affinity::Connection => Service::CONNECTION,
-                Affinity::ClientAddress => Service::CLIENT_ADDRESS,
-            };
-            self.plane.set_service(service_key(key), Service { table, affinity })?;
+        let wanted = Service { table, affinity: flags(service) };
+        if known.is_none_or(|active| active.service != wanted) {
+            self.plane.set_service(service_key(key), wanted)?;
         }
-        let wanted: HashSet<_> = service.backends.iter().map(|backend| (backend.address, backend.port)).collect();
-        self.services.insert(key, Active { table, affinity: service.affinity, candidates });
-        self.let_go(|place| place.service == key && !wanted.contains(&place.target))
+        self.services.insert(key, Active { service: wanted, candidates });
+        Ok(())
     }
 
-    /// The place of a backend, found or made.
-    fn place(&mut self, service: Listen, target: (Ipv4Addr, u16)) -> Result<BackendRef, BalancerError<P::Error>> {
-        let known = self
-            .places
-            .iter()
-            .position(|place| place.as_ref().is_some_and(|place| (place.service, place.target) == (service, target)));
-        if let Some(index) = known {
-            let Some(place) = &mut self.places[index] else { return Err(BalancerError::NoPlace) };
-            place.leaving = false;
-            place.state = BackendState::Up;
-            let reference = BackendRef { index: index as u16, generation: place.generation };
-            self.write_link(index)?;
-            return Ok(reference);
-        }
-        let index = match self.places.iter().position(Option::is_none) {
+    /// The place of a backend, found or made, with this state.
+    fn place(&mut self, owner: Owner, state: BackendState) -> Result<BackendRef, BalancerError<P::Error>> {
+        let index = match self.places.find(&owner) {
             Some(index) => index,
-            None if self.places.len() < MAX_BACKENDS as usize => {
-                self.places.push(None);
-                self.generations.push(0);
-                self.places.len() - 1
+            None => {
+                let index = self.places.take(owner);
+                let (service, target) = owner;
+                self.plane.set_backend(
+                    index as u16,
+                    target.into_peer(),
+                    (service.0, service.1).into_peer(),
+                    protocol(service.2),
+                )?;
+                index
             }
-            None => return Err(BalancerError::NoPlace),
         };
-        // 0 means "no backend" in a Maglev table.
-        let generation = self.generations[index].checked_add(1).unwrap_or(1);
-        self.generations[index] = generation;
-        let reference = BackendRef { index: index as u16, generation };
-        self.plane.set_backend(reference.index, peer(target), peer((service.0, service.1)))?;
-        self.places[index] = Some(Place { service, target, generation, state: BackendState::Up, leaving: false });
+        let mut reference = BackendRef { index: index as u16, generation: 0 };
+        if let Some(place) = self.places.get_mut(index) {
+            place.leaving = None;
+            place.state = state;
+            reference = place.reference(index);
+        }
         self.write_link(index)?;
         Ok(reference)
     }
 
-    fn free_table(&self) -> u32 {
-        let used: HashSet<_> = self.services.values().map(|active| active.table).collect();
-        (0..).find(|table| !used.contains(table)).unwrap_or(0)
-    }
-
-    /// No new connection for these backends.
-    fn let_go(&mut self, chosen: impl Fn(&Place) -> bool) -> Result<(), BalancerError<P::Error>> {
-        for index in 0..self.places.len() {
-            if let Some(place) = &mut self.places[index]
-                && !place.leaving
-                && chosen(place)
-            {
-                place.leaving = true;
+    /// No new connection for backends that are not wanted any more.
+    fn let_go(&mut self, config: &Config) -> Result<(), BalancerError<P::Error>> {
+        let wanted: HashSet<Owner> = config
+            .services
+            .iter()
+            .flat_map(|service| service.backends.iter().map(|backend| owner(service, backend)))
+            .collect();
+        let limits: HashMap<_, _> =
+            config.services.iter().map(|service| (listen(service), service.drain_time)).collect();
+        let leave: Vec<_> = self
+            .places
+            .taken()
+            .filter(|(_, place)| place.leaving.is_none() && !wanted.contains(&place.owner))
+            .map(|(index, place)| (index, place.owner.0))
+            .collect();
+        for (index, service) in leave {
+            if let Some(place) = self.places.get_mut(index) {
+                let limit = limits.get(&service).copied().flatten();
+                place.leaving = Some(limit.map(|limit| Instant::now() + limit));
                 place.state = BackendState::Draining;
-                self.write_link(index)?;
             }
+            self.write_link(index)?;
         }
         Ok(())
     }
 
     fn write_link(&mut self, index: usize) -> Result<(), P::Error> {
-        let Some(place) = &self.places[index] else { return Ok(()) };
-        let mac = self.next_hops.get(&place.target.0).copied().unwrap_or_default();
-        self.plane.set_link(index as u16, Link::new(mac, place.generation, place.state))
+        let Some(place) = self.places.get_mut(index) else { return Ok(()) };
+        let mac = self.next_hops.get(&place.owner.1.0).copied().unwrap_or_default();
+        let link = Link::new(mac, place.generation, place.state);
+        if place.written != Some(link) {
+            self.plane.set_link(index as u16, link)?;
+            place.written = Some(link);
+        }
+        Ok(())
     }
 
     /// Notes where packets for a backend address must be sent.
@@ -239,12 +335,29 @@ impl<P: Plane> Balancer<P> {
         if self.next_hops.insert(hop.address, hop.mac) == Some(hop.mac) {
             return Ok(());
         }
-        for index in 0..self.places.len() {
-            if self.places[index].as_ref().is_some_and(|place| place.target.0 == hop.address) {
-                self.write_link(index)?;
-            }
+        let there: Vec<_> =
+            self.places.taken().filter(|(_, place)| place.owner.1.0 == hop.address).map(|(index, _)| index).collect();
+        for index in there {
+            self.write_link(index)?;
         }
         Ok(())
+    }
+
+    /// Ends the connections of backends that have left and whose time is over. To be called every second or so.
+    ///
+    /// # Errors
+    /// A table could not be changed.
+    pub fn end_overdue(&mut self, now: Instant) -> Result<(), BalancerError<P::Error>> {
+        let is_over = |until: Option<Option<Instant>>| until.flatten().is_some_and(|until| until <= now);
+        let over: Vec<_> =
+            self.places.taken().filter(|(_, place)| is_over(place.leaving)).map(|(index, _)| index).collect();
+        if over.is_empty() {
+            return Ok(());
+        }
+        for index in over {
+            self.free(index)?;
+        }
+        self.write_addresses([])
     }
 
     /// Frees abandoned flow entries, and the places of backends that have left and have no connections. To be called
@@ -254,38 +367,105 @@ impl<P: Plane> Balancer<P> {
     /// A table could not be changed.
     pub fn tidy(&mut self) -> Result<(), BalancerError<P::Error>> {
         self.plane.sweep_flows()?;
-        if !self.places.iter().flatten().any(|place| place.leaving) {
+        let leaving: Vec<_> = self
+            .places
+            .taken()
+            .filter(|(_, place)| place.leaving.is_some())
+            .map(|(index, place)| (index, place.reference(index)))
+            .collect();
+        if leaving.is_empty() {
             return Ok(());
         }
         let mut in_use = HashSet::new();
         self.plane.visit_flows(&mut |flow| {
             in_use.insert(flow.backend);
         })?;
-        for index in 0..self.places.len() {
-            let Some(place) = &mut self.places[index] else { continue };
-            let reference = BackendRef { index: index as u16, generation: place.generation };
-            if place.leaving && !in_use.contains(&reference) {
-                place.state = BackendState::Down;
-                self.write_link(index)?;
-                self.places[index] = None;
+        for (index, reference) in leaving {
+            if !in_use.contains(&reference) {
+                self.free(index)?;
             }
         }
         self.write_addresses([])
     }
+
+    /// Gives up a place; what is left of its connections ends.
+    fn free(&mut self, index: usize) -> Result<(), P::Error> {
+        if let Some(place) = self.places.get_mut(index) {
+            place.state = BackendState::Down;
+        }
+        self.write_link(index)?;
+        self.places.give_up(index);
+        Ok(())
+    }
 }
 
-fn listen(service: &config::Service) -> Listen {
+/// Numbers of Maglev tables that no service has.
+struct FreeTables {
+    used: HashSet<u32>,
+    next: u32,
+}
+
+impl FreeTables {
+    fn of(services: &BTreeMap<Listen, Active>) -> Self {
+        Self { used: services.values().map(|active| active.service.table).collect(), next: 0 }
+    }
+
+    fn take(&mut self) -> u32 {
+        while self.used.contains(&self.next) {
+            self.next += 1;
+        }
+        self.next += 1;
+        self.next - 1
+    }
+}
+
+/// What a service is known by.
+pub(crate) fn listen(service: &config::Service) -> Listen {
     (service.address, service.port, service.protocol)
 }
 
-fn service_key((address, port, protocol): Listen) -> ServiceKey {
-    let protocol = match protocol {
-        Protocol::Tcp => IpProtocol::TCP,
-        Protocol::Udp => IpProtocol::UDP,
-    };
-    ServiceKey::ipv4(address.into(), Port::from_number(port), protocol)
+fn owner(service: &config::Service, backend: &config::Backend) -> Owner {
+    (listen(service), (backend.address, backend.port))
 }
 
-fn peer((address, port): (Ipv4Addr, u16)) -> Peer {
-    Peer { address: address.into(), port: Port::from_number(port) }
+fn flags(service: &config::Service) -> u32 {
+    let affinity = match service.affinity {
+        Affinity::Connection => Service::CONNECTION,
+        Affinity::ClientAddress => Service::CLIENT_ADDRESS,
+    };
+    // The packet path learns to refuse by a reset with the flag for it; until then both are drops.
+    match service.all_down {
+        AllDown::Drop | AllDown::Reset => affinity,
+    }
+}
+
+fn protocol(protocol: Protocol) -> IpProtocol {
+    match protocol {
+        Protocol::Tcp => IpProtocol::TCP,
+        Protocol::Udp => IpProtocol::UDP,
+    }
+}
+
+fn service_key((address, port, transport): Listen) -> ServiceKey {
+    ServiceKey::ipv4(address.into(), Port::from_number(port), protocol(transport))
+}
+
+fn listen_of(key: &ServiceKey) -> Option<Listen> {
+    let protocol = match key.protocol {
+        IpProtocol::TCP => Protocol::Tcp,
+        IpProtocol::UDP => Protocol::Udp,
+        _ => return None,
+    };
+    let address = std::net::Ipv6Addr::from(key.address).to_ipv4_mapped()?;
+    Some((address, key.port.number(), protocol))
+}
+
+trait IntoPeer {
+    fn into_peer(self) -> Peer;
+}
+
+impl IntoPeer for (Ipv4Addr, u16) {
+    fn into_peer(self) -> Peer {
+        Peer { address: self.0.into(), port: Port::from_number(self.1) }
+    }
 }

@@ -7,14 +7,18 @@
 mod balancer;
 pub mod config;
 pub mod maglev;
+pub mod operator;
+mod places;
 mod plane;
 mod secrets;
 mod sizes;
 mod walkthrough;
 
-pub use balancer::{Balancer, BalancerError, NextHop};
+pub use balancer::{BackendView, Balancer, BalancerError, NextHop};
 pub use config::{Config, ConfigError};
-pub use plane::{FlowView, Plane};
+pub use operator::Operator;
+pub use places::{Listen, Owner};
+pub use plane::{Contents, FlowView, Plane};
 pub use secrets::Secrets;
 pub use sizes::Sizes;
 pub use walkthrough::walkthrough;

@@ -1,8 +1,13 @@
 //! What the control side asks of a plane.
 
+use crate::config::Protocol;
+use crate::places::Owner;
+use crate::sizes::Sizes;
 use evenkeel_core::backend::Link;
 use evenkeel_core::flow::{Bucket, FlowKey, Peer, Side, State, Tick, Timeouts};
+use evenkeel_core::{Backend, BackendState};
 use evenkeel_core::{BackendRef, Counters, Service, ServiceKey, Traffic, Word};
+use evenkeel_wire::IpProtocol;
 use std::net::Ipv4Addr;
 
 /// The tables of a plane, from the side that fills them.
@@ -16,9 +21,16 @@ pub trait Plane {
     /// The addresses that packets are accepted for: services and NAT addresses.
     fn set_our_addresses(&mut self, addresses: &[Ipv4Addr]) -> Result<(), Self::Error>;
 
+    /// How much there is room for.
+    fn sizes(&self) -> Sizes;
+
+    /// What the tables hold, for a process that takes them over from another.
+    fn contents(&self) -> Result<Contents, Self::Error>;
+
     /// Gives the backend at this place its fixed part: where it listens, and what service its clients know. The link
     /// must be down while this is called.
-    fn set_backend(&mut self, index: u16, target: Peer, service: Peer) -> Result<(), Self::Error>;
+    fn set_backend(&mut self, index: u16, target: Peer, service: Peer, protocol: IpProtocol)
+    -> Result<(), Self::Error>;
 
     /// Sets the changing part of the backend at this place: next hop, generation, state.
     fn set_link(&mut self, index: u16, link: Link) -> Result<(), Self::Error>;
@@ -44,6 +56,46 @@ pub trait Plane {
     /// Frees entries whose idle time is long over. They are out of use already, and would make room when it is needed;
     /// but time is kept modulo some hours, and what lies around for longer would look young again.
     fn sweep_flows(&self) -> Result<(), Self::Error>;
+}
+
+/// What a plane's tables hold.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Contents {
+    /// Every place that was ever used: its link, and its owner if it has one.
+    pub places: Vec<(u16, Link, Option<Owner>)>,
+    /// Services.
+    pub services: Vec<(ServiceKey, Service)>,
+    /// Our addresses.
+    pub addresses: Vec<Ipv4Addr>,
+}
+
+impl Contents {
+    /// The places in a table of backends.
+    pub fn read_places<W: Word>(backends: &[Backend<W>]) -> Vec<(u16, Link, Option<Owner>)> {
+        let places = (0..).zip(backends).filter_map(|(index, backend)| {
+            let link = Link(backend.link.load());
+            let protocol = match IpProtocol(backend.kind.load() as u8) {
+                IpProtocol::TCP => Some(Protocol::Tcp),
+                IpProtocol::UDP => Some(Protocol::Udp),
+                _ => None,
+            };
+            let end = |word: u64| {
+                let Peer { address, port } = Peer::from_bits(word);
+                (Ipv4Addr::from(address), port.number())
+            };
+            let ((address, port), target) = (end(backend.service.load()), end(backend.target.load()));
+            let owner = protocol.filter(|_| link.state() != BackendState::Down);
+            (link.generation() != 0).then_some((index, link, owner.map(|protocol| ((address, port, protocol), target))))
+        });
+        places.collect()
+    }
+
+    /// Writes the fixed part of a backend.
+    pub fn write_backend<W: Word>(backend: &Backend<W>, target: Peer, service: Peer, protocol: IpProtocol) {
+        backend.target.store(target.bits());
+        backend.service.store(service.bits());
+        backend.kind.store(u64::from(protocol.0));
+    }
 }
 
 /// One connection, as seen in its client entry.

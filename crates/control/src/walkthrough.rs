@@ -1,12 +1,12 @@
 //! The settings of the walk-through: a balancer at 10.0.0.10 in front of 10.0.0.2 and 10.0.0.3.
 
-use crate::config::{Affinity, Backend, Config, Forward, Nat, Protocol, Service};
+use crate::config::{Affinity, AllDown, Backend, Config, Forward, Health, Nat, Protocol, Service};
 use std::net::Ipv4Addr;
 
 /// Any TCP or UDP port of 10.0.0.10, full NAT, the same port on both backends.
 pub fn walkthrough() -> Config {
     let address = Ipv4Addr::new(10, 0, 0, 10);
-    let backend = |last| Backend { address: Ipv4Addr::new(10, 0, 0, last), port: 0, weight: 1 };
+    let backend = |last| Backend { address: Ipv4Addr::new(10, 0, 0, last), port: 0, weight: 1, drain: false };
     let service = |name: &str, protocol| Service {
         name: name.to_owned(),
         address,
@@ -14,10 +14,14 @@ pub fn walkthrough() -> Config {
         protocol,
         forward: Forward::Fullnat,
         affinity: Affinity::Connection,
+        health: Health::default(),
+        all_down: AllDown::Drop,
+        drain_time: None,
         backends: vec![backend(2), backend(3)],
     };
     Config {
         dataplane: Default::default(),
+        metrics: Default::default(),
         nat: Nat { addresses: vec![address], ports: (1024, 65535) },
         services: vec![service("any-tcp", Protocol::Tcp), service("any-udp", Protocol::Udp)],
     }

@@ -83,8 +83,9 @@ pub struct Backend<W> {
     pub target: W,
     /// What clients know it as: address and port of the service, likewise.
     pub service: W,
-    /// Room for the forwarding mode.
-    pub reserved: W,
+    /// The service's IP protocol in the low eight bits: whoever takes the tables over finds a backend's owner by it. Room
+    /// for the forwarding mode.
+    pub kind: W,
 }
 
 const _: () = assert!(size_of::<Backend<u64>>() == 32);

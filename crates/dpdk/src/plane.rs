@@ -3,10 +3,11 @@
 use crate::clock::coarse_now;
 use crate::error::PlaneError;
 use crate::tables::{Directory, Tables};
-use evenkeel_control::{FlowView, Plane};
+use evenkeel_control::{Contents, FlowView, Plane, Sizes};
 use evenkeel_core::backend::Link;
 use evenkeel_core::flow::{Peer, Tick};
 use evenkeel_core::{AddressFilter, Counters, Service, ServiceKey, Traffic, Word};
+use evenkeel_wire::IpProtocol;
 use std::fmt;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
@@ -75,11 +76,23 @@ impl Plane for DpdkPlane {
         Ok(())
     }
 
-    fn set_backend(&mut self, index: u16, target: Peer, service: Peer) -> Result<(), PlaneError> {
+    fn sizes(&self) -> Sizes {
+        self.tables.sizes
+    }
+
+    fn contents(&self) -> Result<Contents, PlaneError> {
+        let directory = self.tables.directory.load();
+        Ok(Contents {
+            places: Contents::read_places(&self.tables.backends),
+            services: directory.services.iter().map(|(key, service)| (*key, *service)).collect(),
+            addresses: directory.ours.iter().map(|&address| address.into()).collect(),
+        })
+    }
+
+    fn set_backend(&mut self, index: u16, target: Peer, service: Peer, protocol: IpProtocol) -> Result<(), PlaneError> {
         let most = self.tables.sizes.backends;
         let backend = self.tables.backends.get(usize::from(index)).ok_or_else(|| self.full("backends", most))?;
-        Word::store(&backend.target, target.bits());
-        Word::store(&backend.service, service.bits());
+        Contents::write_backend(backend, target, service, protocol);
         Ok(())
     }
 

@@ -6,11 +6,11 @@ use crate::maps::{Cells, MappedArray};
 use aya::maps::{Array, ArrayOfMaps, HashMap, Map, MapData, MapError, PerCpuArray};
 use aya::programs::Xdp;
 use aya::{Ebpf, EbpfLoader, Pod};
-use evenkeel_control::{FlowView, Plane, Sizes};
+use evenkeel_control::{Contents, FlowView, Plane, Sizes};
 use evenkeel_core::backend::Link;
 use evenkeel_core::flow::{Bucket, Peer, Tick};
 use evenkeel_core::{AddressFilter, Backend, Counters, MAGLEV_SLOTS, Service, ServiceKey, Settings, Traffic, Word};
-use evenkeel_wire::Ipv4Address;
+use evenkeel_wire::{IpProtocol, Ipv4Address};
 use std::io;
 use std::net::Ipv4Addr;
 use std::os::fd::AsFd;
@@ -247,10 +247,26 @@ impl Plane for XdpPlane {
         Ok(())
     }
 
-    fn set_backend(&mut self, index: u16, target: Peer, service: Peer) -> Result<(), XdpError> {
-        let backend = self.backend(index)?;
-        Word::store(&backend.target, target.bits());
-        Word::store(&backend.service, service.bits());
+    fn sizes(&self) -> Sizes {
+        self.sizes
+    }
+
+    fn contents(&self) -> Result<Contents, XdpError> {
+        let mut services = Vec::new();
+        for entry in self.services.iter() {
+            let (Plain(key), Plain(service)) = entry.map_err(|error| failed("SERVICES", error))?;
+            services.push((key, service));
+        }
+        let mut addresses = Vec::new();
+        for key in self.addresses.keys() {
+            let Plain(address) = key.map_err(|error| failed("OURS", error))?;
+            addresses.push(address.into());
+        }
+        Ok(Contents { places: Contents::read_places(&self.backends), services, addresses })
+    }
+
+    fn set_backend(&mut self, index: u16, target: Peer, service: Peer, protocol: IpProtocol) -> Result<(), XdpError> {
+        Contents::write_backend(self.backend(index)?, target, service, protocol);
         Ok(())
     }
 

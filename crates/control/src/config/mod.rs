@@ -5,18 +5,21 @@
 
 mod check;
 mod fault;
+mod health;
 mod read;
 mod section;
 #[cfg(test)]
 mod tests;
 
 pub use fault::{ConfigError, Fault};
+pub use health::{Health, HttpCheck, Probe};
 
 use serde::Deserialize;
 use serde::de::{Deserializer, Error as _};
 use std::fmt;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
+use std::time::Duration;
 
 /// Everything an operator can say.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,6 +30,15 @@ pub struct Config {
     pub nat: Nat,
     /// `[[service]]`
     pub services: Vec<Service>,
+    /// `[metrics]`
+    pub metrics: Metrics,
+}
+
+/// `[metrics]`: what monitoring may ask.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Metrics {
+    /// Where Prometheus finds `/metrics`; without it, nowhere.
+    pub listen: Option<SocketAddr>,
 }
 
 /// `[dataplane]`: where packets are met.
@@ -159,6 +171,12 @@ pub struct Service {
     pub forward: Forward,
     /// What keeps together.
     pub affinity: Affinity,
+    /// How it is found out whether a backend serves.
+    pub health: Health,
+    /// What becomes of new connections while no backend takes any.
+    pub all_down: AllDown,
+    /// How long the connections of a backend that was taken out of the file may go on; without it, until they end.
+    pub drain_time: Option<Duration>,
     /// Who serves it.
     pub backends: Vec<Backend>,
 }
@@ -193,6 +211,17 @@ pub enum Affinity {
     ClientAddress,
 }
 
+/// What becomes of new connections while no backend takes any.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum AllDown {
+    /// Their packets are dropped, and clients try again.
+    #[default]
+    Drop,
+    /// TCP is refused by a reset, and clients give up at once; UDP is dropped.
+    Reset,
+}
+
 /// A backend of a service.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Backend {
@@ -202,6 +231,8 @@ pub struct Backend {
     pub port: u16,
     /// Share of new connections, relative to the service's other backends.
     pub weight: u16,
+    /// Whether it keeps its connections but gets no new ones.
+    pub drain: bool,
 }
 
 impl Config {

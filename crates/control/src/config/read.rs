@@ -2,8 +2,9 @@
 
 use super::check;
 use super::fault::{Fault, Faults};
+use super::health::{self, Time};
 use super::section::{Located, Section};
-use super::{Affinity, Backend, Config, Dataplane, Forward, Idle, Nat, Service, XdpMode};
+use super::{Affinity, AllDown, Backend, Config, Dataplane, Forward, Health, Idle, Metrics, Nat, Service, XdpMode};
 use serde::Deserialize;
 use serde::de::{Deserializer, Error as _};
 use std::net::Ipv4Addr;
@@ -72,6 +73,7 @@ fn root(document: Spanned<DeTable<'_>>, places: &mut Places, faults: &mut Faults
     let dataplane = root.table("dataplane");
     let nat = root.table("nat");
     let services = root.tables("service");
+    let metrics = root.table("metrics");
     root.end();
 
     let dataplane = match dataplane {
@@ -84,7 +86,11 @@ fn root(document: Spanned<DeTable<'_>>, places: &mut Places, faults: &mut Faults
         .flatten()
         .map(|table| read_service(Section::new("[[service]]", table, faults), places))
         .collect();
-    Some(Config { dataplane: dataplane?, nat: nat?, services: services.into_iter().collect::<Option<_>>()? })
+    let metrics = match metrics {
+        Some(table) => read_metrics(Section::new("[metrics]", table, faults)),
+        None => Metrics::default(),
+    };
+    Some(Config { metrics, dataplane: dataplane?, nat: nat?, services: services.into_iter().collect::<Option<_>>()? })
 }
 
 fn read_dataplane(mut section: Section<'_, '_>, places: &mut Places) -> Option<Dataplane> {
@@ -120,6 +126,12 @@ fn read_nat(mut section: Section<'_, '_>, places: &mut Places) -> Option<Nat> {
     Some(Nat { addresses: value(addresses)?, ports: ports.unwrap_or(UNRESERVED) })
 }
 
+fn read_metrics(mut section: Section<'_, '_>) -> Metrics {
+    let listen = section.optional("listen");
+    section.end();
+    Metrics { listen: value(listen) }
+}
+
 fn read_service(mut section: Section<'_, '_>, places: &mut Places) -> Option<Service> {
     let name = section.required::<String>("name");
     let address = section.required::<Ipv4Addr>("address");
@@ -127,6 +139,12 @@ fn read_service(mut section: Section<'_, '_>, places: &mut Places) -> Option<Ser
     let protocol = section.required("protocol");
     let forward = section.optional::<Forward>("forward");
     let affinity = section.optional::<Affinity>("affinity");
+    let all_down = section.optional::<AllDown>("all-down");
+    let drain_time = section.optional::<Time>("drain-time");
+    let health = match section.table("health") {
+        Some(table) => health::read(table, section.faults()),
+        None => Some(Health::default()),
+    };
     if !section.has("backends") {
         section.missing("backends");
     }
@@ -148,6 +166,9 @@ fn read_service(mut section: Section<'_, '_>, places: &mut Places) -> Option<Ser
         protocol: value(protocol)?,
         forward: value(forward).unwrap_or_default(),
         affinity: value(affinity).unwrap_or_default(),
+        health: health?,
+        all_down: value(all_down).unwrap_or_default(),
+        drain_time: value(drain_time).map(|time| time.0),
         backends: backends?.into_iter().collect::<Option<_>>()?,
     })
 }
@@ -156,9 +177,15 @@ fn read_backend(mut section: Section<'_, '_>, places: &mut Vec<BackendPlaces>) -
     let address = section.required::<Ipv4Addr>("address");
     let port = section.required::<u16>("port");
     let weight = section.optional::<u16>("weight");
+    let drain = section.optional::<bool>("drain");
     section.end();
     places.push(BackendPlaces { address: span(&address), port: span(&port) });
-    Some(Backend { address: value(address)?, port: value(port)?, weight: value(weight).unwrap_or(1) })
+    Some(Backend {
+        address: value(address)?,
+        port: value(port)?,
+        weight: value(weight).unwrap_or(1),
+        drain: value(drain).unwrap_or(false),
+    })
 }
 
 /// Every port that is not reserved for services of the system (RFC 6335, section 6).

@@ -65,7 +65,7 @@ fn every_fault_is_named_with_its_place() {
             "[dataplane]",
             "colour = 1\n[dataplane]",
             "2:1: ",
-            "unknown key `colour` in the file: the keys are dataplane, nat, service.",
+            "unknown key `colour` in the file: the keys are dataplane, nat, service, metrics.",
         ),
         ("interface", "interfaces", "3:1: ", "did you mean `interface`?"),
         ("interface", "Interface", "3:1: ", "did you mean `interface`?"),
@@ -74,7 +74,12 @@ fn every_fault_is_named_with_its_place() {
         ("ports =", "port =", "7:1: ", "unknown key `port` in [nat]: did you mean `ports`?"),
         ("name = \"web\"", "name = \"web\"\nweight = 2", "11:1: ", "unknown key `weight` in [[service]]"),
         ("weight = 3", "wight = 3", "14:89: ", "did you mean `weight`?"),
-        ("weight = 3", "ratio = 3", "14:89: ", "unknown key `ratio` in a backend: the keys are address, port, weight."),
+        (
+            "weight = 3",
+            "ratio = 3",
+            "14:89: ",
+            "unknown key `ratio` in a backend: the keys are address, port, weight, drain.",
+        ),
         ("[nat]", "[nats]", "1:1: ", "the file has no [nat] section"),
         // Values of another kind.
         ("\"veth6\"", "6", "3:13: ", "interface: invalid type: integer `6`, expected a string"),
@@ -136,6 +141,90 @@ fn every_fault_is_named_with_its_place() {
         ("[\"10.0.0.10\"]", "[\"10.0.0.10\", \"10.0.0.10\"]", "6:13: ", "10.0.0.10 is listed twice"),
         ("[\"10.0.0.10\"]", "[\"10.0.0.10\", \"255.255.255.255\"]", "6:13: ", "cannot be the address of [nat]"),
         ("[\"10.0.0.10\"]", "[\"10.0.0.10\", \"10.0.0.\"]", "6:27: ", "addresses: invalid IPv4 address"),
+        // Health checks.
+        (
+            "protocol = \"tcp\"",
+            "protocol = \"tcp\"\nhealth = \"tcp\"",
+            "14:10: ",
+            "health must be a table, not a string",
+        ),
+        ("protocol = \"tcp\"", "protocol = \"tcp\"\nhealth = {}", "14:10: ", "health has no kind"),
+        (
+            "protocol = \"tcp\"",
+            "protocol = \"tcp\"\nhealth = { kind = \"ping\" }",
+            "14:19: ",
+            "expected one of `tcp`, `http`, `none`",
+        ),
+        (
+            "protocol = \"tcp\"",
+            "protocol = \"tcp\"\nhealth = { kind = \"tcp\", every = \"1s\" }",
+            "14:26: ",
+            "unknown key `every` in health",
+        ),
+        (
+            "protocol = \"tcp\"",
+            "protocol = \"tcp\"\nhealth = { kind = \"tcp\", interval = 1 }",
+            "14:37: ",
+            "interval: invalid type",
+        ),
+        (
+            "protocol = \"tcp\"",
+            "protocol = \"tcp\"\nhealth = { kind = \"tcp\", interval = \"1\" }",
+            "14:37: ",
+            "a time is like 500ms, 1s or 2m",
+        ),
+        (
+            "protocol = \"tcp\"",
+            "protocol = \"tcp\"\nhealth = { kind = \"tcp\", interval = \"1ms\" }",
+            "14:37: ",
+            "interval must be between 10ms and 1h",
+        ),
+        (
+            "protocol = \"tcp\"",
+            "protocol = \"tcp\"\nhealth = { kind = \"tcp\", timeout = \"2s\" }",
+            "14:36: ",
+            "timeout must not be longer than interval",
+        ),
+        (
+            "protocol = \"tcp\"",
+            "protocol = \"tcp\"\nhealth = { kind = \"tcp\", rise = 0 }",
+            "14:33: ",
+            "rise must be between 1 and 100",
+        ),
+        (
+            "protocol = \"tcp\"",
+            "protocol = \"tcp\"\nhealth = { kind = \"tcp\", fall = 101 }",
+            "14:33: ",
+            "fall must be between 1 and 100",
+        ),
+        (
+            "protocol = \"tcp\"",
+            "protocol = \"tcp\"\nhealth = { kind = \"tcp\", status = 200 }",
+            "14:35: ",
+            "status is for kind = \"http\" only",
+        ),
+        (
+            "protocol = \"tcp\"",
+            "protocol = \"tcp\"\nhealth = { kind = \"http\", status = 99 }",
+            "14:36: ",
+            "between 100 and 599",
+        ),
+        (
+            "protocol = \"tcp\"",
+            "protocol = \"tcp\"\nhealth = { kind = \"http\", path = \"up\" }",
+            "14:34: ",
+            "path begins with /",
+        ),
+        (
+            "protocol = \"tcp\"",
+            "protocol = \"tcp\"\nhealth = { kind = \"http\", path = \"/\\r\\nX: y\" }",
+            "14:34: ",
+            "path begins with / and holds no",
+        ),
+        ("protocol = \"tcp\"", "protocol = \"tcp\"\nall-down = \"reject\"", "14:12: ", "expected `drop` or `reset`"),
+        ("protocol = \"tcp\"", "protocol = \"tcp\"\ndrain-time = \"soon\"", "14:14: ", "a time is like"),
+        ("[nat]", "[metrics]\nlisten = \"9400\"\n[nat]", "6:10: ", "listen: invalid socket address"),
+        ("[nat]", "[metrics]\nport = 9400\n[nat]", "6:1: ", "unknown key `port` in [metrics]: the keys are listen."),
         // What is missing.
         ("addresses = [\"10.0.0.10\"]\n", "", "5:1: ", "[nat] has no addresses"),
         ("name = \"web\"\n", "", "9:1: ", "[[service]] has no name"),
@@ -179,6 +268,23 @@ fn every_fault_is_named_with_its_place() {
         }
     }
     assert!(wrong_places.is_empty(), "{}", wrong_places.join("\n"));
+}
+
+#[test]
+fn health_checks_have_defaults_and_follow_the_interval() {
+    let health = |health: &str| {
+        let text = GOOD.replace("protocol = \"tcp\"", &format!("protocol = \"tcp\"\nhealth = {health}"));
+        Config::parse("health.toml", &text).expect("it is right").services[0].health.clone()
+    };
+    assert_eq!(Config::parse("good.toml", GOOD).expect("it is right").services[0].health.probe, None);
+    let tcp = health("{ kind = \"tcp\" }");
+    let times = (tcp.interval, tcp.timeout, tcp.rise, tcp.fall);
+    assert_eq!((tcp.probe, times), (Some(Probe::Tcp), (Duration::from_secs(1), Duration::from_millis(500), 2, 3)));
+    assert_eq!(health("{ kind = \"tcp\", interval = \"100ms\" }").timeout, Duration::from_millis(100));
+    let http = health("{ kind = \"http\", path = \"/up\", status = 204, body = \"fine\" }");
+    let check = HttpCheck { path: "/up".to_owned(), host: None, status: 204, body: Some("fine".to_owned()) };
+    assert_eq!(http.probe, Some(Probe::Http(check)));
+    assert_eq!(health("{ kind = \"none\" }").probe, None);
 }
 
 #[test]

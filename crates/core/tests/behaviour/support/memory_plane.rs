@@ -86,7 +86,7 @@ impl<W: Word + From<u64>> MemoryPlane<W> {
             link: W::from(link.0),
             target: W::from(target.bits()),
             service: W::from(service.bits()),
-            reserved: W::from(0),
+            kind: W::from(0),
         });
         backend
     }

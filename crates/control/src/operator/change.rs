@@ -1,0 +1,207 @@
+//! Another configuration: what it would change, and putting it in force.
+
+use super::Operator;
+use crate::balancer::{BalancerError, listen};
+use crate::config::{Config, ConfigError, Service};
+use crate::maglev::{self, Candidate};
+use crate::places::{Listen, Owner};
+use crate::plane::Plane;
+use evenkeel_core::BackendRef;
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+/// What a configuration would change about one service. Connections that are there stay where they are, whatever it is.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Change {
+    /// The service.
+    pub service: String,
+    /// What happens to it.
+    pub what: String,
+    /// The share of *new* connections, of 1, that would go to another backend than they would have gone to before.
+    pub moved_share: f64,
+    /// Connections to backends that would be drained.
+    pub draining_flows: u64,
+}
+
+/// Why a reload was refused. The configuration that was in force still is.
+#[derive(Debug, thiserror::Error)]
+pub enum ReloadError<E: std::error::Error + 'static> {
+    /// There is no file: the settings are built in.
+    #[error("there is no configuration file to read again: the settings are the program's own.")]
+    NoFile,
+    /// The file is wrong.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The file is right, but cannot be put in force while the balancer runs.
+    #[error(transparent)]
+    Balancer(#[from] BalancerError<E>),
+    /// Something changed that is settled at the start.
+    #[error("[{section}] cannot be changed while the balancer runs: stop it and start it again.")]
+    Fixed {
+        /// Where in the file.
+        section: &'static str,
+    },
+}
+
+impl<P: Plane> Operator<P> {
+    /// Reads the configuration file again and puts it in force: all of it or nothing.
+    ///
+    /// # Errors
+    /// The file is wrong, or wants what cannot be had while the balancer runs.
+    pub fn reload(&mut self) -> Result<Vec<Change>, ReloadError<P::Error>> {
+        let config = self.read_again()?;
+        self.replace(config)
+    }
+
+    /// The same without putting it in force.
+    ///
+    /// # Errors
+    /// As for [`Operator::reload`], as far as it can be told beforehand.
+    pub fn rehearse(&self) -> Result<Vec<Change>, ReloadError<P::Error>> {
+        let config = self.read_again()?;
+        self.check_fixed(&config)?;
+        self.changes(&config)
+    }
+
+    /// Puts a configuration in force: all of it or nothing.
+    ///
+    /// # Errors
+    /// It wants what cannot be had while the balancer runs.
+    pub fn replace(&mut self, config: Config) -> Result<Vec<Change>, ReloadError<P::Error>> {
+        self.check_fixed(&config)?;
+        let changes = self.changes(&config)?;
+        let before = std::mem::replace(&mut self.config, config);
+        self.orders.forget_weights();
+        if let Err(error) = self.enforce() {
+            // Refused before anything was changed, or the kernel failed half-way: back to what was in force.
+            self.config = before;
+            let _ = self.enforce();
+            return Err(error.into());
+        }
+        let wanted: HashSet<Owner> = owners(&self.config).collect();
+        self.orders.keep(|owner| wanted.contains(owner));
+        self.health.keep(|owner| wanted.contains(owner));
+        Ok(changes)
+    }
+
+    fn read_again(&self) -> Result<Config, ReloadError<P::Error>> {
+        let path = self.path.as_ref().ok_or(ReloadError::NoFile)?;
+        Ok(Config::load(path)?)
+    }
+
+    fn check_fixed(&self, config: &Config) -> Result<(), ReloadError<P::Error>> {
+        if config.dataplane != self.config.dataplane {
+            return Err(ReloadError::Fixed { section: "dataplane" });
+        }
+        if config.metrics != self.config.metrics {
+            return Err(ReloadError::Fixed { section: "metrics" });
+        }
+        if config.nat != self.config.nat {
+            return Err(ReloadError::Fixed { section: "nat" });
+        }
+        Ok(())
+    }
+
+    fn changes(&self, config: &Config) -> Result<Vec<Change>, ReloadError<P::Error>> {
+        let mut flows: HashMap<Owner, u64> = HashMap::new();
+        let owners_by_reference: HashMap<BackendRef, Owner> =
+            self.balancer.backends().map(|view| (view.reference, (view.service, view.target))).collect();
+        self.balancer
+            .plane()
+            .visit_flows(&mut |flow| {
+                if let Some(owner) = owners_by_reference.get(&flow.backend) {
+                    *flows.entry(*owner).or_default() += 1;
+                }
+            })
+            .map_err(BalancerError::Plane)?;
+        let flows_of = |owner: &Owner| flows.get(owner).copied().unwrap_or(0);
+
+        let by_listen = |config: &Config| -> BTreeMap<Listen, Service> {
+            config.services.iter().map(|service| (listen(service), service.clone())).collect()
+        };
+        let (before, after) = (by_listen(&self.config), by_listen(config));
+        let mut changes = Vec::new();
+        for (key, old) in &before {
+            if !after.contains_key(key) {
+                let draining_flows = backends_of(old).map(|owner| flows_of(&owner)).sum();
+                changes.push(Change {
+                    service: old.name.clone(),
+                    what: "removed".to_owned(),
+                    moved_share: 1.0,
+                    draining_flows,
+                });
+            }
+        }
+        for (key, new) in &after {
+            let Some(old) = before.get(key) else {
+                changes.push(Change {
+                    service: new.name.clone(),
+                    what: "added".to_owned(),
+                    moved_share: 0.0,
+                    draining_flows: 0,
+                });
+                continue;
+            };
+            if old == new {
+                continue;
+            }
+            let kept: HashSet<_> = backends_of(new).collect();
+            let draining_flows =
+                backends_of(old).filter(|owner| !kept.contains(owner)).map(|owner| flows_of(&owner)).sum();
+            let moved_share = moved_share(old, new);
+            changes.push(Change { service: new.name.clone(), what: describe(old, new), moved_share, draining_flows });
+        }
+        Ok(changes)
+    }
+}
+
+fn owners(config: &Config) -> impl Iterator<Item = Owner> {
+    config.services.iter().flat_map(backends_of)
+}
+
+fn backends_of(service: &Service) -> impl Iterator<Item = Owner> {
+    let key = listen(service);
+    service.backends.iter().map(move |backend| (key, (backend.address, backend.port)))
+}
+
+fn describe(old: &Service, new: &Service) -> String {
+    let (before, after): (HashSet<_>, HashSet<_>) = (backends_of(old).collect(), backends_of(new).collect());
+    let mut parts = Vec::new();
+    match after.difference(&before).count() {
+        0 => {}
+        1 => parts.push("1 backend added".to_owned()),
+        more => parts.push(format!("{more} backends added")),
+    }
+    match before.difference(&after).count() {
+        0 => {}
+        1 => parts.push("1 backend removed".to_owned()),
+        more => parts.push(format!("{more} backends removed")),
+    }
+    if parts.is_empty() {
+        parts.push("settings changed".to_owned());
+    }
+    parts.join(", ")
+}
+
+/// The share of a Maglev table's slots that change hands.
+fn moved_share(old: &Service, new: &Service) -> f64 {
+    // Places in the plane have no say in which slots a backend gets, so any will do, as long as both tables agree; and so
+    // will any secret.
+    let mut numbers: HashMap<_, u16> = HashMap::new();
+    let mut slots = |service: &Service| {
+        let candidates: Vec<_> = service
+            .backends
+            .iter()
+            .filter(|backend| !backend.drain)
+            .map(|backend| {
+                let next = numbers.len() as u16;
+                let index = *numbers.entry((backend.address, backend.port)).or_insert(next);
+                let reference = BackendRef { index, generation: 1 };
+                Candidate { address: backend.address, port: backend.port, weight: backend.weight, reference }
+            })
+            .collect();
+        maglev::table(&candidates, &[0, 0])
+    };
+    let (before, after) = (slots(old), slots(new));
+    before.iter().zip(&after).filter(|(before, after)| before != after).count() as f64 / before.len() as f64
+}

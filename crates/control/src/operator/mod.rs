@@ -1,0 +1,129 @@
+//! What is wanted: the file, what an operator has ordered beside it, and what health checks say; and the balancer that makes
+//! it so. One thread owns it; others ask through a [`Handle`].
+
+mod change;
+mod handle;
+mod health;
+mod orders;
+mod status;
+
+pub use change::{Change, ReloadError};
+pub use handle::{Handle, Inbox, handle};
+pub use health::{Judgement, Verdict};
+pub use orders::{Order, OrderError};
+pub use status::{BackendStatus, FlowStatus, ServiceStatus, State, Status};
+
+use crate::balancer::{Balancer, BalancerError, listen};
+use crate::config::{Backend, Config, Service};
+use crate::places::Owner;
+use crate::plane::Plane;
+use evenkeel_core::backend::BackendState;
+use health::HealthTable;
+use orders::Orders;
+use std::path::PathBuf;
+use std::time::Instant;
+
+/// The balancer and everything that decides what it shall be.
+#[derive(Debug)]
+pub struct Operator<P> {
+    balancer: Balancer<P>,
+    /// The plane's name, for people.
+    plane: &'static str,
+    config: Config,
+    /// Where the configuration is read from again.
+    path: Option<PathBuf>,
+    orders: Orders,
+    health: HealthTable,
+    started: Instant,
+}
+
+impl<P: Plane> Operator<P> {
+    /// Puts a configuration in force. `plane` is the plane's name; `path` is where a reload finds the configuration.
+    ///
+    /// # Errors
+    /// The tables cannot be made.
+    pub fn new(
+        balancer: Balancer<P>,
+        plane: &'static str,
+        config: Config,
+        path: Option<PathBuf>,
+    ) -> Result<Self, BalancerError<P::Error>> {
+        let mut operator = Self {
+            balancer,
+            plane,
+            config,
+            path,
+            orders: Orders::default(),
+            health: HealthTable::default(),
+            started: Instant::now(),
+        };
+        operator.enforce()?;
+        Ok(operator)
+    }
+
+    /// The balancer.
+    pub fn balancer(&self) -> &Balancer<P> {
+        &self.balancer
+    }
+
+    /// The balancer, for next hops and housekeeping.
+    pub fn balancer_mut(&mut self) -> &mut Balancer<P> {
+        &mut self.balancer
+    }
+
+    /// The configuration in force, without what was ordered beside it.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// Where the configuration is read from again.
+    pub fn path(&self) -> Option<&PathBuf> {
+        self.path.as_ref()
+    }
+
+    /// Notes what a health check has found.
+    ///
+    /// # Errors
+    /// A table could not be changed.
+    pub fn judge(&mut self, judgement: Judgement) -> Result<(), BalancerError<P::Error>> {
+        if self.health.note(judgement) { self.enforce() } else { Ok(()) }
+    }
+
+    /// Makes the tables what is wanted now.
+    fn enforce(&mut self) -> Result<(), BalancerError<P::Error>> {
+        let wanted = self.wanted(&self.config);
+        let Self { balancer, orders, health, .. } = self;
+        balancer.apply_with(&wanted, |service, backend| admission(service, backend, orders, health))
+    }
+
+    /// A configuration with the weights that were ordered.
+    fn wanted(&self, config: &Config) -> Config {
+        let mut wanted = config.clone();
+        for service in &mut wanted.services {
+            let key = listen(service);
+            for backend in &mut service.backends {
+                let owner: Owner = (key, (backend.address, backend.port));
+                backend.weight = self.orders.weight(&owner).unwrap_or(backend.weight);
+            }
+        }
+        wanted
+    }
+}
+
+/// What may be sent to a backend.
+fn admission(service: &Service, backend: &Backend, orders: &Orders, health: &HealthTable) -> BackendState {
+    let owner = (listen(service), (backend.address, backend.port));
+    let drained = backend.drain || orders.is_drained(&owner);
+    match (health.is_up(&owner), drained) {
+        (true, false) => BackendState::Up,
+        (true, true) => BackendState::Draining,
+        // While nobody serves, nobody is better than the one that has the connection: it may be the check that is wrong.
+        (false, _) if all_down(service, health) => BackendState::Draining,
+        (false, _) => BackendState::Down,
+    }
+}
+
+fn all_down(service: &Service, health: &HealthTable) -> bool {
+    let key = listen(service);
+    !service.backends.iter().any(|backend| health.is_up(&(key, (backend.address, backend.port))))
+}

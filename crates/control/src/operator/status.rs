@@ -1,0 +1,260 @@
+//! What there is to tell: the stable JSON of the command line and the API.
+
+use super::Operator;
+use super::health::Verdict;
+use crate::balancer::listen;
+use crate::config::{Forward, Protocol};
+use crate::places::{Listen, Owner};
+use crate::plane::Plane;
+use evenkeel_core::backend::{BackendRef, BackendState};
+use evenkeel_core::{Event, Reason, Traffic, flow};
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, HashMap};
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::time::UNIX_EPOCH;
+
+/// A balancer.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Status {
+    /// The program's version.
+    pub version: String,
+    /// `xdp` or `dpdk`.
+    pub plane: String,
+    /// Since when it runs, in seconds.
+    pub uptime_seconds: u64,
+    /// In the order of the file.
+    pub services: Vec<ServiceStatus>,
+}
+
+/// A service.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ServiceStatus {
+    /// Its name.
+    pub name: String,
+    /// Where clients find it.
+    pub address: Ipv4Addr,
+    /// 0: any port.
+    pub port: u16,
+    /// `tcp` or `udp`.
+    pub protocol: String,
+    /// How packets reach a backend.
+    pub forward: String,
+    /// In the order of the file, then those that are on their way out.
+    pub backends: Vec<BackendStatus>,
+}
+
+/// A backend.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct BackendStatus {
+    /// Where it listens.
+    pub address: Ipv4Addr,
+    /// 0: the port that the client asked for.
+    pub port: u16,
+    /// Its share of new connections, as it is now.
+    pub weight: u16,
+    /// Whether it gets packets.
+    pub state: State,
+    /// Why it is in that state, in words for people.
+    pub reason: String,
+    /// Since when, in seconds since 1970; nothing if no check has said so yet.
+    pub since: Option<u64>,
+    /// Connections that it has.
+    pub flows: u64,
+    /// Packets in both directions, since the balancer started.
+    pub packets: u64,
+    /// Bytes in both directions, Ethernet headers included.
+    pub bytes: u64,
+}
+
+/// Whether a backend gets packets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum State {
+    /// All.
+    Up,
+    /// None.
+    Down,
+    /// Those of its connections.
+    Draining,
+}
+
+/// A connection.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FlowStatus {
+    /// `tcp` or `udp`.
+    pub protocol: String,
+    /// Where the client speaks from.
+    pub client: SocketAddrV4,
+    /// Where the client believes to speak to.
+    pub service: SocketAddrV4,
+    /// Where its backend listens.
+    pub backend: SocketAddrV4,
+    /// Where the backend sees it come from.
+    pub nat: SocketAddrV4,
+    /// How far it has come.
+    pub state: String,
+    /// For how long nothing was seen of it, accurate to some seconds.
+    pub idle_seconds: u64,
+}
+
+impl<P: Plane> Operator<P> {
+    /// Everything about services and backends.
+    ///
+    /// # Errors
+    /// A table cannot be read.
+    pub fn status(&self) -> Result<Status, P::Error> {
+        let mut flows: HashMap<BackendRef, u64> = HashMap::new();
+        self.balancer.plane().visit_flows(&mut |flow| *flows.entry(flow.backend).or_default() += 1)?;
+        let views: HashMap<Owner, _> =
+            self.balancer.backends().map(|view| ((view.service, view.target), view)).collect();
+        let wanted = self.wanted(&self.config);
+        let mut services = Vec::new();
+        for service in &wanted.services {
+            let key = listen(service);
+            let mut backends = Vec::new();
+            for backend in &service.backends {
+                let owner = (key, (backend.address, backend.port));
+                backends.push(self.backend_status(
+                    owner,
+                    backend.weight,
+                    backend.drain,
+                    views.get(&owner).copied(),
+                    &flows,
+                )?);
+            }
+            let mut leaving: Vec<_> = views.values().filter(|view| view.leaving && view.service == key).collect();
+            leaving.sort_by_key(|view| view.target);
+            for view in leaving {
+                backends.push(self.backend_status((key, view.target), 0, true, Some(*view), &flows)?);
+            }
+            services.push(ServiceStatus {
+                name: service.name.clone(),
+                address: service.address,
+                port: service.port,
+                protocol: protocol_name(service.protocol).to_owned(),
+                forward: match service.forward {
+                    Forward::Fullnat => "fullnat".to_owned(),
+                },
+                backends,
+            });
+        }
+        Ok(Status {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            plane: self.plane.to_owned(),
+            uptime_seconds: self.started.elapsed().as_secs(),
+            services,
+        })
+    }
+
+    fn backend_status(
+        &self,
+        owner: Owner,
+        weight: u16,
+        drained_by_file: bool,
+        view: Option<crate::balancer::BackendView>,
+        flows: &HashMap<BackendRef, u64>,
+    ) -> Result<BackendStatus, P::Error> {
+        let (traffic, open) = match view {
+            Some(view) => (self.balancer.plane().traffic(view.reference.index)?, flows.get(&view.reference).copied()),
+            None => (Traffic::default(), None),
+        };
+        let state = match view.map(|view| view.state) {
+            Some(BackendState::Up) => State::Up,
+            Some(BackendState::Draining) => State::Draining,
+            Some(BackendState::Down) | None => State::Down,
+        };
+        let judgement = self.health.get(&owner);
+        let reason = if view.is_some_and(|view| view.leaving) {
+            "removed from the configuration".to_owned()
+        } else if judgement.is_some_and(|judgement| judgement.verdict == Verdict::Down) {
+            judgement.map_or_else(String::new, |judgement| judgement.reason.clone())
+        } else if self.orders.is_drained(&owner) {
+            "drained by command".to_owned()
+        } else if drained_by_file {
+            "drained by the configuration".to_owned()
+        } else {
+            judgement.map_or_else(|| "not checked".to_owned(), |judgement| judgement.reason.clone())
+        };
+        let since = judgement.and_then(|judgement| judgement.since.duration_since(UNIX_EPOCH).ok());
+        let (_, (address, port)) = owner;
+        Ok(BackendStatus {
+            address,
+            port,
+            weight,
+            state,
+            reason,
+            since: since.map(|since| since.as_secs()),
+            flows: open.unwrap_or(0),
+            packets: traffic.client_packets.wrapping_add(traffic.backend_packets),
+            bytes: traffic.client_bytes.wrapping_add(traffic.backend_bytes),
+        })
+    }
+
+    /// Verdicts and events by name.
+    ///
+    /// # Errors
+    /// A table cannot be read.
+    pub fn counters(&self) -> Result<BTreeMap<String, u64>, P::Error> {
+        let counters = self.balancer.plane().counters()?;
+        let verdicts = Reason::ALL.iter().zip(counters.verdicts).map(|(reason, count)| (reason.name(), count));
+        let events = Event::ALL.iter().zip(counters.events).map(|(event, count)| (event.name(), count));
+        Ok(verdicts.chain(events).map(|(name, count)| (name.to_owned(), count)).collect())
+    }
+
+    /// At most so many connections, of one service if it is named. Nothing if there is no service of that name.
+    ///
+    /// # Errors
+    /// A table cannot be read.
+    pub fn flows(&self, limit: usize, service: Option<&str>) -> Result<Option<Vec<FlowStatus>>, P::Error> {
+        let only = match service {
+            Some(name) => match self.config.services.iter().find(|service| service.name == name) {
+                Some(service) => Some(listen(service)),
+                None => return Ok(None),
+            },
+            None => None,
+        };
+        let owners: HashMap<BackendRef, (Listen, (Ipv4Addr, u16))> =
+            self.balancer.backends().map(|view| (view.reference, (view.service, view.target))).collect();
+        let mut flows = Vec::new();
+        self.balancer.plane().visit_flows(&mut |flow| {
+            // A flow whose backend has just gone is none any more.
+            let Some((service, (address, port))) = owners.get(&flow.backend) else { return };
+            if flows.len() >= limit || only.is_some_and(|only| only != *service) {
+                return;
+            }
+            let asked = end(flow.key.destination());
+            let backend = SocketAddrV4::new(*address, if *port == 0 { asked.port() } else { *port });
+            flows.push(FlowStatus {
+                protocol: protocol_name(service.2).to_owned(),
+                client: end(flow.key.source()),
+                service: asked,
+                backend,
+                nat: end(flow.nat),
+                state: state_name(flow.state).to_owned(),
+                idle_seconds: u64::from(flow.idle) * (1 << 30) / 1_000_000_000,
+            });
+        })?;
+        Ok(Some(flows))
+    }
+}
+
+fn end(peer: flow::Peer) -> SocketAddrV4 {
+    SocketAddrV4::new(peer.address.into(), peer.port.number())
+}
+
+fn protocol_name(protocol: Protocol) -> &'static str {
+    match protocol {
+        Protocol::Tcp => "tcp",
+        Protocol::Udp => "udp",
+    }
+}
+
+fn state_name(state: flow::State) -> &'static str {
+    match state {
+        flow::State::Free | flow::State::Claimed => "none",
+        flow::State::Opening => "opening",
+        flow::State::Answered => "answered",
+        flow::State::Established => "established",
+        flow::State::Closing => "closing",
+    }
+}

@@ -1,0 +1,101 @@
+//! Where backends are kept in a plane's table: each has a place and a use of it, its generation, for as long as it has
+//! connections.
+
+use crate::config::Protocol;
+use evenkeel_core::backend::{BackendRef, BackendState, Link};
+use std::collections::HashMap;
+use std::net::Ipv4Addr;
+use std::time::Instant;
+
+/// What a service is known by.
+pub type Listen = (Ipv4Addr, u16, Protocol);
+
+/// A backend of a service: whose it is, and where it listens.
+pub type Owner = (Listen, (Ipv4Addr, u16));
+
+/// A place that is taken.
+#[derive(Clone, Debug)]
+pub(crate) struct Place {
+    pub(crate) owner: Owner,
+    pub(crate) generation: u8,
+    pub(crate) state: BackendState,
+    /// Out of the configuration, but connections are left; until when they may go on, if there is a limit.
+    pub(crate) leaving: Option<Option<Instant>>,
+    /// What the plane was told last.
+    pub(crate) written: Option<Link>,
+}
+
+impl Place {
+    pub(crate) fn reference(&self, index: usize) -> BackendRef {
+        BackendRef { index: index as u16, generation: self.generation }
+    }
+}
+
+/// All places.
+#[derive(Debug, Default)]
+pub(crate) struct Places {
+    places: Vec<Option<Place>>,
+    /// The generation that each place had last.
+    generations: Vec<u8>,
+    by_owner: HashMap<Owner, usize>,
+    free: Vec<usize>,
+}
+
+impl Places {
+    pub(crate) fn find(&self, owner: &Owner) -> Option<usize> {
+        self.by_owner.get(owner).copied()
+    }
+
+    pub(crate) fn get_mut(&mut self, index: usize) -> Option<&mut Place> {
+        self.places.get_mut(index)?.as_mut()
+    }
+
+    /// Every place that is taken.
+    pub(crate) fn taken(&self) -> impl Iterator<Item = (usize, &Place)> {
+        self.places.iter().enumerate().filter_map(|(index, place)| Some((index, place.as_ref()?)))
+    }
+
+    /// How many are taken.
+    pub(crate) fn len(&self) -> usize {
+        self.by_owner.len()
+    }
+
+    /// Gives a place to a backend that has none.
+    pub(crate) fn take(&mut self, owner: Owner) -> usize {
+        let index = self.free.pop().unwrap_or_else(|| {
+            self.places.push(None);
+            self.generations.push(0);
+            self.places.len() - 1
+        });
+        // 0 means "no backend" in a Maglev table.
+        let generation = self.generations[index].checked_add(1).unwrap_or(1);
+        self.put(index, owner, generation, BackendState::Down);
+        index
+    }
+
+    /// Notes that a place is taken, by whom, and in which use.
+    pub(crate) fn put(&mut self, index: usize, owner: Owner, generation: u8, state: BackendState) {
+        self.note_generation(index, generation);
+        self.free.retain(|&free| free != index);
+        self.by_owner.insert(owner, index);
+        self.places[index] = Some(Place { owner, generation, state, leaving: None, written: None });
+    }
+
+    /// Notes which use of a place was the last, whether it is taken or not.
+    pub(crate) fn note_generation(&mut self, index: usize, generation: u8) {
+        while self.places.len() <= index {
+            self.free.push(self.places.len());
+            self.places.push(None);
+            self.generations.push(0);
+        }
+        self.generations[index] = generation;
+    }
+
+    /// The place is nobody's.
+    pub(crate) fn give_up(&mut self, index: usize) {
+        if let Some(place) = self.places.get_mut(index).and_then(Option::take) {
+            self.by_owner.remove(&place.owner);
+            self.free.push(index);
+        }
+    }
+}
