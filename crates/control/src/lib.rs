@@ -4,6 +4,7 @@
 //! Maglev tables, places of backends, and later health, drain and metrics. What may not: packets, maps, EAL.
 #![forbid(unsafe_code)]
 
+pub mod api;
 mod balancer;
 pub mod config;
 pub mod maglev;

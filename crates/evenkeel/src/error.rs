@@ -1,6 +1,7 @@
 //! How a command fails.
 
 use evenkeel_cli::Refusal;
+use evenkeel_control::api::ClientError;
 use evenkeel_control::{BalancerError, ConfigError};
 use evenkeel_xdp::XdpError;
 use std::process::ExitCode;
@@ -26,6 +27,9 @@ pub(crate) enum Failure {
     /// The tables cannot be made.
     #[error(transparent)]
     Balancer(#[from] BalancerError<XdpError>),
+    /// No answer from a running balancer, or a refusal.
+    #[error(transparent)]
+    Client(#[from] ClientError),
     /// The host lacks something basic.
     #[error("cannot set up {what}: {reason}")]
     Host {

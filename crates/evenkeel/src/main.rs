@@ -2,9 +2,11 @@
 //! `evenkeel`. Nothing here that a user of the libraries would miss.
 
 mod announce;
+mod ask;
 mod error;
 mod reasons;
 mod run;
+mod table;
 
 use clap::{Parser, Subcommand, ValueEnum};
 use error::Failure;
@@ -17,6 +19,8 @@ use std::process::ExitCode;
 #[derive(Debug, Parser)]
 #[command(name = "evenkeel", version, max_term_width = 100)]
 struct Evenkeel {
+    #[command(flatten)]
+    socket: ask::Socket,
     #[command(subcommand)]
     command: Command,
 }
@@ -43,6 +47,8 @@ enum Command {
         #[arg(value_name = "FILE")]
         config: PathBuf,
     },
+    #[command(flatten)]
+    Ask(ask::Ask),
     /// List the reasons that a packet's verdict can have.
     Reasons {
         /// As a Markdown page.
@@ -130,6 +136,7 @@ fn evenkeel(arguments: Evenkeel) -> Result<(), Failure> {
             println!("{}: right (services: {}, backends: {backends})", path.display(), config.services.len());
             Ok(())
         }
+        Command::Ask(question) => ask::ask(&arguments.socket, question),
         Command::Reasons { markdown } => {
             print!("{}", if markdown { reasons::markdown() } else { reasons::plain() });
             Ok(())

@@ -5,12 +5,14 @@ mod change;
 mod handle;
 mod health;
 mod orders;
+mod scrape;
 mod status;
 
 pub use change::{Change, ReloadError};
 pub use handle::{Handle, Inbox, handle};
 pub use health::{Judgement, Verdict};
 pub use orders::{Order, OrderError};
+pub use scrape::{BackendTraffic, Scrape};
 pub use status::{BackendStatus, FlowStatus, ServiceStatus, State, Status};
 
 use crate::balancer::{Balancer, BalancerError, listen};

@@ -1,0 +1,172 @@
+//! The resources, and what is asked of the operator for each.
+
+use super::answer::Refusal;
+use super::metrics;
+use crate::operator::{Change, FlowStatus, Handle, Order, OrderError, ReloadError, ServiceStatus, Status};
+use crate::plane::Plane;
+use axum::extract::rejection::{JsonRejection, QueryRejection};
+use axum::extract::{DefaultBodyLimit, Query, State};
+use axum::http::header::CONTENT_TYPE;
+use axum::response::IntoResponse;
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// The largest question, in bytes.
+const MAX_BODY: usize = 16 * 1024;
+/// Connections that are told if nobody says how many.
+const DEFAULT_FLOWS: usize = 100;
+/// The most that are told at once.
+const MAX_FLOWS: usize = 1_000_000;
+
+/// `POST /v1/drain` and `/v1/undrain`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OrderRequest {
+    /// The service's name.
+    pub service: String,
+    /// The backend's address, and its port where that alone does not tell.
+    pub backend: String,
+}
+
+/// `POST /v1/weight`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WeightRequest {
+    /// The service's name.
+    pub service: String,
+    /// The backend's address, and its port where that alone does not tell.
+    pub backend: String,
+    /// Its share of new connections.
+    pub weight: u16,
+}
+
+/// `POST /v1/reload`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ReloadRequest {
+    /// Only say what would change.
+    pub dry_run: bool,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct FlowsQuery {
+    limit: Option<usize>,
+    service: Option<String>,
+}
+
+/// Everything, for whoever may open the socket.
+pub fn router<P: Plane + 'static>(handle: Handle<P>) -> Router {
+    Router::new()
+        .route("/v1/status", get(status::<P>))
+        .route("/v1/services", get(services::<P>))
+        .route("/v1/counters", get(counters::<P>))
+        .route("/v1/flows", get(flows::<P>))
+        .route("/v1/drain", post(drain::<P>))
+        .route("/v1/undrain", post(undrain::<P>))
+        .route("/v1/weight", post(weight::<P>))
+        .route("/v1/reload", post(reload::<P>))
+        .route("/metrics", get(metrics::<P>))
+        .fallback(|| async { Refusal::not_found("there is nothing here: see docs/api.md.") })
+        .layer(DefaultBodyLimit::max(MAX_BODY))
+        .with_state(handle)
+}
+
+/// What monitoring may ask.
+pub fn metrics_router<P: Plane + 'static>(handle: Handle<P>) -> Router {
+    Router::new()
+        .route("/metrics", get(metrics::<P>))
+        .fallback(|| async { Refusal::not_found("there is only /metrics here.") })
+        .layer(DefaultBodyLimit::max(MAX_BODY))
+        .with_state(handle)
+}
+
+async fn status<P: Plane + 'static>(State(handle): State<Handle<P>>) -> Result<Json<Status>, Refusal> {
+    let status = handle.ask(|operator| operator.status()).await.ok_or_else(Refusal::ending)?;
+    status.map(Json).map_err(Refusal::failed)
+}
+
+async fn services<P: Plane + 'static>(State(handle): State<Handle<P>>) -> Result<Json<Vec<ServiceStatus>>, Refusal> {
+    let status = handle.ask(|operator| operator.status()).await.ok_or_else(Refusal::ending)?;
+    status.map(|status| Json(status.services)).map_err(Refusal::failed)
+}
+
+async fn counters<P: Plane + 'static>(State(handle): State<Handle<P>>) -> Result<Json<BTreeMap<String, u64>>, Refusal> {
+    let counters = handle.ask(|operator| operator.counters()).await.ok_or_else(Refusal::ending)?;
+    counters.map(Json).map_err(Refusal::failed)
+}
+
+async fn flows<P: Plane + 'static>(
+    State(handle): State<Handle<P>>,
+    query: Result<Query<FlowsQuery>, QueryRejection>,
+) -> Result<Json<Vec<FlowStatus>>, Refusal> {
+    let Query(FlowsQuery { limit, service }) = query?;
+    let limit = limit.unwrap_or(DEFAULT_FLOWS).min(MAX_FLOWS);
+    let asked = service.clone();
+    let flows = handle.ask(move |operator| operator.flows(limit, asked.as_deref())).await.ok_or_else(Refusal::ending)?;
+    match flows.map_err(Refusal::failed)? {
+        Some(flows) => Ok(Json(flows)),
+        None => Err(Refusal::not_found(format!("there is no service called \"{}\".", service.unwrap_or_default()))),
+    }
+}
+
+async fn drain<P: Plane + 'static>(
+    State(handle): State<Handle<P>>,
+    request: Result<Json<OrderRequest>, JsonRejection>,
+) -> Result<(), Refusal> {
+    let Json(OrderRequest { service, backend }) = request?;
+    order(&handle, service, backend, Order::Drain).await
+}
+
+async fn undrain<P: Plane + 'static>(
+    State(handle): State<Handle<P>>,
+    request: Result<Json<OrderRequest>, JsonRejection>,
+) -> Result<(), Refusal> {
+    let Json(OrderRequest { service, backend }) = request?;
+    order(&handle, service, backend, Order::Undrain).await
+}
+
+async fn weight<P: Plane + 'static>(
+    State(handle): State<Handle<P>>,
+    request: Result<Json<WeightRequest>, JsonRejection>,
+) -> Result<(), Refusal> {
+    let Json(WeightRequest { service, backend, weight }) = request?;
+    order(&handle, service, backend, Order::Weight(weight)).await
+}
+
+async fn order<P: Plane + 'static>(
+    handle: &Handle<P>,
+    service: String,
+    backend: String,
+    order: Order,
+) -> Result<(), Refusal> {
+    let done = handle.ask(move |operator| operator.order(&service, &backend, order)).await.ok_or_else(Refusal::ending)?;
+    done.map_err(|error| match error {
+        OrderError::NoService(_) | OrderError::NoBackend { .. } => Refusal::not_found(error),
+        OrderError::Ambiguous { .. } => Refusal::bad(error),
+        OrderError::Balancer(_) => Refusal::failed(error),
+    })
+}
+
+async fn reload<P: Plane + 'static>(
+    State(handle): State<Handle<P>>,
+    request: Result<Json<ReloadRequest>, JsonRejection>,
+) -> Result<Json<Vec<Change>>, Refusal> {
+    let Json(ReloadRequest { dry_run }) = request?;
+    let changes = handle
+        .ask(move |operator| if dry_run { operator.rehearse() } else { operator.reload() })
+        .await
+        .ok_or_else(Refusal::ending)?;
+    changes.map(Json).map_err(|error| match error {
+        ReloadError::Config(_) => Refusal::bad(error),
+        ReloadError::NoFile | ReloadError::Fixed { .. } | ReloadError::Balancer(_) => Refusal::conflict(error),
+    })
+}
+
+async fn metrics<P: Plane + 'static>(State(handle): State<Handle<P>>) -> Result<impl IntoResponse, Refusal> {
+    let scrape = handle.ask(|operator| operator.scrape()).await.ok_or_else(Refusal::ending)?;
+    let text = metrics::encode(scrape.map_err(Refusal::failed)?).map_err(Refusal::failed)?;
+    Ok(([(CONTENT_TYPE, metrics::CONTENT_TYPE)], text))
+}
