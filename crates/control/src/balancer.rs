@@ -256,7 +256,7 @@ impl<P: Plane> Balancer<P> {
         if known.is_none_or(|active| active.candidates != candidates) {
             self.plane.set_maglev(table, &maglev::table(&candidates, &self.pick_secret))?;
         }
-        let wanted = Service { table, affinity: flags(service) };
+        let wanted = Service { table, flags: flags(service) };
         if known.is_none_or(|active| active.service != wanted) {
             self.plane.set_service(service_key(key), wanted)?;
         }
@@ -430,12 +430,12 @@ fn owner(service: &config::Service, backend: &config::Backend) -> Owner {
 
 fn flags(service: &config::Service) -> u32 {
     let affinity = match service.affinity {
-        Affinity::Connection => Service::CONNECTION,
+        Affinity::Connection => Service::PLAIN,
         Affinity::ClientAddress => Service::CLIENT_ADDRESS,
     };
-    // The packet path learns to refuse by a reset with the flag for it; until then both are drops.
     match service.all_down {
-        AllDown::Drop | AllDown::Reset => affinity,
+        AllDown::Drop => affinity,
+        AllDown::Reset => affinity | Service::RESET,
     }
 }
 

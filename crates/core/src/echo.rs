@@ -8,7 +8,7 @@ use crate::verdict::Reason;
 use evenkeel_wire::{Adjustment, Ethernet, IcmpEcho, IcmpType, Ipv4};
 
 /// The TTL that an answer sets out with (RFC 1700, "IP time to live").
-const TTL: u8 = 64;
+pub(crate) const TTL: u8 = 64;
 
 /// Turns an echo request into its reply, in place.
 #[inline(always)]

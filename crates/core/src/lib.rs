@@ -19,6 +19,7 @@ mod frame;
 pub mod hash;
 mod open;
 mod parse;
+mod refuse;
 mod rewrite;
 mod service;
 mod settings;
@@ -126,7 +127,10 @@ fn balance<F: Frame, T: Tables>(frame: &mut F, tables: &T, packet: &Packet, plac
         Some(route) => route,
         None => {
             let mut settled = Route::default();
-            tables.settle(packet, now, flow.is_some(), &mut settled)?;
+            match tables.settle(packet, now, flow.is_some(), &mut settled) {
+                Err(Reason::Refused) => return refuse::refuse(frame, packet),
+                outcome => outcome?,
+            }
             settled
         }
     };

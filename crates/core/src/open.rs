@@ -13,7 +13,7 @@ use crate::tables::Tables;
 use crate::verdict::{Event, Reason};
 use crate::word::Word;
 use core::num::NonZeroU32;
-use evenkeel_wire::Port;
+use evenkeel_wire::{IpProtocol, Port};
 
 /// NAT ports tried for one new flow. With nine ports in ten in use towards a backend, three flows in a hundred find
 /// none; with eight in ten, one in a thousand.
@@ -30,13 +30,13 @@ pub(crate) fn open<T: Tables + ?Sized>(tables: &T, packet: &Packet, now: Tick) -
         return Err(Reason::TtlExpired);
     }
     check_source(tables, packet.key.source().address)?;
-    let random = pick_hash(tables, packet.key, service.affinity);
+    let random = pick_hash(tables, packet.key, service.flags);
     let slot = hash::scale((random >> 32) as u32, MAGLEV_SLOTS);
-    let chosen = tables.maglev(service.table, slot).ok_or(Reason::NoBackend)?;
+    let chosen = tables.maglev(service.table, slot).ok_or_else(|| nobody(packet, service))?;
     let backend = tables.backend(chosen.index).ok_or(Reason::NoBackend)?;
     let link = Link(backend.link.load());
     if link.generation() != chosen.generation || link.state() != BackendState::Up {
-        return Err(Reason::NoBackend);
+        return Err(nobody(packet, service));
     }
     if link.mac().is_zero() {
         return Err(Reason::BackendUnresolved);
@@ -66,6 +66,13 @@ pub(crate) fn open<T: Tables + ?Sized>(tables: &T, packet: &Packet, now: Tick) -
     Ok(Route::to_backend(chosen.index, link.mac(), claimed.nat, target))
 }
 
+/// What becomes of a packet that no backend takes.
+#[inline(always)]
+fn nobody(packet: &Packet, service: Service) -> Reason {
+    let refuses = service.flags & Service::RESET != 0 && packet.key.protocol() == IpProtocol::TCP;
+    if refuses { Reason::Refused } else { Reason::NoBackend }
+}
+
 /// The service that the packet is for: with its port, or with any port.
 #[inline(always)]
 fn service<T: Tables + ?Sized>(tables: &T, packet: &Packet) -> Result<Service, Reason> {
@@ -81,9 +88,9 @@ fn service<T: Tables + ?Sized>(tables: &T, packet: &Packet) -> Result<Service, R
 
 /// The random number that a connection's backend and NAT port come from.
 #[inline(always)]
-fn pick_hash<T: Tables + ?Sized>(tables: &T, key: FlowKey, affinity: u32) -> u64 {
+fn pick_hash<T: Tables + ?Sized>(tables: &T, key: FlowKey, flags: u32) -> u64 {
     let secret = &tables.settings().pick_secret;
-    if affinity == Service::CLIENT_ADDRESS {
+    if flags & Service::CLIENT_ADDRESS != 0 {
         return hash::siphash13(key.addresses & 0xffff_ffff, 0, secret);
     }
     hash::siphash13(key.addresses, key.ports, secret)

@@ -32,13 +32,15 @@ impl ServiceKey {
 pub struct Service {
     /// Which Maglev table is the service's.
     pub table: u32,
-    /// [`Service::CONNECTION`] or [`Service::CLIENT_ADDRESS`].
-    pub affinity: u32,
+    /// [`Service::CLIENT_ADDRESS`] and [`Service::RESET`], or none of them.
+    pub flags: u32,
 }
 
 impl Service {
-    /// Each connection is placed for itself.
-    pub const CONNECTION: u32 = 0;
+    /// Each connection is placed for itself, and dropped while no backend takes it.
+    pub const PLAIN: u32 = 0;
     /// All connections from one client address go to one backend.
     pub const CLIENT_ADDRESS: u32 = 1;
+    /// A TCP connection that no backend takes is refused by a reset.
+    pub const RESET: u32 = 2;
 }

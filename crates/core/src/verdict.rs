@@ -64,6 +64,7 @@ reasons! {
     ToBackend = "to-backend", Transmit, "A client's packet, translated and sent to its backend.";
     ToClient = "to-client", Transmit, "A backend's packet, translated and sent to its client.";
     EchoReply = "echo-reply", Transmit, "An ICMP echo request to one of our addresses, answered.";
+    Refused = "refused", Transmit, "A SYN for a service that has no backend for it, answered by a reset (all-down = \"reset\").";
 
     NotIpv4 = "not-ipv4", Pass, "ARP, IPv6, more than two VLAN tags, or another protocol that is not balanced.";
     NotOurMac = "not-our-mac", Pass, "The frame is a broadcast or for another host's Ethernet address.";

@@ -9,7 +9,7 @@ use evenkeel_tests::on_both_planes;
 use evenkeel_tests::program::packet::{
     ACK, CLIENT_MAC, Draft, FIN, Icmp, OUR_MAC, Parsed, RST, SYN, Transport, backend_mac, echo, end, icmp, tcp, udp,
 };
-use evenkeel_tests::program::scenes::{ANY, DNS, EMPTY, LOST, NAT, STICKY, WALKTHROUGH, WEB, client};
+use evenkeel_tests::program::scenes::{ANY, DNS, EMPTY, LOST, NAT, REFUSING, STICKY, WALKTHROUGH, WEB, client};
 use evenkeel_tests::program::{Connection, On, Rig, Setup, scenes, table, trial};
 use std::collections::HashSet;
 use std::net::{Ipv4Addr, SocketAddrV4};
@@ -350,6 +350,14 @@ const RICH_FIXTURES: &[Fixture] = &[
             assert_eq!(rig.send(&patched(&draft, 14, &[0x41])).reason, Reason::NotOurs);
         }
         rig.expect(&tcp(client(1), other, SYN).ttl(1), Reason::NotOurs);
+    }),
+    ("a service without backends that refuses answers a SYN by a reset, and nothing else", |rig| {
+        for draft in [tcp(client(1), REFUSING, SYN), tcp(client(1), REFUSING, SYN).payload(&[7; 300]).tag(VLAN, 7)] {
+            rig.expect(&draft.clone(), Reason::Refused);
+            rig.expect(&draft.clone().options(&[1; 8]), Reason::Refused);
+            rig.expect(&draft.tcp_options(&[2, 4, 5, 0xb4]).ttl(2), Reason::Refused);
+        }
+        rig.expect(&tcp(client(1), REFUSING, ACK), Reason::FlowMissing);
     }),
     ("a service without backends drops what would open a connection", |rig| {
         rig.expect(&tcp(client(1), EMPTY, SYN), Reason::NoBackend);

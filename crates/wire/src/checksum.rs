@@ -23,6 +23,24 @@ impl Adjustment {
         Self(self.0 + u64::from(!old) + u64::from(new))
     }
 
+    /// The sum over a 32-bit word: the beginning of a checksum over several.
+    #[inline(always)]
+    pub fn of(word: u32) -> Self {
+        Self(u64::from(word))
+    }
+
+    /// With another word.
+    #[inline(always)]
+    pub fn and(self, word: u32) -> Self {
+        Self(self.0 + u64::from(word))
+    }
+
+    /// The checksum over all of these words (RFC 1071, section 1).
+    #[inline(always)]
+    pub fn checksum(self) -> u16 {
+        !fold(self.0)
+    }
+
     /// The checksum after the changes.
     #[inline(always)]
     pub fn apply(self, checksum: u16) -> u16 {
@@ -56,6 +74,7 @@ fn fold(sum: u64) -> u16 {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+    extern crate std;
 
     /// The whole-buffer definition, RFC 1071 section 4.1, as the oracle for the incremental one.
     fn internet_checksum(words: &[u16]) -> u16 {
@@ -83,6 +102,13 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn a_sum_over_words_is_the_checksum_over_their_halves(words in prop::collection::vec(any::<u32>(), 1..10)) {
+            let sum = words.iter().fold(Adjustment::NONE, |sum, &word| sum.and(word));
+            let halves: std::vec::Vec<_> = words.iter().flat_map(|&word| [word as u16, (word >> 16) as u16]).collect();
+            prop_assert_eq!(sum.checksum(), internet_checksum(&halves));
+        }
+
         #[test]
         fn incremental_equals_recomputed(mut words in prop::collection::vec(any::<u16>(), 4..40),
                                          new in any::<(u16, u16, u16)>()) {

@@ -57,6 +57,24 @@ pub struct Tcp {
 impl Tcp {
     /// Length in bytes without options.
     pub const LENGTH: usize = size_of::<Self>();
+
+    /// The header's length with its options, in bytes, as the header says.
+    #[inline(always)]
+    pub fn header_length(&self) -> usize {
+        usize::from(self.data_offset >> 4) * 4
+    }
+
+    /// Says that there are no options.
+    #[inline(always)]
+    pub fn set_header_length(&mut self) {
+        self.data_offset = (Self::LENGTH as u8 / 4) << 4;
+    }
+
+    /// The 16-bit word that holds the header's length and the control bits, wire bytes in memory order.
+    #[inline(always)]
+    pub fn offset_word(&self) -> u16 {
+        u16::from_ne_bytes([self.data_offset, self.flags.0])
+    }
 }
 
 const _: () = assert!(Tcp::LENGTH == 20);

@@ -16,6 +16,7 @@ mod parse;
 mod properties;
 mod reference;
 mod refusals;
+mod refuse;
 mod services;
 mod translate;
 mod words;

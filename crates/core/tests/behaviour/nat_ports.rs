@@ -107,7 +107,7 @@ fn the_range_of_all_ports_works() {
 #[test]
 fn flows_of_one_client_with_affinity_begin_at_different_ports() {
     let mut plane = few_ports(10_000, 19_999);
-    let service = evenkeel_core::Service { table: 0, affinity: evenkeel_core::Service::CLIENT_ADDRESS };
+    let service = evenkeel_core::Service { table: 0, flags: evenkeel_core::Service::CLIENT_ADDRESS };
     plane.add_service(WEB.address, WEB.port, evenkeel_wire::IpProtocol::TCP, service);
     for port in 0..200 {
         plane.open(end(client(1).address, 30_000 + port));

@@ -2,8 +2,8 @@
 
 use crate::support::*;
 use evenkeel_core::backend::Link;
-use evenkeel_core::{BackendState, Reason};
-use evenkeel_wire::MacAddress;
+use evenkeel_core::{BackendState, Reason, Service};
+use evenkeel_wire::{IpProtocol, MacAddress};
 use std::rc::Rc;
 
 type Plane = MemoryPlane<Interposed>;
@@ -77,6 +77,12 @@ const CASES: &[Case] = &[
         plane.verdict(&tcp(client(1), WEB, SYN))
     }),
     (Reason::NoBackend, |plane| {
+        plane.set_maglev(TABLE, &[]);
+        plane.verdict(&tcp(client(1), WEB, SYN))
+    }),
+    (Reason::Refused, |plane| {
+        let service = Service { table: TABLE as u32, flags: Service::RESET };
+        plane.add_service(WEB.address, WEB.port, IpProtocol::TCP, service);
         plane.set_maglev(TABLE, &[]);
         plane.verdict(&tcp(client(1), WEB, SYN))
     }),

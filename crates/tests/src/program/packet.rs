@@ -355,6 +355,23 @@ impl Parsed {
         }
         self
     }
+
+    /// The reset that refuses a SYN (RFC 9293, section 3.10.7.1). What the SYN carried beyond a plain header is padding.
+    pub fn refused(mut self) -> Self {
+        let Transport::Tcp(syn) = &self.transport else { panic!("only TCP is refused") };
+        let mut reset = TcpHeader::new(syn.destination_port, syn.source_port, 0, 0);
+        (reset.rst, reset.ack) = (true, true);
+        reset.acknowledgment_number = syn.sequence_number.wrapping_add(1).wrapping_add(self.payload.len() as u32);
+        let segment = [syn.to_bytes().as_slice(), &self.payload].concat();
+        self.padding = [&segment[reset.header_len()..], &self.padding].concat();
+        self.payload = Vec::new();
+        self.transport = Transport::Tcp(reset);
+        std::mem::swap(&mut self.ethernet.source, &mut self.ethernet.destination);
+        std::mem::swap(&mut self.ip.source, &mut self.ip.destination);
+        self.ip.time_to_live = 64;
+        self.ip.set_payload_len(TcpHeader::MIN_LEN).expect("it fits");
+        self
+    }
 }
 
 /// Everything that a packet's way through the balancer may change.

@@ -3,11 +3,12 @@
 use super::dpdk::DpdkUnderTest;
 use super::outcome::Passage;
 use super::xdp;
-use evenkeel_control::{FlowView, Plane};
+use evenkeel_control::{Contents, FlowView, Plane, Sizes};
 use evenkeel_core::backend::Link;
 use evenkeel_core::flow::{Bucket, Peer, Tick};
 use evenkeel_core::{Counters, Service, ServiceKey, Settings, Traffic};
 use evenkeel_dpdk::PlaneError;
+use evenkeel_wire::IpProtocol;
 use evenkeel_xdp::{XdpError, XdpPlane};
 use std::net::Ipv4Addr;
 use std::sync::atomic::AtomicU64;
@@ -83,8 +84,19 @@ impl Plane for PlaneUnderTest<'_, '_> {
         each!(self, plane => plane.set_our_addresses(addresses))
     }
 
-    fn set_backend(&mut self, index: u16, target: Peer, service: Peer) -> Result<(), Refused> {
-        each!(self, plane => plane.set_backend(index, target, service))
+    fn sizes(&self) -> Sizes {
+        match self {
+            Self::Xdp(plane) => plane.sizes(),
+            Self::Dpdk(dpdk) => dpdk.plane.sizes(),
+        }
+    }
+
+    fn contents(&self) -> Result<Contents, Refused> {
+        each!(self, plane => plane.contents())
+    }
+
+    fn set_backend(&mut self, index: u16, target: Peer, service: Peer, protocol: IpProtocol) -> Result<(), Refused> {
+        each!(self, plane => plane.set_backend(index, target, service, protocol))
     }
 
     fn set_link(&mut self, index: u16, link: Link) -> Result<(), Refused> {

@@ -15,6 +15,8 @@ pub const STICKY: SocketAddrV4 = end([203, 0, 113, 11], 443);
 pub const ANY: SocketAddrV4 = end([203, 0, 113, 12], 4433);
 /// A service without backends.
 pub const EMPTY: SocketAddrV4 = end([203, 0, 113, 10], 81);
+/// The same, that refuses connections.
+pub const REFUSING: SocketAddrV4 = end([203, 0, 113, 10], 83);
 /// A service whose one backend has no known Ethernet address.
 pub const LOST: SocketAddrV4 = end([203, 0, 113, 10], 82);
 /// The backend of [`LOST`].
@@ -79,6 +81,14 @@ pub fn rich() -> Config {
         address = "203.0.113.10"
         port = 81
         protocol = "tcp"
+        backends = []
+
+        [[service]]
+        name = "refusing"
+        address = "203.0.113.10"
+        port = 83
+        protocol = "tcp"
+        all-down = "reset"
         backends = []
 
         [[service]]

@@ -39,7 +39,7 @@ pub(crate) fn client(n: u16) -> End {
 /// The scene in a table of this many buckets; all new connections go to both backends in turn.
 pub(crate) fn scene<W: Word + From<u64>>(buckets: u32) -> MemoryPlane<W> {
     let mut plane = MemoryPlane::empty(buckets);
-    let service = Service { table: TABLE as u32, affinity: Service::CONNECTION };
+    let service = Service { table: TABLE as u32, flags: Service::PLAIN };
     plane.add_service(WEB.address, WEB.port, IpProtocol::TCP, service);
     plane.add_service(DNS.address, DNS.port, IpProtocol::UDP, service);
     plane.add_nat_address(NAT);
