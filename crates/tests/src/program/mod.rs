@@ -8,6 +8,7 @@
 //! test.
 
 mod cpu;
+mod crossing;
 pub mod dpdk;
 mod ledger;
 mod outcome;
@@ -22,6 +23,7 @@ mod twins;
 pub mod xdp;
 
 pub use cpu::{cpus, pin};
+pub use crossing::Crossing;
 pub use ledger::Connection;
 pub use outcome::{Outcome, Passage};
 pub use plane::{PlaneUnderTest, Refused};
