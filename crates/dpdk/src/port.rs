@@ -123,6 +123,17 @@ impl PortInfo {
         }
     }
 
+    /// Packets that it has received and sent since it was started, as it counts them itself.
+    pub fn packets(&self) -> (u64, u64) {
+        let mut counted = MaybeUninit::<sys::rte_eth_stats>::zeroed();
+        // SAFETY: DPDK writes the structure, for which zero is a value, or nothing.
+        let counted = unsafe {
+            sys::rte_eth_stats_get(self.id, counted.as_mut_ptr());
+            counted.assume_init()
+        };
+        (counted.ipackets, counted.opackets)
+    }
+
     /// Whether a TAP device of the kernel's is behind it.
     pub fn is_tap(&self) -> bool {
         self.driver == "net_tap"
