@@ -4,7 +4,6 @@
 use evenkeel_tests::testbed::{self, Ended, Plane, Running, Testbed, assert_clean, assert_refused, repository, until};
 use std::io;
 use std::os::unix::process::CommandExt as _;
-use std::path::Path;
 use std::process::Command;
 use std::thread;
 use std::time::Duration;
@@ -313,11 +312,6 @@ fn an_interface_that_is_renamed_or_goes_down_and_up_is_still_served() {
     });
 }
 
-/// Whether the process has become this program, and not the shell or `ip` that starts it.
-fn has_become(process: u32, program: &Path) -> bool {
-    std::fs::read_link(format!("/proc/{process}/exe")).is_ok_and(|exe| exe == program)
-}
-
 #[test]
 fn it_can_be_stopped_at_any_moment() {
     testbed::on(Plane::GenericXdp).run(|bed| {
@@ -330,7 +324,7 @@ fn it_can_be_stopped_at_any_moment() {
             let signal = [libc::SIGINT, libc::SIGTERM][turn % 2];
             let mode = Plane::XDP[turn / 2 % 2].xdp_mode().to_string();
             let mut balancer = bed.start("lb", &[program.as_str(), "--xdp-mode", &mode, "veth6"]);
-            until("the program starts", || has_become(balancer.id(), &executable).then_some(()));
+            balancer.wait_to_become(&executable);
             // The delay is the point here: the signal must hit every phase.
             thread::sleep(Duration::from_millis(delay));
             balancer.signal(signal);
