@@ -316,11 +316,10 @@ fn an_interface_that_is_renamed_or_goes_down_and_up_is_still_served() {
 #[test]
 fn it_can_be_stopped_at_any_moment() {
     testbed::on(Plane::Dpdk).run(|bed| {
-        let program = program(bed, "base-server");
         let executable = bed.work.join("evenkeel-dpdk");
         let stop = |turn: usize, moment: &str, delay: Option<Duration>| {
             let signal = [libc::SIGINT, libc::SIGTERM][turn % 2];
-            let mut balancer = bed.start("", &[&[program.clone()], &bed.eal(TAP)[..]].concat());
+            let mut balancer = start(bed, "base-server", &bed.eal(TAP));
             balancer.wait_to_become(&executable);
             match delay {
                 // The delay is the point here: the signal must hit every phase.

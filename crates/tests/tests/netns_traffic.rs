@@ -1,7 +1,7 @@
 //! Much traffic: large transfers, many connections at once, steady streams, and what arrives on the wire.
 
-use evenkeel_tests::on_every_plane;
 use evenkeel_tests::testbed::{self, Connection, Plane, Running, Servers, Testbed, until};
+use evenkeel_tests::{on_every_plane, scenarios};
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddrV4, UdpSocket};
 use std::time::Duration;
@@ -13,6 +13,14 @@ on_every_plane! {
     iperf3_streams_tcp_without_a_stall["iperf3"],
     iperf3_streams_udp_without_a_stall["iperf3"],
     receivers_see_right_checksums["tcpdump"],
+}
+
+// Packets of a connection and their replies come by different queues.
+scenarios! {
+    on_dpdk_with_two_lcores,
+    testbed::on(Plane::Dpdk).with_lcores(2),
+    a_hundred_megabytes_each_way_arrive_unharmed["python3", "sha256sum"],
+    a_thousand_connections_at_once_with_colliding_ports[],
 }
 
 /// 100 MB each way take seconds on a slow machine, not minutes.

@@ -16,7 +16,7 @@ mod scenario;
 pub use live::LiveBalancer;
 pub use nc::{ROUNDS, connect_until_both_have_received};
 pub use peers::{Connection, Servers, within};
-pub use plane::{Plane, TAP, connect_tap};
+pub use plane::{Plane, TAP, connect_tap, wait_for_walkthrough_backends};
 pub use process::{Ended, Running};
 pub use refusal::{assert_clean, assert_refused};
 pub use scenario::{Scenario, on};
@@ -37,22 +37,22 @@ pub const DEADLINE: Duration = Duration::from_secs(40);
 #[macro_export]
 macro_rules! on_every_plane {
     ($($name:ident [$($program:literal),*]),+ $(,)?) => {
-        $crate::on_plane!(on_generic_xdp, GenericXdp, $($name [$($program),*]),+);
-        $crate::on_plane!(on_native_xdp, NativeXdp, $($name [$($program),*]),+);
-        $crate::on_plane!(on_dpdk, Dpdk, $($name [$($program),*]),+);
+        $crate::scenarios!(on_generic_xdp, testbed::on(Plane::GenericXdp), $($name [$($program),*]),+);
+        $crate::scenarios!(on_native_xdp, testbed::on(Plane::NativeXdp), $($name [$($program),*]),+);
+        $crate::scenarios!(on_dpdk, testbed::on(Plane::Dpdk), $($name [$($program),*]),+);
     };
 }
 
-/// The same on one plane.
+/// The same for one [`Scenario`].
 #[macro_export]
-macro_rules! on_plane {
-    ($module:ident, $plane:ident, $($name:ident [$($program:literal),*]),+) => {
+macro_rules! scenarios {
+    ($module:ident, $scenario:expr, $($name:ident [$($program:literal),*]),+ $(,)?) => {
         mod $module {
             use $crate::testbed::{self, Plane};
             $(
                 #[test]
                 fn $name() {
-                    testbed::on(Plane::$plane).needs(&[$($program),*]).run(|bed| super::$name(bed));
+                    $scenario.needs(&[$($program),*]).run(|bed| super::$name(bed));
                 }
             )+
         }
@@ -84,18 +84,19 @@ pub struct Testbed {
     /// A directory that goes with the sandbox.
     pub work: PathBuf,
     name: &'static str,
+    lcores: usize,
     names: AtomicU32,
 }
 
 impl Testbed {
-    fn set_up(plane: Plane, with_lb: bool, name: &'static str) -> Self {
+    fn set_up(plane: Plane, with_lb: bool, name: &'static str, lcores: usize) -> Self {
         assert!(std::env::var_os("EVENKEEL_SANDBOX").is_some(), "not in a sandbox");
         let work = std::env::temp_dir().join("scenario");
         fs::create_dir_all(&work).expect("the sandbox has a directory for temporary files");
         let mut setup = Command::new(repository().join("scripts/testbed-setup.sh"));
         let ended = Running::start(setup.args(with_lb.then_some("ebpf"))).finish();
         assert_eq!(ended.code, Some(0), "testbed-setup.sh: {ended}");
-        Self { plane, work, name, names: AtomicU32::new(0) }
+        Self { plane, work, name, lcores, names: AtomicU32::new(0) }
     }
 
     /// A name that nothing else in this testbed has.
@@ -105,8 +106,15 @@ impl Testbed {
 
     /// A line typed into a terminal of its own: bash, in scripts/, with the aliases.
     pub fn terminal(&self, line: &str) -> Running {
+        self.terminal_in("scripts", line)
+    }
+
+    /// The same in another directory of the repository. Where there is no sudo, we are root and need none.
+    pub fn terminal_in(&self, directory: &str, line: &str) -> Running {
+        let aliases = repository().join("scripts/aliases.sh").display().to_string();
+        let before = format!("source '{aliases}'\ncommand -v sudo >/dev/null || sudo() {{ \"$@\"; }}");
         let mut bash = Command::new("bash");
-        bash.current_dir(repository().join("scripts")).args(["-c", &format!("source ./aliases.sh\n{line}")]);
+        bash.current_dir(repository().join(directory)).args(["-c", &format!("{before}\n{line}")]);
         Running::start(&mut bash)
     }
 

@@ -34,9 +34,9 @@ impl Plane {
     /// Both ways into XDP.
     pub const XDP: [Self; 2] = [Self::GenericXdp, Self::NativeXdp];
 
-    /// The walk-through's program.
-    pub fn program(self) -> &'static str {
-        if self == Self::Dpdk { "base-server" } else { "xdp_lb" }
+    /// The walk-through's program, and the one that has its settings from a file.
+    pub fn programs(self) -> (&'static str, &'static str) {
+        if self == Self::Dpdk { ("base-server", "evenkeel-dpdk") } else { ("xdp_lb", "evenkeel") }
     }
 
     /// How `--xdp-mode` calls it.
@@ -50,29 +50,37 @@ impl Plane {
     }
 
     fn words(self, bed: &Testbed, settings: Settings<'_>) -> Vec<String> {
-        let program = |name: &str| repository().join("build").join(name).display().to_string();
+        let (for_walkthrough, for_file) = self.programs();
         let mode = self.xdp_mode().to_string();
-        let (first, rest) = match (self, settings) {
-            (Self::Dpdk, Settings::WalkThrough) => ("base-server", bed.eal(TAP)),
+        let (program, words) = match (self, settings) {
+            (Self::Dpdk, Settings::WalkThrough) => (for_walkthrough, bed.eal(TAP)),
             (Self::Dpdk, Settings::File(path)) => {
                 let ours = ["--", "--config", &path.display().to_string()].map(str::to_owned);
-                ("evenkeel-dpdk", [bed.eal(TAP), ours.into()].concat())
+                (for_file, [&bed.eal(TAP)[..], &ours].concat())
             }
-            (_, Settings::WalkThrough) => ("xdp_lb", ["--xdp-mode", &mode, "veth6"].map(str::to_owned).into()),
+            (_, Settings::WalkThrough) => (for_walkthrough, ["--xdp-mode", &mode, "veth6"].map(str::to_owned).into()),
             (_, Settings::File(path)) => {
                 let path = path.display().to_string();
                 let words = ["run", "--config", &path, "--interface", "veth6", "--xdp-mode", &mode];
-                ("evenkeel", words.map(str::to_owned).into())
+                (for_file, words.map(str::to_owned).into())
             }
         };
-        [vec![program(first)], rest].concat()
+        let program = repository().join("build").join(program).display().to_string();
+        [vec![program], words].concat()
+    }
+
+    fn spawn(self, bed: &Testbed, settings: Settings<'_>) -> Running {
+        bed.start(self.namespace(), &self.words(bed, settings))
     }
 
     /// Starts it and waits until packets can reach it.
     fn start(self, bed: &Testbed, settings: Settings<'_>) -> Running {
-        let balancer = bed.start(self.namespace(), &self.words(bed, settings));
+        let balancer = self.spawn(bed, settings);
         if self == Self::Dpdk {
             balancer.wait_for(": ready on net_tap0");
+            if bed.lcores > 1 {
+                balancer.wait_for(&format!("{} lcores, a queue each", bed.lcores));
+            }
             connect_tap();
         } else {
             balancer.wait_for(": ready on veth6");
@@ -87,7 +95,11 @@ pub fn connect_tap() {
     assert_eq!(ended.code, Some(0), "link-dpdk.sh: {ended}");
 }
 
-/// Waits until a balancer knows the way to every backend.
+/// Waits until the walk-through's balancer knows the way to both backends.
+pub fn wait_for_walkthrough_backends(balancer: &Running) {
+    wait_for_backends(balancer, &walkthrough());
+}
+
 fn wait_for_backends(balancer: &Running, config: &Config) {
     let backends = config.services.iter().flat_map(|service| &service.backends);
     for address in backends.map(|backend| backend.address).collect::<BTreeSet<_>>() {
@@ -104,7 +116,7 @@ impl Testbed {
     /// The same on another plane.
     pub fn balance_on(&self, plane: Plane) -> Running {
         let balancer = plane.start(self, Settings::WalkThrough);
-        wait_for_backends(&balancer, &walkthrough());
+        wait_for_walkthrough_backends(&balancer);
         balancer
     }
 
@@ -121,21 +133,30 @@ impl Testbed {
         balancer
     }
 
-    /// EAL's arguments for a port, so that any number of balancers run side by side: no huge pages, and nothing that EAL
-    /// would share with another process. The lcore's CPU depends on the test, which spreads them.
-    pub fn eal(&self, device: &str) -> Vec<String> {
-        let cpus = cpus();
-        let place = self.name.bytes().map(usize::from).sum::<usize>() % cpus.len();
-        self.eal_on(&cpus[place..=place], device)
+    /// Starts a balancer with a configuration file, whatever may come of it.
+    pub fn start_with_file(&self, path: &Path) -> Running {
+        self.plane.spawn(self, Settings::File(path))
     }
 
-    /// The same with an lcore on each of these CPUs.
-    pub fn eal_on(&self, cpus: &[usize], device: &str) -> Vec<String> {
-        let cpus: Vec<_> = cpus.iter().map(usize::to_string).collect();
-        let (cpus, prefix) = (cpus.join(","), format!("--file-prefix={}", self.new_name("test")));
+    /// Starts the walk-through's program on DPDK with these arguments of EAL's and waits until it is ready.
+    pub fn base_server(&self, namespace: &str, eal: &[String]) -> Running {
+        let program = repository().join("build/base-server").display().to_string();
+        let balancer = self.start(namespace, &[&[program], eal].concat());
+        balancer.wait_for("base-server: ready on ");
+        balancer
+    }
+
+    /// EAL's arguments for a port, so that any number of balancers run side by side: no huge pages, and nothing that EAL
+    /// would share with another process. A single lcore's CPU depends on the test, which spreads them.
+    pub fn eal(&self, device: &str) -> Vec<String> {
+        let mut cpus = cpus();
+        let place = self.name.bytes().map(usize::from).sum::<usize>() % cpus.len();
+        cpus.rotate_left(place);
+        let lcores: Vec<_> = cpus.iter().take(self.lcores).map(usize::to_string).collect();
+        let (lcores, prefix) = (lcores.join(","), format!("--file-prefix={}", self.new_name("test")));
         let device = format!("--vdev={device}");
-        let lone = ["--no-huge", "-m", "256", "--no-pci", "--no-shconf", "--no-telemetry", "--iova-mode=va"];
-        [&["-l", &cpus], &lone[..], &[&prefix, &device]].concat().into_iter().map(str::to_owned).collect()
+        let alone = ["--no-huge", "-m", "256", "--no-pci", "--no-shconf", "--no-telemetry", "--iova-mode=va"];
+        [&["-l", &lcores], &alone[..], &[&prefix, &device]].concat().into_iter().map(str::to_owned).collect()
     }
 
     /// Whether a balancer has taken its place: its XDP program is attached to veth6, or its TAP device is there.

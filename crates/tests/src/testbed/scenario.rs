@@ -2,6 +2,7 @@
 
 use super::huge_pages::HugePages;
 use super::{Plane, Running, Testbed, repository};
+use crate::program::cpus;
 use std::io::Write as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
@@ -19,7 +20,7 @@ const COMPLETED: &str = "the scenario has come to its end";
 
 /// A scenario with a balancer on this plane.
 pub fn on(plane: Plane) -> Scenario {
-    Scenario { plane, programs: &[], with_lb: plane != Plane::Dpdk, with_huge_pages: false }
+    Scenario { plane, programs: &[], with_lb: plane != Plane::Dpdk, with_huge_pages: false, lcores: 1 }
 }
 
 /// What a scenario needs.
@@ -30,6 +31,7 @@ pub struct Scenario {
     programs: &'static [&'static str],
     with_lb: bool,
     with_huge_pages: bool,
+    lcores: usize,
 }
 
 impl Scenario {
@@ -48,11 +50,16 @@ impl Scenario {
         Self { with_huge_pages: true, ..self }
     }
 
+    /// So many lcores for each balancer, each on a CPU of its own.
+    pub fn with_lcores(self, lcores: usize) -> Self {
+        Self { lcores, ..self }
+    }
+
     /// Plays it. To be called in the test function itself: the closure's type tells the test's name.
     pub fn run<F: FnOnce(&Testbed)>(self, play: F) {
         let name = test_name::<F>();
         if std::env::var_os(INSIDE).is_some() {
-            play(&Testbed::set_up(self.plane, self.with_lb, name));
+            play(&Testbed::set_up(self.plane, self.with_lb, name, self.lcores));
             println!("{COMPLETED}");
             return;
         }
@@ -61,6 +68,10 @@ impl Scenario {
             return;
         }
         self.assert_possible();
+        if cpus().len() < self.lcores {
+            skip(name, &format!("it needs {} CPUs", self.lcores));
+            return;
+        }
         let _huge_pages = match self.with_huge_pages.then(HugePages::borrow_machines) {
             Some(Err(reason)) => {
                 skip(name, &reason);
@@ -82,8 +93,8 @@ impl Scenario {
         for program in self.programs.iter().chain(&["bash", "ip", "ethtool"]) {
             assert!(is_installed(program), "the program '{program}' is missing: scripts/install-prerequisites.sh test");
         }
-        let balancer = repository().join("build").join(self.plane.program());
-        assert!(balancer.exists(), "there is no build/{}: run `make` first.", self.plane.program());
+        let (program, _) = self.plane.programs();
+        assert!(repository().join("build").join(program).exists(), "there is no build/{program}: run `make` first.");
         if self.plane == Plane::Dpdk {
             assert!(Path::new("/dev/net/tun").exists(), "there is no /dev/net/tun: this kernel has no TAP devices.");
         }
