@@ -1,6 +1,7 @@
 //! Our own loop on a port, in a process of its own: opens the connections, writes their packets for everybody, receives
 //! them, and measures on demand.
 
+use super::cpu_time::cpu_time;
 use super::environment::{Environment, ROOM, mbufs, packets};
 use super::talker::Talker;
 use super::{Effort, WARM_UP, capture};
@@ -20,7 +21,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// What this program is called with to be this.
 pub(crate) const ROLE: &str = "lcore";
@@ -101,7 +102,7 @@ pub(crate) fn serve(flows: u32, capture: &Path, arguments: &[String]) -> Result<
         // Every connection is renewed once in some seconds; not in this turn.
         refresh(tables.flow_table(), coarse_now());
         let before = balancer.plane().counters()?;
-        let turn = take_turn(&info, queues, &tables, host, part, Duration::from_millis(milliseconds));
+        let turn = take_turn(&info, queues, &tables, host, part, Duration::from_millis(milliseconds))?;
         if part == Part::Everything {
             check(&before, &balancer.plane().counters()?, &turn)?;
         }
@@ -123,7 +124,7 @@ fn take_turn<'p>(
     host: HostLink<'_, 'p>,
     part: Part,
     span: Duration,
-) -> Turn {
+) -> Result<Turn, BenchError> {
     if part == Part::Everything {
         let mut worker = Worker::new(queues, tables, 0, Some(host));
         return clock(port, span, |stop| worker.run(IdlePolicy::Poll, stop));
@@ -144,26 +145,24 @@ fn take_turn<'p>(
 }
 
 /// Forwards for the warm-up and then for so long; the port's own counters say how many packets that was.
-fn clock(port: &PortInfo, span: Duration, mut forward: impl FnMut(&AtomicBool)) -> Turn {
+fn clock(port: &PortInfo, span: Duration, mut forward: impl FnMut(&AtomicBool)) -> Result<Turn, BenchError> {
     let mut forward_for = |span: Duration| {
         let stop = AtomicBool::new(false);
-        let start = Instant::now();
         thread::scope(|scope| {
             scope.spawn(|| {
                 thread::sleep(span);
                 stop.store(true, Relaxed);
             });
             forward(&stop);
-            start.elapsed()
-        })
+        });
     };
     let first = port.packets();
     forward_for(WARM_UP);
-    let (warm, _) = port.packets();
-    let elapsed = forward_for(span);
-    let last = port.packets();
-    let nanoseconds = elapsed.as_secs_f64() * 1e9 / (last.0 - warm) as f64;
-    Turn { nanoseconds, received: last.0 - first.0, sent: last.1 - first.1 }
+    let (warm, start) = (port.packets(), cpu_time(0)?);
+    forward_for(span);
+    let (last, end) = (port.packets(), cpu_time(0)?);
+    let nanoseconds = (end - start).as_nanos() as f64 / (last.0 - warm.0) as f64;
+    Ok(Turn { nanoseconds, received: last.0 - first.0, sent: last.1 - first.1 })
 }
 
 /// Whether every packet got one of the two verdicts that are meant, and was sent.

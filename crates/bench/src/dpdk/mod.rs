@@ -6,6 +6,7 @@
 
 mod capture;
 mod contest;
+mod cpu_time;
 mod environment;
 mod lcore;
 mod lookups;

@@ -1,8 +1,10 @@
 //! A process that is told what to do line by line, and answers in lines.
 
+use super::cpu_time::cpu_time;
 use crate::error::BenchError;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::time::Duration;
 
 /// Stopped when dropped.
 #[derive(Debug)]
@@ -54,6 +56,11 @@ impl Talker {
                 return Ok(line);
             }
         }
+    }
+
+    /// How long it has had a CPU.
+    pub(crate) fn cpu_time(&self) -> Result<Duration, BenchError> {
+        cpu_time(self.child.id())
     }
 
     /// Why it is no more: its last words.
