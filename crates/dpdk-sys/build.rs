@@ -24,7 +24,7 @@ const FUNCTIONS: &[&str] = &[
     "rte_mempool_(free|avail_count|in_use_count)",
     "rte_ring_(create|free)",
     "rte_hash_(create|free|add_key|lookup_bulk|count)",
-    "rte_malloc_get_socket_stats",
+    "rte_malloc_(get_socket_stats|heap_create|heap_memory_add|heap_get_socket)",
 ];
 
 fn main() {

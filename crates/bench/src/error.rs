@@ -1,23 +1,44 @@
 //! Why there is no measurement.
 
 use evenkeel_control::BalancerError;
+use evenkeel_dpdk::{DpdkError, PlaneError};
 use evenkeel_xdp::XdpError;
 use std::path::PathBuf;
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum BenchError {
-    #[error("measuring runs BPF programs in the kernel and so needs root: run it with sudo.")]
+    #[error(
+        "measuring the XDP plane runs BPF programs in the kernel and so needs root: run it with sudo, or with --plane dpdk."
+    )]
     NotRoot,
-    #[error("{0} is not an option: there are --quick and --object FILE.")]
+    #[error("{0} is not an option: there are --quick, --plane xdp, --plane dpdk and --object FILE.")]
     Usage(String),
     #[error("cannot read {path} ({source}): build it with `make bpf`.", path = path.display())]
     NoObject { path: PathBuf, source: std::io::Error },
     #[error(transparent)]
-    Plane(#[from] XdpError),
+    Xdp(#[from] XdpError),
     #[error(transparent)]
-    Balancer(#[from] BalancerError<XdpError>),
+    XdpBalancer(#[from] BalancerError<XdpError>),
+    #[error(transparent)]
+    Dpdk(#[from] DpdkError),
+    #[error(transparent)]
+    DpdkPlane(#[from] PlaneError),
+    #[error(transparent)]
+    DpdkBalancer(#[from] BalancerError<PlaneError>),
     #[error("the measuring programs do not work here: {0}")]
     Driver(String),
+    #[error(
+        "there is no dpdk-testpmd to compare with: install it (Debian: dpdk-dev), or measure with --plane xdp alone."
+    )]
+    NoTestpmd,
+    #[error("cannot start {program}: {source}.")]
+    NotStarted { program: &'static str, source: std::io::Error },
+    #[error("{program} has ended: {words}")]
+    Ended { program: &'static str, words: String },
+    #[error("cannot make a temporary directory: {0}.")]
+    Scratch(std::io::Error),
+    #[error("cannot write the packets that are measured with: {0}.")]
+    Capture(std::io::Error),
     #[error("no random numbers: {0}")]
     Random(String),
     #[error("the measurement is broken: {0}")]

@@ -1,44 +1,45 @@
-//! What a packet costs: the real program under BPF_PROG_TEST_RUN, beside a yardstick in the same run. No network is
-//! touched.
+//! What a packet costs, on both planes, beside a yardstick in the same run. No network is touched.
 //!
-//! A driver program makes the packets and hands them, in chunks of 1,024, to an empty program, the yardstick and the
-//! measured program in turn, so that whatever disturbs the machine disturbs all three. Timing never makes this fail;
-//! a packet that got another verdict than the one that is meant does.
+//! Timing never makes this fail; a packet that got another verdict than the one that is meant does.
 
-mod driver;
+mod deployment;
+mod dpdk;
 mod error;
-mod figures;
 #[allow(unreachable_pub, reason = "the measuring programs compile the same file")]
 mod layout;
-mod memory;
 mod packet;
-mod report;
-mod stage;
-mod theatre;
-mod tuples;
+mod shuffle;
+mod spread;
+mod xdp;
 
 use error::BenchError;
-use figures::Scene;
-use memory::Memory;
-use std::path::{Path, PathBuf};
+use std::env;
+use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::Instant;
-use std::{env, fs};
-use theatre::{Effort, Objects, Theatre};
-
-/// The default of `max-flows`.
-const DEFAULT_ROOM: u32 = 1 << 20;
 
 /// What the command line asks for.
 #[derive(Debug, Default)]
 struct Options {
     quick: bool,
-    /// Another build of the program.
+    /// Only this plane.
+    plane: Option<Plane>,
+    /// Another build of the XDP program.
     object: Option<PathBuf>,
 }
 
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Plane {
+    Xdp,
+    Dpdk,
+}
+
 fn main() -> ExitCode {
-    match options(env::args().skip(1)).and_then(|options| measure(&options)) {
+    let arguments: Vec<String> = env::args().skip(1).collect();
+    // What this program starts itself as, since EAL wants a process to itself.
+    if let Some(done) = dpdk::serve(&arguments) {
+        return done;
+    }
+    match options(arguments.into_iter()).and_then(|options| measure(&options)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("evenkeel-bench: {error}");
@@ -53,6 +54,13 @@ fn options(mut arguments: impl Iterator<Item = String>) -> Result<Options, Bench
         match argument.as_str() {
             "--quick" => options.quick = true,
             "--object" => options.object = Some(arguments.next().ok_or(BenchError::Usage(argument))?.into()),
+            "--plane" => {
+                options.plane = match arguments.next().as_deref() {
+                    Some("xdp") => Some(Plane::Xdp),
+                    Some("dpdk") => Some(Plane::Dpdk),
+                    other => return Err(BenchError::Usage(format!("{argument} {}", other.unwrap_or_default()))),
+                }
+            }
             _ => return Err(BenchError::Usage(argument)),
         }
     }
@@ -60,63 +68,11 @@ fn options(mut arguments: impl Iterator<Item = String>) -> Result<Options, Bench
 }
 
 fn measure(options: &Options) -> Result<(), BenchError> {
-    // SAFETY: takes nothing and cannot fail.
-    if unsafe { libc::geteuid() } != 0 {
-        return Err(BenchError::NotRoot);
+    if options.plane != Some(Plane::Dpdk) {
+        xdp::measure(options.quick, options.object.as_deref())?;
     }
-    stay_on_this_cpu();
-    let objects = Objects {
-        evenkeel: object(options.object.clone().unwrap_or_else(|| built("evenkeel")))?,
-        bench: object(built("bench"))?,
-    };
-    let same = |flows: u32| Scene { flows, room: flows.next_power_of_two() };
-    let (scenes, effort) = if options.quick {
-        (vec![same(1), same(1 << 16)], Effort { rounds: 5, turns: 96 })
-    } else {
-        let sparse = Scene { flows: 1 << 16, room: DEFAULT_ROOM };
-        (vec![same(1), same(1000), same(1 << 16), sparse, same(1_000_000)], Effort { rounds: 15, turns: 256 })
-    };
-
-    let started = Instant::now();
-    let mut rows = Vec::new();
-    let mut last = None;
-    for scene in scenes {
-        let Scene { flows, room } = scene;
-        let progress = |what: &str| {
-            eprintln!("[{:3} s] {flows} flows, tables for {room}: {what}", started.elapsed().as_secs());
-        };
-        progress("opening connections");
-        let mut theatre = Theatre::open(&objects, scene)?;
-        if theatre.refused > 0 {
-            progress(&format!("{} connections more found no room in their bucket", theatre.refused));
-        }
-        rows.extend(theatre.play(effort, &progress)?);
-        last = Some((Memory::of(theatre.plane())?, room));
-    }
-    report::table(&rows);
-    if let Some((used, room)) = last {
-        report::memory(&used, room);
-        report::verdicts(&rows, &used, room);
+    if options.plane != Some(Plane::Xdp) {
+        dpdk::measure(options.quick)?;
     }
     Ok(())
-}
-
-/// Keeps the scheduler from moving the measurement to another CPU's cold caches. If it may not be, so be it.
-fn stay_on_this_cpu() {
-    // SAFETY: the set is a local of ours, for which all zero is a value, and the calls only read or set it.
-    unsafe {
-        let mut set: libc::cpu_set_t = std::mem::zeroed();
-        libc::CPU_SET(libc::sched_getcpu().max(0) as usize, &mut set);
-        libc::sched_setaffinity(0, size_of::<libc::cpu_set_t>(), &set);
-    }
-}
-
-/// Where scripts/build-bpf.sh puts a program. Cargo says where the crate is when it runs us.
-fn built(program: &str) -> PathBuf {
-    let root = env::var_os("CARGO_MANIFEST_DIR").map_or_else(PathBuf::new, |path| Path::new(&path).join("../.."));
-    root.join("build").join(format!("{program}.bpf.o"))
-}
-
-fn object(path: PathBuf) -> Result<Vec<u8>, BenchError> {
-    fs::read(&path).map_err(|source| BenchError::NoObject { path, source })
 }

@@ -1,7 +1,6 @@
 //! The packets: 64-byte frames, made of a head that a whole stream shares and a tuple.
 
-use crate::layout::{FRAME, Lane, Tuple};
-use crate::tuples::Ring;
+use crate::layout::{FRAME, Tuple};
 use evenkeel_core::flow::Peer;
 use evenkeel_wire::{IpProtocol, Ipv4Address, MacAddress, Port};
 
@@ -29,7 +28,7 @@ impl Head {
     pub(crate) const ECHO: Self = Self { protocol: IpProtocol::ICMP, flags: 0 };
 
     /// The whole frame with nothing of the tuple in it.
-    fn bare(self) -> [u8; FRAME] {
+    pub(crate) fn bare(self) -> [u8; FRAME] {
         let mut frame = [0; FRAME];
         frame[0..6].copy_from_slice(&OUR_MAC.0);
         frame[6..12].copy_from_slice(&THEIR_MAC.0);
@@ -80,22 +79,6 @@ impl Head {
         frame[50..52].copy_from_slice(&tuple.transport_checksum.to_ne_bytes());
         frame
     }
-
-    /// A stream that goes round in `ring`; with `fresh`, in ever new eras, beginning with the first.
-    pub(crate) fn stream(self, ring: Ring, fresh: bool) -> Lane {
-        let frame = self.bare();
-        let head = std::array::from_fn(|word| {
-            u64::from_ne_bytes(std::array::from_fn(|byte| frame.get(word * 8 + byte).copied().unwrap_or(0)))
-        });
-        let fresh = u32::from(fresh);
-        Lane { first: ring.first, count: ring.count, position: 0, era: fresh, fresh, reserved: 0, fence: 0, head }
-    }
-}
-
-/// The same stream, half a round ahead: so that two programs never fetch the same tuples shortly after each other.
-pub(crate) fn ahead(mut stream: Lane) -> Lane {
-    stream.position = (stream.position + stream.count / 2) % stream.count;
-    stream
 }
 
 fn sum(bytes: &[u8]) -> u16 {

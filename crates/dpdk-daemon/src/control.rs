@@ -77,6 +77,9 @@ impl<'a, 'p> Control<'a, 'p> {
 
     fn tick(&mut self) -> Result<(), Failure> {
         let port = self.surroundings.port;
+        if port.has_lost_its_interface() {
+            return Err(Failure::Gone(port.name.clone()));
+        }
         let is_connected = port.is_up() && announce::unconnected_tap(port).is_none();
         if is_connected && !self.is_connected {
             self.host.link_came_up(self.now());

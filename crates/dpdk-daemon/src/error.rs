@@ -25,6 +25,9 @@ pub(crate) enum Failure {
     /// Another balancer works there.
     #[error("evenkeel already runs on {0}: stop that one first.")]
     Running(String),
+    /// The kernel's interface behind the port has been removed.
+    #[error("the network interface behind {0} is gone: start again when it is back.")]
+    Gone(String),
     /// The host lacks something basic.
     #[error("cannot set up {what}: {reason}.")]
     Host {

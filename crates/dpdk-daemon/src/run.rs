@@ -51,7 +51,6 @@ pub(crate) fn run(name: &'static str, command: &Command) -> Result<(), Failure> 
     let tables = Arc::new(Tables::new(sizes, settings, &config.nat.addresses, lcores)?);
     let mut balancer = Balancer::new(DpdkPlane::new(Arc::clone(&tables)), &secrets);
     balancer.apply(config)?;
-    announcer.services(config);
 
     let pool = Pool::new(&eal, lcores as u32 * MBUFS_PER_QUEUE + 2 * HOST_FRAMES)?;
     let (to_host, from_host) = (Ring::new(&eal, HOST_FRAMES)?, Ring::new(&eal, HOST_FRAMES)?);
@@ -63,6 +62,7 @@ pub(crate) fn run(name: &'static str, command: &Command) -> Result<(), Failure> 
     if say_all {
         eprint!("{said}");
     }
+    announcer.services(config);
     announce::idle_lcores(announcer, &info, named, lcores);
     announce::ready(announcer, &info, lcores, &tables);
 

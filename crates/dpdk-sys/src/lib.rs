@@ -1,5 +1,6 @@
 //! Bindings to the system's libdpdk (22.11 or newer), made when this is built: an allow-list of functions, and a small
-//! shim in C for those that DPDK has only as inline code. `evenkeel-dpdk` makes them safe; nothing else may use them.
+//! shim in C for those that DPDK has only as inline code. `evenkeel-dpdk` makes them safe; nothing else may use them, but
+//! the benchmark for its yardstick.
 //!
 //! Documentation of every item: <https://doc.dpdk.org/api/>, by its name.
 #![allow(

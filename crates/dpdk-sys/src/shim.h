@@ -31,6 +31,7 @@ static const uint64_t EVENKEEL_RX_OFFLOAD_SCATTER = RTE_ETH_RX_OFFLOAD_SCATTER;
 static const uint64_t EVENKEEL_RX_OFFLOAD_RSS_HASH = RTE_ETH_RX_OFFLOAD_RSS_HASH;
 static const uint64_t EVENKEEL_TX_OFFLOAD_MULTI_SEGS = RTE_ETH_TX_OFFLOAD_MULTI_SEGS;
 static const uint64_t EVENKEEL_RSS_IPV4 = RTE_ETH_RSS_IPV4 | RTE_ETH_RSS_NONFRAG_IPV4_TCP | RTE_ETH_RSS_NONFRAG_IPV4_UDP;
+static const uint8_t EVENKEEL_HASH_LOCK_FREE = RTE_HASH_EXTRA_FLAGS_RW_CONCURRENCY_LF;
 
 /* The functions below are inline in DPDK's headers; each is documented there under its name without the prefix. */
 int evenkeel_rte_errno(void);

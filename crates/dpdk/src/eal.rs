@@ -148,8 +148,9 @@ pub(crate) fn why_no_port(log: &str) -> DpdkError {
     if let Some(line) = log.lines().find(|line| line.contains("TUNSETIFF")) {
         let device = line.split("for ").nth(1).and_then(|rest| rest.split(':').next()).unwrap_or_default().to_owned();
         return match line.rsplit(": ").next() {
-            Some("Device or resource busy") => DpdkError::TapTaken(device),
-            _ => DpdkError::Privileges(format!("the TAP device {device}")),
+            Some("Operation not permitted") => DpdkError::Privileges(format!("the TAP device {device}")),
+            // Busy: another program has it. Invalid: it is no TAP device, or one of another kind.
+            _ => DpdkError::TapTaken(device),
         };
     }
     if log.contains("/dev/net/tun") {
@@ -189,6 +190,8 @@ mod tests {
     fn a_device_that_could_not_be_made_is_the_reason_for_no_port() {
         let busy = "tun_alloc(): Unable to set TUNSETIFF for tapdpdk: Device or resource busy\nvdev_probe(): failed to initialize net_tap0 device\n";
         assert_eq!(why_no_port(busy), DpdkError::TapTaken("tapdpdk".to_owned()));
+        let other_kind = "tun_alloc(): Unable to set TUNSETIFF for tapdpdk: Invalid argument\n";
+        assert_eq!(why_no_port(other_kind), DpdkError::TapTaken("tapdpdk".to_owned()));
         let forbidden = "tun_alloc(): Unable to set TUNSETIFF for tapdpdk: Operation not permitted\n";
         assert_eq!(why_no_port(forbidden), DpdkError::Privileges("the TAP device tapdpdk".to_owned()));
         let other = "vdev_probe(): failed to initialize net_pcap0 device\nEAL: Bus (vdev) probe failed.\n";

@@ -18,7 +18,9 @@ pub enum DpdkError {
     )]
     Running,
     /// The TAP device's name is taken.
-    #[error("the TAP device {0} is in use: stop the program that has it, or choose another name with iface=NAME.")]
+    #[error(
+        "there is a device {0} already: stop the program that has it or remove it, or choose another name with iface=NAME."
+    )]
     TapTaken(String),
     /// Something needs privileges.
     #[error("{0} needs root, or the capabilities CAP_NET_ADMIN and CAP_IPC_LOCK: run this with sudo.")]

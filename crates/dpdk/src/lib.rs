@@ -37,5 +37,5 @@ pub use plane::DpdkPlane;
 pub use pool::Pool;
 pub use port::{Port, PortInfo, Queues, RxQueue, TxQueue};
 pub use ring::Ring;
-pub use tables::Tables;
-pub use worker::{HostLink, Worker};
+pub use tables::{Tables, View};
+pub use worker::{HostLink, Worker, glances};

@@ -123,6 +123,22 @@ impl PortInfo {
         }
     }
 
+    /// Packets that it has received and sent since it was started, as it counts them itself.
+    pub fn packets(&self) -> (u64, u64) {
+        let mut counted = MaybeUninit::<sys::rte_eth_stats>::zeroed();
+        // SAFETY: DPDK writes the structure, for which zero is a value, or nothing.
+        let counted = unsafe {
+            sys::rte_eth_stats_get(self.id, counted.as_mut_ptr());
+            counted.assume_init()
+        };
+        (counted.ipackets, counted.opackets)
+    }
+
+    /// Whether there was an interface of the kernel's behind it, and is none any more.
+    pub fn has_lost_its_interface(&self) -> bool {
+        self.if_index != 0 && self.interface().is_none()
+    }
+
     /// Whether a TAP device of the kernel's is behind it.
     pub fn is_tap(&self) -> bool {
         self.driver == "net_tap"
@@ -169,8 +185,9 @@ impl<'p> Port<'p> {
     /// # Errors
     /// The port refuses.
     pub fn start(eal: &'p Eal, info: PortInfo, queues: u16, pool: &'p Pool<'_>) -> Result<Self, DpdkError> {
-        let _one_at_a_time = eal.configure();
         let port = Self { eal, info, queues, vdev: None, rings: Vec::new(), pool: PhantomData };
+        // Made after the port, so given back before it: a port that refuses is closed on the way out, which takes it, too.
+        let _one_at_a_time = eal.configure();
         let (id, name) = (port.info.id, port.info.name.as_str());
         let device = device_info(id, name)?;
         // SAFETY: plain data, for which zero is a value: everything as the driver likes it.

@@ -2,11 +2,14 @@
 
 use crate::counters::LcoreCounters;
 use crate::error::DpdkError;
+use crate::mbuf::prefetch;
 use crate::memory::{Backing, Memory};
 use arc_swap::ArcSwap;
 use evenkeel_control::Sizes;
 use evenkeel_core::flow::{Bucket, Side, Tick};
-use evenkeel_core::{AddressFilter, Backend, BackendRef, Event, MAGLEV_SLOTS, Reason, Service, ServiceKey, Settings};
+use evenkeel_core::{
+    AddressFilter, Backend, BackendRef, Event, MAGLEV_SLOTS, Reason, Service, ServiceKey, Settings, hash,
+};
 use evenkeel_wire::Ipv4Address;
 use std::collections::{HashMap, HashSet};
 use std::net::Ipv4Addr;
@@ -81,6 +84,16 @@ impl Tables {
         &self.settings
     }
 
+    /// Shows the tables as the core sees them at this time, with this lcore's counters: for whoever runs the core without
+    /// a [`crate::Worker`].
+    ///
+    /// # Panics
+    /// `lcore` is not below the number that the tables were made for.
+    pub fn view<R>(&self, lcore: usize, now: Tick, look: impl FnOnce(&View<'_>) -> R) -> R {
+        let directory = self.directory.load();
+        look(&View { tables: self, directory: &directory, counters: &self.lcores[lcore], now })
+    }
+
     pub(crate) fn note_link_change(&self) {
         self.links.fetch_add(1, Ordering::Release);
     }
@@ -92,11 +105,24 @@ impl Tables {
 }
 
 /// The tables as one lcore sees them during one burst.
-pub(crate) struct View<'t> {
+#[derive(Debug)]
+pub struct View<'t> {
     pub(crate) tables: &'t Tables,
     pub(crate) directory: &'t Directory,
     pub(crate) counters: &'t LcoreCounters,
     pub(crate) now: Tick,
+}
+
+impl View<'_> {
+    /// Asks for the line of the flow table in which the search for the flow at this place begins.
+    #[inline(always)]
+    pub fn prefetch(&self, place: u64) {
+        if let Some(bucket) = self.tables.flows.get(hash::bucket(place, self.tables.settings.flow_mask) as usize)
+            && let Some(entry) = bucket.0.get(hash::start(place))
+        {
+            prefetch(entry);
+        }
+    }
 }
 
 impl evenkeel_core::Tables for View<'_> {

@@ -5,14 +5,14 @@ use crate::clock::coarse_now;
 use crate::counters::LcoreCounters;
 use crate::host;
 use crate::idle::{Idle, IdlePolicy};
-use crate::mbuf::{BURST, Burst, Mbuf, free, prefetch};
+use crate::mbuf::{BURST, Burst, Mbuf, free};
 use crate::port::{Queues, RxQueue, TxQueue};
 use crate::ring::Ring;
 use crate::tables::{Directory, Tables, View};
 use arc_swap::{ArcSwap, Cache};
 use arrayvec::ArrayVec;
 use evenkeel_core::flow::Tick;
-use evenkeel_core::{Event, Glance, Reason, Tables as _, Verdict, decide, glance, hash};
+use evenkeel_core::{Event, Glance, Reason, Verdict, decide, glance};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -112,22 +112,9 @@ impl<'a, 'p> Worker<'a, 'p> {
     /// Three walks over the burst: ask for the headers, read them and ask for the flow buckets, decide. So the memory
     /// that one packet waits for arrives while the others are looked at. `since`: when they arrived, if that is not now.
     fn process(&mut self, now: Tick, since: Option<Tick>) {
-        for packet in &self.received {
-            packet.prefetch();
-        }
         let Self { tables, directory, counters, .. } = self;
         let view = View { tables, directory: directory.load(), counters, now };
-        let mut glances = ArrayVec::<Glance, BURST>::new();
-        for packet in &mut self.received {
-            let glance = glance(packet, &view);
-            if let Glance::Flow(_, place) = glance
-                && let Some(bucket) = view.flows(hash::bucket(place, tables.settings.flow_mask))
-                && let Some(entry) = bucket.0.get(hash::start(place))
-            {
-                prefetch(entry);
-            }
-            glances.push(glance);
-        }
+        let glances = glances(&mut self.received, &view);
         for (mut packet, glance) in self.received.drain(..).zip(&glances) {
             let reason = decide(&mut packet, &view, glance);
             match reason.verdict() {
@@ -176,6 +163,23 @@ impl<'a, 'p> Worker<'a, 'p> {
         self.tx.send(&mut frames);
         any
     }
+}
+
+/// The first two of an lcore's three walks over a burst.
+#[inline(always)]
+pub fn glances(burst: &mut Burst<'_>, view: &View<'_>) -> ArrayVec<Glance, BURST> {
+    for packet in burst.iter() {
+        packet.prefetch();
+    }
+    let mut glances = ArrayVec::new();
+    for packet in burst {
+        let glance = glance(packet, view);
+        if let Glance::Flow(_, place) = glance {
+            view.prefetch(place);
+        }
+        glances.push(glance);
+    }
+    glances
 }
 
 /// Keeps a packet if there is room, and says whether there was.

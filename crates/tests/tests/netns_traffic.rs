@@ -1,9 +1,27 @@
 //! Much traffic: large transfers, many connections at once, steady streams, and what arrives on the wire.
 
-use evenkeel_tests::testbed::{self, Connection, Running, Servers, Testbed, until};
+use evenkeel_tests::testbed::{self, Connection, Plane, Running, Servers, Testbed, until};
+use evenkeel_tests::{on_every_plane, scenarios};
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddrV4, UdpSocket};
 use std::time::Duration;
+
+on_every_plane! {
+    a_hundred_megabytes_each_way_arrive_unharmed["python3", "sha256sum"],
+    a_thousand_connections_at_once_with_colliding_ports[],
+    datagrams_from_colliding_ports_come_back_to_their_sender[],
+    iperf3_streams_tcp_without_a_stall["iperf3"],
+    iperf3_streams_udp_without_a_stall["iperf3"],
+    receivers_see_right_checksums["tcpdump"],
+}
+
+// Packets of a connection and their replies come by different queues.
+scenarios! {
+    on_dpdk_with_two_lcores,
+    testbed::on(Plane::Dpdk).with_lcores(2),
+    a_hundred_megabytes_each_way_arrive_unharmed["python3", "sha256sum"],
+    a_thousand_connections_at_once_with_colliding_ports[],
+}
 
 /// 100 MB each way take seconds on a slow machine, not minutes.
 const MEGABYTES: u32 = 100;
@@ -33,8 +51,8 @@ print(digest.hexdigest(), count, flush=True)
 "#;
 
 /// Both ends of one TCP connection send a file of random bytes at the same time, and both get the other's.
-fn files_cross_one_connection_unharmed(bed: &Testbed, mode: &str) {
-    let _balancer = bed.balance(&["--xdp-mode", mode]);
+fn a_hundred_megabytes_each_way_arrive_unharmed(bed: &Testbed) {
+    let _balancer = bed.balance();
     let file = |name: &str| {
         let path = bed.work.join(name).display().to_string();
         bed.do_in("", &["sh", "-c", &format!("head -c {MEGABYTES}M /dev/urandom > {path}")]);
@@ -58,24 +76,14 @@ fn files_cross_one_connection_unharmed(bed: &Testbed, mode: &str) {
     assert!(!servers[1 - served].has_ended(), "the other server saw nothing");
 }
 
-#[test]
-fn a_hundred_megabytes_each_way_arrive_unharmed_in_generic_mode() {
-    testbed::run(&["python3", "sha256sum"], |bed| files_cross_one_connection_unharmed(bed, "generic"));
-}
-
-#[test]
-fn a_hundred_megabytes_each_way_arrive_unharmed_in_native_mode() {
-    testbed::run(&["python3", "sha256sum"], |bed| files_cross_one_connection_unharmed(bed, "native"));
-}
-
 /// Two hosts, the same source ports on both: only the address tells their connections apart.
 const CLIENTS: [(&str, Ipv4Addr); 2] = [("", Ipv4Addr::new(10, 0, 0, 1)), ("h4", Ipv4Addr::new(10, 0, 0, 4))];
 const PORTS: std::ops::Range<u16> = 20000..20500;
 
-fn a_thousand_connections_at_once(bed: &Testbed, mode: &str) {
+fn a_thousand_connections_at_once_with_colliding_ports(bed: &Testbed) {
     bed.add_host("h4", "10.0.0.4", "de:ad:be:ef:00:04");
     let servers = Servers::tcp(8080);
-    let _balancer = bed.balance(&["--xdp-mode", mode]);
+    let _balancer = bed.balance();
     let mut connections = Vec::new();
     for port in PORTS {
         for (namespace, address) in CLIENTS {
@@ -105,47 +113,33 @@ fn a_thousand_connections_at_once(bed: &Testbed, mode: &str) {
     assert!((405..=595).contains(&on_h2), "{on_h2} of 1000 on h2");
 }
 
-#[test]
-fn a_thousand_connections_at_once_with_colliding_ports_in_generic_mode() {
-    testbed::run(&[], |bed| a_thousand_connections_at_once(bed, "generic"));
-}
-
-#[test]
-fn a_thousand_connections_at_once_with_colliding_ports_in_native_mode() {
-    testbed::run(&[], |bed| a_thousand_connections_at_once(bed, "native"));
-}
-
-#[test]
-fn datagrams_from_colliding_ports_come_back_to_their_sender() {
-    testbed::run(&[], |bed| {
-        bed.add_host("h4", "10.0.0.4", "de:ad:be:ef:00:04");
-        let servers = Servers::udp(8080);
-        let _balancer = bed.balance(&[]);
-        let mut sockets = Vec::new();
-        for port in PORTS.take(200) {
-            for (namespace, address) in CLIENTS {
-                let socket = testbed::within(namespace, || UdpSocket::bind((address, port))).expect("the port is free");
-                socket.connect("10.0.0.10:8080").expect("there is a route");
-                socket.set_read_timeout(Some(testbed::DEADLINE)).expect("not zero");
-                let text = format!("from {address}:{port}");
-                socket.send(text.as_bytes()).expect("it leaves");
-                sockets.push((socket, text));
-            }
+fn datagrams_from_colliding_ports_come_back_to_their_sender(bed: &Testbed) {
+    bed.add_host("h4", "10.0.0.4", "de:ad:be:ef:00:04");
+    let servers = Servers::udp(8080);
+    let _balancer = bed.balance();
+    let mut sockets = Vec::new();
+    for port in PORTS.take(200) {
+        for (namespace, address) in CLIENTS {
+            let socket = testbed::within(namespace, || UdpSocket::bind((address, port))).expect("the port is free");
+            socket.connect("10.0.0.10:8080").expect("there is a route");
+            socket.set_read_timeout(Some(testbed::DEADLINE)).expect("not zero");
+            let text = format!("from {address}:{port}");
+            socket.send(text.as_bytes()).expect("it leaves");
+            sockets.push((socket, text));
         }
-        for (socket, text) in sockets {
-            let mut buffer = [0; 2048];
-            let length = socket.recv(&mut buffer).unwrap_or_else(|error| panic!("no answer to \"{text}\": {error}"));
-            assert_eq!(&buffer[2..length], text.as_bytes());
-            let server = String::from_utf8_lossy(&buffer[..2]).into_owned();
-            assert_eq!(servers.that_got(text.as_bytes()), [server]);
-        }
-    });
+    }
+    for (socket, text) in sockets {
+        let mut buffer = [0; 2048];
+        let length = socket.recv(&mut buffer).unwrap_or_else(|error| panic!("no answer to \"{text}\": {error}"));
+        assert_eq!(&buffer[2..length], text.as_bytes());
+        let server = String::from_utf8_lossy(&buffer[..2]).into_owned();
+        assert_eq!(servers.that_got(text.as_bytes()), [server]);
+    }
 }
 
 /// Any port of TCP and UDP to one server: iperf3 opens a connection for control beside those for data.
 const ONE_BACKEND: &str = r#"
 [dataplane]
-interface = "veth6"
 max-flows = 4096
 [nat]
 addresses = ["10.0.0.10"]
@@ -183,36 +177,22 @@ fn stream(bed: &Testbed, options: &[&str]) {
     }
 }
 
-fn iperf3_streams_without_a_stall(bed: &Testbed, mode: &str, options: &[&str]) {
-    let _balancer = bed.balance_config(mode, ONE_BACKEND);
-    stream(bed, options);
+fn iperf3_streams_tcp_without_a_stall(bed: &Testbed) {
+    let _balancer = bed.balance_config(ONE_BACKEND);
+    // Each direction on some plane.
+    stream(bed, if bed.plane == Plane::NativeXdp { &["-R"] } else { &[] });
 }
 
-#[test]
-fn iperf3_streams_tcp_without_a_stall_in_generic_mode() {
-    testbed::run(&["iperf3"], |bed| iperf3_streams_without_a_stall(bed, "generic", &[]));
-}
-
-#[test]
-fn iperf3_streams_tcp_without_a_stall_in_native_mode() {
-    testbed::run(&["iperf3"], |bed| iperf3_streams_without_a_stall(bed, "native", &["-R"]));
-}
-
-#[test]
-fn iperf3_streams_udp_without_a_stall_in_generic_mode() {
-    testbed::run(&["iperf3"], |bed| iperf3_streams_without_a_stall(bed, "generic", &["-u", "-b", "50M", "-R"]));
-}
-
-#[test]
-fn iperf3_streams_udp_without_a_stall_in_native_mode() {
-    testbed::run(&["iperf3"], |bed| iperf3_streams_without_a_stall(bed, "native", &["-u", "-b", "50M"]));
+fn iperf3_streams_udp_without_a_stall(bed: &Testbed) {
+    let _balancer = bed.balance_config(ONE_BACKEND);
+    stream(bed, if bed.plane == Plane::NativeXdp { &["-u", "-b", "50M"] } else { &["-u", "-b", "50M", "-R"] });
 }
 
 /// Who receives sees right checksums only. In native mode a sender that leaves them to hardware would be found here.
-fn receivers_see_right_checksums(bed: &Testbed, mode: &str) {
+fn receivers_see_right_checksums(bed: &Testbed) {
     let tcp = Servers::tcp(8080);
     let udp = Servers::udp(8081);
-    let _balancer = bed.balance(&["--xdp-mode", mode]);
+    let _balancer = bed.balance();
     let mut captures = Vec::new();
     for (namespace, device) in [("", "veth0"), ("h2", "veth2"), ("h3", "veth4")] {
         let options = ["-Q", "in", "-s", "0", "-n", "-vv", "-l", "-i", device, "port 8080 or port 8081 or icmp"];
@@ -245,14 +225,4 @@ fn receivers_see_right_checksums(bed: &Testbed, mode: &str) {
             .collect();
         assert!(wrong.is_empty(), "{wrong:#?}");
     }
-}
-
-#[test]
-fn receivers_see_right_checksums_in_generic_mode() {
-    testbed::run(&["tcpdump"], |bed| receivers_see_right_checksums(bed, "generic"));
-}
-
-#[test]
-fn receivers_see_right_checksums_in_native_mode() {
-    testbed::run(&["tcpdump"], |bed| receivers_see_right_checksums(bed, "native"));
 }

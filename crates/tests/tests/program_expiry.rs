@@ -8,7 +8,7 @@ use evenkeel_core::{Event, Reason};
 use evenkeel_tests::on_both_planes;
 use evenkeel_tests::program::packet::{ACK, RST, SYN};
 use evenkeel_tests::program::scenes::{DNS, WEB, client};
-use evenkeel_tests::program::{Connection, On, Rig, Setup, scenes, table, trial};
+use evenkeel_tests::program::{Connection, On, PlaneUnderTest, Rig, Setup, scenes, table, trial};
 
 const TIMES: IdleTimes = IdleTimes::DEFAULT;
 
@@ -140,6 +140,28 @@ fn a_sweep_frees_what_is_over_and_nothing_else(on: On) {
         rig.plane().sweep_flows().unwrap();
         assert_eq!(table::entries(rig.plane()).len(), 2);
         rig.assert_works(&young);
+    });
+}
+
+/// XDP's clock is the kernel's, and goes its own way.
+#[test]
+fn connections_end_by_the_clock_as_they_do_by_their_stamps() {
+    trial(On::Dpdk, Setup::new(scenes::rich(), 64), |rig| {
+        let pass = |rig: &Rig, ticks| {
+            let PlaneUnderTest::Dpdk(dpdk) = rig.plane() else { unreachable!("asked for DPDK") };
+            dpdk.clock().advance(ticks);
+        };
+        // Round the clock, which comes past zero on its way.
+        for &(state, protocol, time) in STATES.iter().cycle().take(5 * STATES.len()) {
+            rig.forget();
+            let connection = bring(rig, state, protocol);
+            pass(rig, time);
+            rig.expect(&connection.answers(ACK), Reason::ToClient);
+            rig.forget();
+            let connection = bring(rig, state, protocol);
+            pass(rig, time + 1);
+            rig.expect(&connection.answers(ACK), Reason::FlowMissing);
+        }
     });
 }
 

@@ -8,11 +8,13 @@
 //! test.
 
 mod cpu;
+mod crossing;
 pub mod dpdk;
 mod ledger;
 mod outcome;
 pub mod packet;
 mod plane;
+mod recording;
 mod rig;
 pub mod scapy;
 pub mod scenes;
@@ -22,9 +24,11 @@ mod twins;
 pub mod xdp;
 
 pub use cpu::{cpus, pin};
+pub use crossing::Crossing;
 pub use ledger::Connection;
 pub use outcome::{Outcome, Passage};
 pub use plane::{PlaneUnderTest, Refused};
+pub use recording::Recording;
 pub use rig::{On, Rig, trial, trial_on_dpdk};
 pub use setup::{SECRETS, Setup};
 pub use twins::{Difference, Twins, with_twins};

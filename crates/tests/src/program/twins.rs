@@ -63,17 +63,21 @@ impl<'a, 'p> Twins<'a, 'p> {
     ///
     /// # Errors
     /// The planes are not alike.
-    pub fn play(
+    pub fn play<T>(
         &mut self,
         burst: usize,
-        script: impl Fn(&mut Self) -> Result<(), Difference>,
-    ) -> Result<(), Difference> {
+        script: impl Fn(&mut Self) -> Result<T, Difference>,
+    ) -> Result<T, Difference> {
         self.burst = burst.clamp(1, RING);
         for _ in 0..TRIES {
             self.forget();
             let began = self.xdp.plane().now();
             self.set_clock(began);
-            let result = script(self).and_then(|()| self.catch_up()).and_then(|()| self.compare_tables());
+            let result = script(self).and_then(|found| {
+                self.catch_up()?;
+                self.compare_tables()?;
+                Ok(found)
+            });
             if self.xdp.plane().now() == began {
                 return result;
             }

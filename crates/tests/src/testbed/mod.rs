@@ -1,93 +1,62 @@
 //! End-to-end tests: real programs, in the walk-through's testbed, in a sandbox of the test's own.
 //!
-//! [`run`] starts the test's own executable again inside `scripts/sandbox.sh`, asks for that one test, and there builds
-//! the testbed and plays the scenario. So tests run side by side, and what a killed one leaves dies with its sandbox.
-//! Everything waits with a deadline ([`until`]) and nothing measures time.
+//! [`on`] makes a [`Scenario`] for a [`Plane`]. It starts the test's own executable again inside `scripts/sandbox.sh`, asks
+//! for that one test, and there builds the testbed and plays the scenario. So tests run side by side, and what a killed
+//! one leaves dies with its sandbox. Everything waits with a deadline ([`until`]) and nothing measures time.
 
-mod balancer;
+mod huge_pages;
+mod live;
+mod nc;
 mod peers;
+mod plane;
 mod process;
+mod refusal;
+mod scenario;
 
-pub use balancer::LiveBalancer;
+pub use live::LiveBalancer;
+pub use nc::{ROUNDS, connect_until_both_have_received};
 pub use peers::{Connection, Servers, within};
+pub use plane::{Plane, TAP, connect_tap, wait_for_walkthrough_backends};
 pub use process::{Ended, Running};
+pub use refusal::{assert_clean, assert_refused};
+pub use scenario::{Scenario, on};
 
 use std::ffi::OsStr;
 use std::fs;
-use std::io::Write as _;
-use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
 /// How long anything may take that ought to be quick. Only a guard against waiting for ever: machines may be slow.
 pub const DEADLINE: Duration = Duration::from_secs(40);
 
-/// How long a whole scenario may take.
-const SCENARIO_DEADLINE: Duration = Duration::from_secs(300);
-
-/// Tells the test's executable that it is in the sandbox.
-const INSIDE: &str = "EVENKEEL_TEST_INSIDE";
-
-/// What a scenario prints when it has come to its end: an exit code alone would also be 0 if no test had that name.
-const COMPLETED: &str = "the scenario has come to its end";
-
-/// Plays a scenario in a sandbox of its own, with the testbed set up. `programs` are what it needs besides a shell,
-/// iproute2 and ethtool. To be called in the test function itself: the closure's type tells the test's name.
-pub fn run<F: FnOnce(&Testbed)>(programs: &[&str], scenario: F) {
-    if std::env::var_os(INSIDE).is_some() {
-        let testbed = Testbed::set_up();
-        scenario(&testbed);
-        println!("{COMPLETED}");
-        return;
-    }
-    if std::env::var_os("EVENKEEL_SKIP_PRIVILEGED").is_some_and(|value| value == "1") {
-        // Not by a macro: the test harness would keep it for itself.
-        let skipped = format!("skipped, because EVENKEEL_SKIP_PRIVILEGED=1: {}\n", test_name::<F>());
-        let _ = std::io::stderr().write_all(skipped.as_bytes());
-        return;
-    }
-    // SAFETY: no arguments, cannot fail.
-    let is_root = unsafe { libc::geteuid() } == 0;
-    assert!(
-        is_root,
-        "this test builds networks, which needs root: run it with sudo, or set EVENKEEL_SKIP_PRIVILEGED=1."
-    );
-    for program in programs.iter().chain(&["bash", "ip", "ethtool"]) {
-        assert!(is_installed(program), "the program '{program}' is missing: scripts/install-prerequisites.sh test");
-    }
-    let balancer = repository().join("build/xdp_lb");
-    assert!(balancer.exists(), "there is no build/xdp_lb: run `make` first.");
-
-    let mut sandbox = Command::new(repository().join("scripts/sandbox.sh"));
-    sandbox.arg(std::env::current_exe().expect("we know our own name"));
-    sandbox.args(["--exact", test_name::<F>(), "--nocapture", "--test-threads=1"]).env(INSIDE, "1");
-    // The sandbox dies with whoever started it; if this process is killed, it must, too.
-    // SAFETY: prctl only sets a property of the new process; no memory is touched.
-    unsafe {
-        sandbox.pre_exec(|| match libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) {
-            0 => Ok(()),
-            _ => Err(std::io::Error::last_os_error()),
-        });
-    }
-    let mut sandbox = Running::start(&mut sandbox);
-    let ended = sandbox.finish_within(SCENARIO_DEADLINE);
-    if ended.code != Some(0) || !ended.stdout.contains(COMPLETED) {
-        panic!("in the sandbox:\n{}{}", ended.stdout, ended.stderr);
-    }
+/// Makes a test on each plane of each of these functions, which take a [`Testbed`]: `on_dpdk::NAME` and so on. Behind a
+/// name stand the programs that it needs.
+#[macro_export]
+macro_rules! on_every_plane {
+    ($($name:ident [$($program:literal),*]),+ $(,)?) => {
+        $crate::scenarios!(on_generic_xdp, testbed::on(Plane::GenericXdp), $($name [$($program),*]),+);
+        $crate::scenarios!(on_native_xdp, testbed::on(Plane::NativeXdp), $($name [$($program),*]),+);
+        $crate::scenarios!(on_dpdk, testbed::on(Plane::Dpdk), $($name [$($program),*]),+);
+    };
 }
 
-/// The name of the test that a closure was written in.
-fn test_name<F>() -> &'static str {
-    let path = std::any::type_name::<F>();
-    let path = path.strip_suffix("::{{closure}}").unwrap_or(path);
-    path.split_once("::").map_or(path, |(_, name)| name)
-}
-
-fn is_installed(program: &str) -> bool {
-    let path = std::env::var("PATH").unwrap_or_default() + ":/usr/sbin:/sbin";
-    path.split(':').any(|directory| Path::new(directory).join(program).is_file())
+/// The same for one [`Scenario`].
+#[macro_export]
+macro_rules! scenarios {
+    ($module:ident, $scenario:expr, $($name:ident [$($program:literal),*]),+ $(,)?) => {
+        mod $module {
+            use $crate::testbed::{self, Plane};
+            $(
+                #[test]
+                fn $name() {
+                    $scenario.needs(&[$($program),*]).run(|bed| super::$name(bed));
+                }
+            )+
+        }
+    };
 }
 
 /// The top of the repository.
@@ -107,32 +76,45 @@ pub fn until<T>(what: &str, mut attempt: impl FnMut() -> Option<T>) -> T {
     }
 }
 
-/// Modes of XDP that the walk-through's program can be told.
-pub const MODES: [&str; 2] = ["generic", "native"];
-
-/// The walk-through's topology, in the sandbox that the test runs in: 10.0.0.1 here, h2, h3, and lb with veth6.
+/// The walk-through's topology, in the sandbox that the test runs in: 10.0.0.1 here, h2, h3, and for XDP lb with veth6.
 #[derive(Debug)]
 pub struct Testbed {
+    /// Where balancers run.
+    pub plane: Plane,
     /// A directory that goes with the sandbox.
     pub work: PathBuf,
+    name: &'static str,
+    lcores: usize,
+    names: AtomicU32,
 }
 
 impl Testbed {
-    fn set_up() -> Self {
+    fn set_up(plane: Plane, with_lb: bool, name: &'static str, lcores: usize) -> Self {
         assert!(std::env::var_os("EVENKEEL_SANDBOX").is_some(), "not in a sandbox");
         let work = std::env::temp_dir().join("scenario");
         fs::create_dir_all(&work).expect("the sandbox has a directory for temporary files");
-        let testbed = Self { work };
-        let script = repository().join("scripts/testbed-setup.sh");
-        let ended = Running::start(Command::new(script).arg("ebpf")).finish();
+        let mut setup = Command::new(repository().join("scripts/testbed-setup.sh"));
+        let ended = Running::start(setup.args(with_lb.then_some("ebpf"))).finish();
         assert_eq!(ended.code, Some(0), "testbed-setup.sh: {ended}");
-        testbed
+        Self { plane, work, name, lcores, names: AtomicU32::new(0) }
+    }
+
+    /// A name that nothing else in this testbed has.
+    pub fn new_name(&self, kind: &str) -> String {
+        format!("{kind}{}", self.names.fetch_add(1, Ordering::Relaxed))
     }
 
     /// A line typed into a terminal of its own: bash, in scripts/, with the aliases.
     pub fn terminal(&self, line: &str) -> Running {
+        self.terminal_in("scripts", line)
+    }
+
+    /// The same in another directory of the repository. Where there is no sudo, we are root and need none.
+    pub fn terminal_in(&self, directory: &str, line: &str) -> Running {
+        let aliases = repository().join("scripts/aliases.sh").display().to_string();
+        let before = format!("source '{aliases}'\ncommand -v sudo >/dev/null || sudo() {{ \"$@\"; }}");
         let mut bash = Command::new("bash");
-        bash.current_dir(repository().join("scripts")).args(["-c", &format!("source ./aliases.sh\n{line}")]);
+        bash.current_dir(repository().join(directory)).args(["-c", &format!("{before}\n{line}")]);
         Running::start(&mut bash)
     }
 
@@ -141,6 +123,14 @@ impl Testbed {
         let ended = self.terminal(line).finish();
         assert_eq!(ended.code, Some(0), "`{line}`: {ended}");
         ended
+    }
+
+    /// Types an endless `ping`, waits for an answer, types Ctrl-C.
+    pub fn ping(&self, line: &str) {
+        let mut ping = self.terminal(line);
+        ping.wait_for("bytes from");
+        let ended = ping.interrupt();
+        assert_eq!(ended.code, Some(0), "`{line}`: {ended}");
     }
 
     /// Starts a program in a namespace; an empty name is the local machine.
@@ -168,17 +158,6 @@ impl Testbed {
         command
     }
 
-    /// Starts the walk-through's program in lb and waits until it is ready.
-    pub fn balance(&self, options: &[&str]) -> Running {
-        let program = repository().join("build/xdp_lb");
-        let mut words = vec![program.as_os_str()];
-        words.extend(options.iter().map(OsStr::new));
-        words.push(OsStr::new("veth6"));
-        let balancer = self.start("lb", &words);
-        balancer.wait_for("xdp_lb: ready on veth6");
-        balancer
-    }
-
     /// Writes a configuration file.
     pub fn config(&self, name: &str, text: &str) -> PathBuf {
         let path = self.work.join(name);
@@ -186,31 +165,9 @@ impl Testbed {
         path
     }
 
-    /// Starts `evenkeel run` in lb with this configuration and waits until it is ready.
-    pub fn balance_config(&self, mode: &str, text: &str) -> Running {
-        let config = self.config("evenkeel.toml", text);
-        let program = repository().join("build/evenkeel");
-        let words: [&OsStr; 6] = [
-            program.as_os_str(),
-            OsStr::new("run"),
-            OsStr::new("--config"),
-            config.as_os_str(),
-            OsStr::new("--xdp-mode"),
-            OsStr::new(mode),
-        ];
-        let balancer = self.start("lb", &words);
-        balancer.wait_for("evenkeel: ready on veth6");
-        balancer
-    }
-
     /// What `ip link` says of an interface in lb.
     pub fn link(&self, interface: &str) -> String {
         self.do_in("lb", &["ip", "-d", "link", "show", "dev", interface]).stdout
-    }
-
-    /// Whether an XDP program is attached to veth6.
-    pub fn is_attached(&self) -> bool {
-        self.link("veth6").contains("prog/xdp")
     }
 
     /// Waits until somebody listens on a port in a namespace; `protocol` is `tcp` or `udp`.

@@ -50,13 +50,17 @@ pub struct Servers {
 impl Servers {
     /// Servers in h2 and h3.
     pub fn tcp(port: u16) -> Self {
+        Self::tcp_in(&["h2", "h3"], port)
+    }
+
+    /// Servers in these namespaces, whose names have two letters.
+    pub fn tcp_in(namespaces: &[&'static str], port: u16) -> Self {
         let servers = Self::default();
-        servers.listen_tcp("h2", port);
-        servers.listen_tcp("h3", port);
+        namespaces.iter().for_each(|namespace| servers.listen_tcp(namespace, port));
         servers
     }
 
-    /// The same for UDP; a datagram is a payload without its length.
+    /// The same in h2 and h3 for UDP; a datagram is a payload without its length.
     pub fn udp(port: u16) -> Self {
         let servers = Self::default();
         servers.listen_udp("h2", port);

@@ -4,6 +4,7 @@ use super::{DEADLINE, until};
 use std::fmt;
 use std::io::{Read, Write};
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
+use std::path::Path;
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
@@ -96,6 +97,14 @@ impl Running {
     /// The id of the process.
     pub fn id(&self) -> u32 {
         self.child.id()
+    }
+
+    /// Waits until it has become this program, and is not the shell or `ip` any more that starts it.
+    pub fn wait_to_become(&mut self, program: &Path) {
+        let exe = format!("/proc/{}/exe", self.id());
+        until("the program starts", || {
+            (self.has_ended() || std::fs::read_link(&exe).is_ok_and(|exe| exe == program)).then_some(())
+        });
     }
 
     /// Whether it has ended.

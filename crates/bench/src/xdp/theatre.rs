@@ -1,23 +1,20 @@
 //! One scene, set up and measured: the real program with its connections, and the streams of packets for it.
 
-use crate::driver::Driver;
+use super::driver::Driver;
+use super::figures::{Round, Row, Scene, What};
+use super::stage::Stage;
+use super::stream::{ahead, stream_of};
+use super::tuples::Ring;
+use crate::deployment::{Connected, Deployment, SERVICE, client, connect};
 use crate::error::BenchError;
-use crate::figures::{Round, Row, Scene, What};
-use crate::layout::{CHUNK, FRAME, Lane, MAX_CHUNKS, Tuple};
-use crate::packet::{ACK, Head, OUR_MAC, SYN, THEIR_MAC, ahead};
-use crate::stage::Stage;
-use crate::tuples::Ring;
-use evenkeel_control::config::{self, Affinity, Backend, Config, Forward, Nat, Protocol};
-use evenkeel_control::{Balancer, NextHop, Plane, Secrets, Sizes};
-use evenkeel_core::flow::{IdleTimes, Peer, Tick};
-use evenkeel_core::{Reason, SliceFrame, Tables, process};
-use evenkeel_wire::{Ipv4Address, Port};
+use crate::layout::{CHUNK, Lane, MAX_CHUNKS};
+use crate::packet::{ACK, Head, SYN};
+use evenkeel_control::{Balancer, Plane};
+use evenkeel_core::flow::{Peer, Tick};
+use evenkeel_core::{Reason, Tables};
+use evenkeel_wire::Ipv4Address;
 use evenkeel_xdp::XdpPlane;
-use std::net::Ipv4Addr;
 
-/// Backends, and NAT addresses: enough NAT ports for a million connections many times over.
-const WIDTH: u8 = 16;
-const SERVICE: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 10);
 /// Tuples of the streams that have nothing to do with flows.
 const OTHERS: u32 = 1024;
 
@@ -51,17 +48,10 @@ pub(crate) struct Theatre {
 impl Theatre {
     /// Loads everything and opens the scene's connections.
     pub(crate) fn open(objects: &Objects, scene: Scene) -> Result<Self, BenchError> {
-        let config = config();
-        let secrets = Secrets::random().map_err(|error| BenchError::Random(error.to_string()))?;
-        let sizes = Sizes::for_flows(scene.room);
-        let settings = sizes.settings(&config, &secrets, OUR_MAC, IdleTimes::DEFAULT);
-        let plane = XdpPlane::load(&objects.evenkeel, sizes, settings, &config.nat.addresses)?;
-        let stage = Stage::new(plane, &config.nat.addresses, sizes.backends as usize);
-        let mut balancer = Balancer::new(stage, &secrets);
-        for backend in config.services.iter().flat_map(|service| &service.backends) {
-            balancer.set_next_hop(NextHop { address: backend.address, mac: THEIR_MAC })?;
-        }
-        balancer.apply(&config)?;
+        let deployment = Deployment::new(scene.room)?;
+        let plane = XdpPlane::load(&objects.evenkeel, deployment.sizes, deployment.settings, deployment.nat())?;
+        let stage = Stage::new(plane, deployment.nat(), deployment.sizes.backends as usize);
+        let balancer = deployment.balance(stage)?;
 
         let program = balancer.plane().plane.program()?.fd().map_err(BenchError::driver)?;
         let mut driver = Driver::load(&objects.bench, scene.room, scene.flows * 5 + 2 * OTHERS, program)?;
@@ -121,11 +111,11 @@ impl Theatre {
     fn established(&mut self, effort: Effort) -> Result<Vec<[Round; 5]>, BenchError> {
         let tcp = Head::tcp(ACK);
         let mut streams = [
-            (tcp.stream(self.to_backend, false), vec![Reason::ToBackend]),
-            (tcp.stream(self.to_client, false), vec![Reason::ToClient]),
-            (tcp.stream(self.mixed, false), vec![Reason::ToBackend, Reason::ToClient]),
-            (tcp.stream(self.not_ours, false), vec![Reason::NotOurs]),
-            (Head::ECHO.stream(self.echo, false), vec![Reason::EchoReply]),
+            (stream_of(tcp, self.to_backend, false), vec![Reason::ToBackend]),
+            (stream_of(tcp, self.to_client, false), vec![Reason::ToClient]),
+            (stream_of(tcp, self.mixed, false), vec![Reason::ToBackend, Reason::ToClient]),
+            (stream_of(tcp, self.not_ours, false), vec![Reason::NotOurs]),
+            (stream_of(Head::ECHO, self.echo, false), vec![Reason::EchoReply]),
         ]
         .map(|(stream, reasons)| (self.lanes(stream), reasons));
         let mut rounds = Vec::new();
@@ -145,7 +135,7 @@ impl Theatre {
 
     /// SYNs of connections never seen, in an empty table that they fill to three eighths at most.
     fn new_flows(&mut self, effort: Effort) -> Result<Vec<Round>, BenchError> {
-        let mut lanes = self.lanes(Head::tcp(SYN).stream(self.to_backend, true));
+        let mut lanes = self.lanes(stream_of(Head::tcp(SYN), self.to_backend, true));
         let warm_up = 4;
         let most = self.scene.room * 3 / 4 / CHUNK - warm_up;
         let effort = Effort { turns: effort.turns.min(most), ..effort };
@@ -159,7 +149,7 @@ impl Theatre {
 
     /// The same in a table that a flood has filled.
     fn flood(&mut self, effort: Effort) -> Result<Vec<Round>, BenchError> {
-        let mut stream = Head::tcp(SYN).stream(self.to_backend, true);
+        let mut stream = stream_of(Head::tcp(SYN), self.to_backend, true);
         // Not the connections of `new_flows` again.
         stream.era += 0x1000;
         self.balancer.plane().clear()?;
@@ -177,7 +167,7 @@ impl Theatre {
 
     /// What the programs get: the yardstick packets that it knows, the other two the measured stream.
     fn lanes(&self, stream: Lane) -> [Lane; 3] {
-        [ahead(stream), Head::tcp(ACK).stream(self.yardstick, false), stream]
+        [ahead(stream), stream_of(Head::tcp(ACK), self.yardstick, false), stream]
     }
 
     /// One round, after a warm-up, and whether every packet had the verdict that is meant: one of `reasons`, with
@@ -239,78 +229,4 @@ impl Theatre {
 /// Turns before the first that counts: every flow has its turn, but of very many only as many as caches can hold.
 fn warm_up(flows: u32) -> u32 {
     (flows / CHUNK).clamp(4, 64)
-}
-
-/// Client number so many. The second byte is left for the driver to count in.
-fn client(number: u32) -> Peer {
-    let [_, high, middle, low] = number.to_be_bytes();
-    Peer { address: Ipv4Address([32, 0, middle, low]), port: Port::from_number(1024 + 257 * u16::from(high)) }
-}
-
-/// Connections, and what their packets look like in either direction.
-struct Connected {
-    forth: Vec<Tuple>,
-    back: Vec<Tuple>,
-    /// How many more were refused, because the one bucket that they may be in was full.
-    refused: u32,
-}
-
-/// Runs handshakes until there are this many connections.
-fn connect(stage: &Stage, flows: u32) -> Result<Connected, BenchError> {
-    let service = Peer { address: SERVICE.into(), port: Port::from_number(80) };
-    let mut connected = Connected { forth: Vec::new(), back: Vec::new(), refused: 0 };
-    let mut number = 0;
-    while number - connected.refused < flows {
-        let client = client(number);
-        number += 1;
-        let (verdict, sent) = run(stage, SYN, client, service);
-        if verdict == Reason::FlowTableFull && connected.refused < flows / 8 {
-            connected.refused += 1;
-            continue;
-        }
-        let (nat, backend) = (end(&sent, 26, 34), end(&sent, 30, 36));
-        let (answered, _) = run(stage, SYN | ACK, backend, nat);
-        let (confirmed, _) = run(stage, ACK, client, service);
-        if (verdict, answered, confirmed) != (Reason::ToBackend, Reason::ToClient, Reason::ToBackend) {
-            let [verdict, answered, confirmed] = [verdict, answered, confirmed].map(Reason::name);
-            let verdicts = format!("a handshake got the verdicts \"{verdict}\", \"{answered}\", \"{confirmed}\".");
-            return Err(BenchError::Broken(verdicts));
-        }
-        connected.forth.push(Head::tcp(ACK).tuple(client, service));
-        connected.back.push(Head::tcp(ACK).tuple(backend, nat));
-    }
-    Ok(connected)
-}
-
-/// Gives the core one packet; returns the verdict, and the packet as it came out.
-fn run(stage: &Stage, flags: u8, source: Peer, destination: Peer) -> (Reason, [u8; FRAME]) {
-    let head = Head::tcp(flags);
-    let mut frame = head.frame(&head.tuple(source, destination));
-    (process(&mut SliceFrame(&mut frame), stage), frame)
-}
-
-/// The address and the port at these offsets.
-fn end(frame: &[u8], address: usize, port: usize) -> Peer {
-    Peer {
-        address: Ipv4Address(std::array::from_fn(|byte| frame[address + byte])),
-        port: Port(std::array::from_fn(|byte| frame[port + byte])),
-    }
-}
-
-/// One service with [`WIDTH`] backends behind [`WIDTH`] NAT addresses.
-fn config() -> Config {
-    let backends = (1..=WIDTH).map(|last| Backend { address: [10, 0, 1, last].into(), port: 8080, weight: 1 });
-    Config {
-        dataplane: Default::default(),
-        nat: Nat { addresses: (1..=WIDTH).map(|last| [10, 0, 2, last].into()).collect(), ports: (1024, 65535) },
-        services: vec![config::Service {
-            name: "bench".to_owned(),
-            address: SERVICE,
-            port: 80,
-            protocol: Protocol::Tcp,
-            forward: Forward::Fullnat,
-            affinity: Affinity::Connection,
-            backends: backends.collect(),
-        }],
-    }
 }

@@ -1,22 +1,7 @@
-//! Figures and how far they spread.
+//! Figures of the XDP half.
 
-use crate::driver::Turn;
-
-/// The least, the middle and the greatest of several rounds.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Spread {
-    pub(crate) least: f64,
-    pub(crate) median: f64,
-    pub(crate) most: f64,
-}
-
-impl Spread {
-    pub(crate) fn of(mut values: Vec<f64>) -> Self {
-        values.sort_by(f64::total_cmp);
-        let at = |place: usize| values.get(place).copied().unwrap_or(f64::NAN);
-        Self { least: at(0), median: at(values.len() / 2), most: at(values.len().saturating_sub(1)) }
-    }
-}
+use super::driver::Turn;
+use crate::spread::Spread;
 
 /// One round: the medians over its turns, in nanoseconds a packet net of the empty program.
 #[derive(Clone, Copy, Debug)]

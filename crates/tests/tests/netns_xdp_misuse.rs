@@ -1,10 +1,9 @@
-//! What goes wrong at the command line, and how it is said: one sentence on standard error, the right exit code, and
+//! What goes wrong at the command line of the balancer on XDP, and how it is said: one sentence on standard error, the right exit code, and
 //! nothing left attached.
 
-use evenkeel_tests::testbed::{self, Ended, Running, Testbed, repository, until};
+use evenkeel_tests::testbed::{self, Ended, Plane, Running, Testbed, assert_clean, assert_refused, repository, until};
 use std::io;
 use std::os::unix::process::CommandExt as _;
-use std::path::Path;
 use std::process::Command;
 use std::thread;
 use std::time::Duration;
@@ -32,35 +31,14 @@ fn evenkeel(bed: &Testbed, arguments: &[&str]) -> Ended {
     bed.start("lb", &[&[program.as_str()], arguments].concat()).finish()
 }
 
-/// One line that says this, for people, and the exit code.
-#[track_caller]
-fn assert_refused(ended: &Ended, code: i32, words: &[&str]) {
-    assert_eq!(ended.code, Some(code), "{ended}");
-    assert_eq!(ended.stdout, "", "{ended}");
-    assert_eq!(ended.stderr.lines().count(), 1, "one line: {ended}");
-    assert!(ended.stderr.ends_with(['.', '\n']), "{ended}");
-    assert_clean(&ended.stderr);
-    for word in words {
-        assert!(ended.stderr.contains(word), "it says \"{word}\": {ended}");
-    }
-}
-
-/// No trace of how the program is made.
-#[track_caller]
-fn assert_clean(text: &str) {
-    for mark in ["panicked", "backtrace", "Error {", "Err(", "Some(", "Os {", "src/", ".rs:", "unwrap"] {
-        assert!(!text.contains(mark), "\"{mark}\" is for programmers: {text}");
-    }
-}
-
 #[track_caller]
 fn assert_nothing_attached(bed: &Testbed) {
-    assert!(!bed.is_attached(), "{}", bed.link("veth6"));
+    assert!(!bed.is_occupied(), "{}", bed.link("veth6"));
 }
 
 #[test]
 fn without_root_it_says_what_it_needs() {
-    testbed::run(&["setpriv"], |bed| {
+    testbed::on(Plane::GenericXdp).needs(&["setpriv"]).run(|bed| {
         let program = program(bed, "xdp_lb");
         let nobody =
             ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--inh-caps=-all", "--bounding-set=-all"];
@@ -72,7 +50,7 @@ fn without_root_it_says_what_it_needs() {
 
 #[test]
 fn an_interface_that_does_not_exist_is_named() {
-    testbed::run(&[], |bed| {
+    testbed::on(Plane::GenericXdp).run(|bed| {
         for name in ["nosuch", "a-name-longer-than-any-interface", "", "../x", "ve\nth6", "%s"] {
             let ended = xdp_lb(bed, &[name]);
             assert_refused(&ended, 1, &["no network interface"]);
@@ -83,7 +61,7 @@ fn an_interface_that_does_not_exist_is_named() {
 
 #[test]
 fn an_interface_without_ethernet_is_refused() {
-    testbed::run(&[], |bed| {
+    testbed::on(Plane::GenericXdp).run(|bed| {
         assert_refused(&xdp_lb(bed, &["lo"]), 1, &["lo is not an Ethernet interface"]);
         bed.do_in("lb", &["ip", "tuntap", "add", "dev", "tun0", "mode", "tun"]);
         assert_refused(&xdp_lb(bed, &["tun0"]), 1, &["tun0 is not an Ethernet interface"]);
@@ -95,7 +73,7 @@ fn an_interface_without_ethernet_is_refused() {
 
 #[test]
 fn an_interface_that_is_down_is_said_or_works_once_it_is_up() {
-    testbed::run(&["ping"], |bed| {
+    testbed::on(Plane::GenericXdp).needs(&["ping"]).run(|bed| {
         bed.do_in("lb", &["ip", "link", "set", "dev", "veth6", "down"]);
         let program = program(bed, "xdp_lb");
         let balancer = bed.start("lb", &[program.as_str(), "veth6"]);
@@ -118,7 +96,7 @@ fn foreign_program(bed: &Testbed) -> String {
 
 #[test]
 fn another_xdp_program_is_left_alone() {
-    testbed::run(&[], |bed| {
+    testbed::on(Plane::GenericXdp).run(|bed| {
         let object = foreign_program(bed);
         for (mode, word) in [("generic", "xdpgeneric"), ("native", "xdpdrv")] {
             bed.do_in("lb", &["ip", "link", "set", "dev", "veth6", word, "object", &object, "section", "xdp.frags"]);
@@ -136,16 +114,16 @@ fn another_xdp_program_is_left_alone() {
             // What the message advises works.
             bed.do_in("lb", &["ip", "link", "set", "dev", "veth6", word, "off"]);
         }
-        let mut balancer = bed.balance(&[]);
+        let mut balancer = bed.balance();
         assert_eq!(balancer.interrupt().code, Some(0));
     });
 }
 
 #[test]
 fn a_program_that_somebody_put_in_our_place_is_left_alone_at_the_end() {
-    testbed::run(&[], |bed| {
+    testbed::on(Plane::GenericXdp).run(|bed| {
         let object = foreign_program(bed);
-        let mut balancer = bed.balance(&[]);
+        let mut balancer = bed.balance();
         // Without going through "off", so that the balancer sees only the exchange.
         let exchange =
             ["ip", "-force", "link", "set", "dev", "veth6", "xdpgeneric", "object", &object, "section", "xdp.frags"];
@@ -154,21 +132,21 @@ fn a_program_that_somebody_put_in_our_place_is_left_alone_at_the_end() {
         assert_eq!(ended.code, Some(0), "{ended}");
         assert!(ended.stderr.contains("detached by somebody else"), "{ended}");
         assert_clean(&ended.stderr);
-        assert!(bed.is_attached(), "the other program is still there");
+        assert!(bed.is_occupied(), "the other program is still there");
     });
 }
 
 #[test]
 fn a_second_one_on_the_same_interface_is_refused_and_the_first_works_on() {
-    testbed::run(&["ping"], |bed| {
-        let mut first = bed.balance(&[]);
+    testbed::on(Plane::GenericXdp).needs(&["ping"]).run(|bed| {
+        let mut first = bed.balance();
         for options in [&["veth6"][..], &["--xdp-mode", "native", "veth6"]] {
             assert_refused(&xdp_lb(bed, options), 1, &["already runs on veth6"]);
         }
         let config = bed.config("good.toml", GOOD).display().to_string();
         assert_refused(&evenkeel(bed, &["run", "--config", &config]), 1, &["already runs on veth6"]);
         assert!(!first.has_ended());
-        assert!(bed.is_attached());
+        assert!(bed.is_occupied());
         bed.do_in("", &["ping", "-c", "1", "-w", "20", "10.0.0.10"]);
         let ended = first.interrupt();
         assert_eq!(ended.code, Some(0));
@@ -179,7 +157,7 @@ fn a_second_one_on_the_same_interface_is_refused_and_the_first_works_on() {
 
 #[test]
 fn wrong_arguments_and_none_are_wrong_usage() {
-    testbed::run(&[], |bed| {
+    testbed::on(Plane::GenericXdp).run(|bed| {
         for arguments in
             [&[][..], &["veth6", "veth7"], &["--colour"], &["--xdp-mode", "fast", "veth6"], &["--xdp-mode"]]
         {
@@ -228,7 +206,7 @@ backends = [{ address = "10.0.0.2", port = 8080 }]
 
 #[test]
 fn a_wrong_configuration_is_refused_with_line_and_column() {
-    testbed::run(&[], |bed| {
+    testbed::on(Plane::GenericXdp).run(|bed| {
         let refused = |text: &str, words: &[&str]| {
             let path = bed.config("wrong.toml", text).display().to_string();
             let ended = evenkeel(bed, &["run", "--config", &path]);
@@ -257,7 +235,7 @@ fn a_wrong_configuration_is_refused_with_line_and_column() {
 
 #[test]
 fn a_kernel_without_type_information_is_named() {
-    testbed::run(&[], |bed| {
+    testbed::on(Plane::GenericXdp).run(|bed| {
         // `ip netns exec` has mounts of its own, so nobody else misses what is covered here.
         let program = program(bed, "xdp_lb");
         let line = format!("mount -t tmpfs none /sys/kernel/btf && exec {program} veth6");
@@ -293,7 +271,7 @@ fn forbid_bpf(command: &mut Command, errno: i32) {
 
 #[test]
 fn a_kernel_without_bpf_or_that_forbids_it_is_named() {
-    testbed::run(&[], |bed| {
+    testbed::on(Plane::GenericXdp).run(|bed| {
         let program = program(bed, "xdp_lb");
         for (errno, words) in [(libc::ENOSYS, "no BPF"), (libc::EPERM, "root, or CAP_BPF")] {
             let mut command = Testbed::command("lb", &[program.as_str(), "veth6"]);
@@ -307,8 +285,8 @@ fn a_kernel_without_bpf_or_that_forbids_it_is_named() {
 
 #[test]
 fn an_interface_that_is_deleted_under_way_is_said() {
-    testbed::run(&[], |bed| {
-        let mut balancer = bed.balance(&[]);
+    testbed::on(Plane::GenericXdp).run(|bed| {
+        let mut balancer = bed.balance();
         bed.do_in("lb", &["ip", "link", "del", "veth6"]);
         let ended = balancer.finish();
         assert_eq!(ended.code, Some(1), "{ended}");
@@ -319,8 +297,8 @@ fn an_interface_that_is_deleted_under_way_is_said() {
 
 #[test]
 fn an_interface_that_is_renamed_or_goes_down_and_up_is_still_served() {
-    testbed::run(&["ping"], |bed| {
-        let mut balancer = bed.balance(&[]);
+    testbed::on(Plane::GenericXdp).needs(&["ping"]).run(|bed| {
+        let mut balancer = bed.balance();
         for change in [&["down"][..], &["name", "uplink"]] {
             bed.do_in("lb", &[&["ip", "link", "set", "dev", "veth6"], change].concat());
         }
@@ -334,14 +312,9 @@ fn an_interface_that_is_renamed_or_goes_down_and_up_is_still_served() {
     });
 }
 
-/// Whether the process has become this program, and not the shell or `ip` that starts it.
-fn has_become(process: u32, program: &Path) -> bool {
-    std::fs::read_link(format!("/proc/{process}/exe")).is_ok_and(|exe| exe == program)
-}
-
 #[test]
 fn it_can_be_stopped_at_any_moment() {
-    testbed::run(&[], |bed| {
+    testbed::on(Plane::GenericXdp).run(|bed| {
         // With a backend that does not answer, the start waits for it, and so has a phase more.
         bed.do_in("h3", &["ip", "link", "set", "dev", "veth4", "down"]);
         let program = program(bed, "xdp_lb");
@@ -349,9 +322,9 @@ fn it_can_be_stopped_at_any_moment() {
         let delays = (0..10).map(|step| step * 4).chain((1..=8).map(|step| step * 200));
         for (turn, delay) in delays.enumerate() {
             let signal = [libc::SIGINT, libc::SIGTERM][turn % 2];
-            let mode = testbed::MODES[turn / 2 % 2];
-            let mut balancer = bed.start("lb", &[program.as_str(), "--xdp-mode", mode, "veth6"]);
-            until("the program starts", || has_become(balancer.id(), &executable).then_some(()));
+            let mode = Plane::XDP[turn / 2 % 2].xdp_mode().to_string();
+            let mut balancer = bed.start("lb", &[program.as_str(), "--xdp-mode", &mode, "veth6"]);
+            balancer.wait_to_become(&executable);
             // The delay is the point here: the signal must hit every phase.
             thread::sleep(Duration::from_millis(delay));
             balancer.signal(signal);
@@ -360,22 +333,22 @@ fn it_can_be_stopped_at_any_moment() {
             let too_early = delay < 20 && ended.signal == Some(signal) && ended.stderr.is_empty();
             assert!(ended.code == Some(0) || too_early, "signal {signal} after {delay} ms: {ended}");
             assert_clean(&ended.stderr);
-            assert!(!bed.is_attached(), "signal {signal} after {delay} ms left it attached: {ended}");
+            assert!(!bed.is_occupied(), "signal {signal} after {delay} ms left it attached: {ended}");
         }
     });
 }
 
 #[test]
 fn killed_at_any_moment_it_can_be_started_again() {
-    testbed::run(&["ping"], |bed| {
+    testbed::on(Plane::GenericXdp).needs(&["ping"]).run(|bed| {
         let program = program(bed, "xdp_lb");
         for delay in [0, 5, 10, 20, 40, 80, 160, 320] {
             let balancer = bed.start("lb", &[program.as_str(), "veth6"]);
             thread::sleep(Duration::from_millis(delay));
             balancer.signal(libc::SIGKILL);
             drop(balancer);
-            let was_attached = bed.is_attached();
-            let mut balancer = bed.balance(&[]);
+            let was_attached = bed.is_occupied();
+            let mut balancer = bed.balance();
             assert_eq!(balancer.stderr().contains("replaced the program"), was_attached);
             bed.do_in("", &["ping", "-c", "1", "-w", "20", "10.0.0.10"]);
             assert_eq!(balancer.interrupt().code, Some(0));
@@ -386,15 +359,15 @@ fn killed_at_any_moment_it_can_be_started_again() {
 
 #[test]
 fn it_balances_on_and_cleans_up_when_nobody_reads_its_messages_any_more() {
-    testbed::run(&["ping"], |bed| {
+    testbed::on(Plane::GenericXdp).needs(&["ping"]).run(|bed| {
         let program = program(bed, "xdp_lb");
         let line = format!("{program} veth6 2>&1 | head -n 1; sleep 3600");
         let balancer = bed.start("lb", &["sh", "-c", &line]);
-        until("the program is attached", || bed.is_attached().then_some(()));
+        until("the program is attached", || bed.is_occupied().then_some(()));
         // A backend that changes makes it say something more.
         bed.do_in("h3", &["ip", "link", "set", "dev", "veth4", "address", "de:ad:be:ef:00:33"]);
         bed.do_in("h3", &["ping", "-c", "1", "-w", "20", "10.0.0.10"]);
         balancer.signal(libc::SIGTERM);
-        until("the program is detached", || (!bed.is_attached()).then_some(()));
+        until("the program is detached", || (!bed.is_occupied()).then_some(()));
     });
 }

@@ -1,7 +1,8 @@
 //! The table, and what it says about the aims.
 
-use crate::figures::{Row, Scene, Spread, What};
-use crate::memory::Memory;
+use super::figures::{Row, Scene, What};
+use super::memory::Memory;
+use crate::spread::{Limit, Spread, aim};
 
 /// The most that a figure may be.
 struct Aim {
@@ -39,8 +40,7 @@ pub(crate) fn table(rows: &[Row]) {
 }
 
 fn cell(spread: Spread, digits: usize) -> String {
-    let Spread { least, median, most } = spread;
-    format!("{median:>8.digits$} {:<12}", format!("({least:.digits$}-{most:.digits$})"))
+    format!("{:>20} ", spread.cell(digits))
 }
 
 pub(crate) fn memory(memory: &Memory, room: u32) {
@@ -63,20 +63,14 @@ pub(crate) fn memory(memory: &Memory, room: u32) {
 
 pub(crate) fn verdicts(rows: &[Row], used: &Memory, room: u32) {
     println!("\nAims");
-    for aim in &AIMS {
+    for wanted in &AIMS {
         let meant = |row: &&Row| {
-            row.what == aim.what && row.scene.is_full() && aim.flows.is_none_or(|flows| flows == row.scene.flows)
+            row.what == wanted.what && row.scene.is_full() && wanted.flows.is_none_or(|flows| flows == row.scene.flows)
         };
         for row in rows.iter().filter(meant) {
-            let what = format!("{}, {} flows", aim.what.name(), row.scene.flows);
-            verdict(&what, row.ratio.median, aim.most, "of the yardstick", 2);
+            let what = format!("{}, {} flows", wanted.what.name(), row.scene.flows);
+            aim(&what, row.ratio.median, Limit::AtMost(wanted.most), "of the yardstick", 2);
         }
     }
-    verdict("memory", used.flow_table as f64 / f64::from(room), MEMORY_AIM, "bytes a connection", 1);
-}
-
-fn verdict(what: &str, is: f64, most: f64, unit: &str, digits: usize) {
-    let by = (is / most - 1.0) * 100.0;
-    let said = if is <= most { "reached".to_owned() } else { format!("missed by {by:.0} %") };
-    println!("  {what:44}{is:>7.digits$} {unit}, aim {most:.digits$}: {said}");
+    aim("memory", used.flow_table as f64 / f64::from(room), Limit::AtMost(MEMORY_AIM), "bytes a connection", 1);
 }

@@ -2,6 +2,7 @@
 
 use crate::error::BenchError;
 use crate::layout::Tuple;
+use crate::shuffle::shuffled;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::ptr::NonNull;
 
@@ -38,22 +39,12 @@ impl Tuples {
         }
     }
 
-    /// Adds a ring of these tuples, in random order: packets that follow each other shall belong to flows that have
-    /// nothing to do with each other.
+    /// Adds a ring of these tuples, in random order.
     pub(crate) fn add(&mut self, tuples: &[Tuple]) -> Result<Ring, BenchError> {
         if self.count - self.used < tuples.len() {
             return Err(BenchError::Driver("the array of tuples is too small".to_owned()));
         }
-        let mut order: Vec<usize> = (0..tuples.len()).collect();
-        let mut random = 0x9e37_79b9_7f4a_7c15_u64;
-        for last in (1..order.len()).rev() {
-            // xorshift64 (Marsaglia, 2003): any shuffle will do.
-            random ^= random << 13;
-            random ^= random >> 7;
-            random ^= random << 17;
-            order.swap(last, (random % (last as u64 + 1)) as usize);
-        }
-        for (at, &from) in order.iter().enumerate() {
+        for (at, from) in shuffled(tuples.len()).into_iter().enumerate() {
             // SAFETY: inside the mapping (checked above); the driver reads it only while it is run.
             unsafe { self.memory.as_ptr().add(self.used + at).write_volatile(tuples[from]) };
         }

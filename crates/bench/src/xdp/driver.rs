@@ -1,8 +1,8 @@
 //! The measuring programs, loaded, and the one way to run them.
 
+use super::tuples::Tuples;
 use crate::error::BenchError;
 use crate::layout::{CHUNK, EMPTY, FRAME, IN_TURN, LANES, Lane, MAX_CHUNKS, SUBJECT, State, Tuple, YARDSTICK};
-use crate::tuples::Tuples;
 use aya::maps::{Array, HashMap, Map, MapData, MapError, ProgramArray};
 use aya::programs::{ProgramFd, TestRun, TestRunOptions, Xdp};
 use aya::{Ebpf, EbpfLoader, Pod};

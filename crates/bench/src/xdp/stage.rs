@@ -1,6 +1,7 @@
 //! The balancer's tables from user space: everything that the control side writes is noted as well, so that the core
 //! can run here, natively, over the very flow table that the XDP program uses. A million handshakes take a second.
 
+use crate::deployment::refresh;
 use evenkeel_control::{FlowView, Plane};
 use evenkeel_core::backend::Link;
 use evenkeel_core::flow::{Bucket, Peer, Side, Tick};
@@ -58,11 +59,7 @@ impl Stage {
     /// Makes every connection active now, and says when that was.
     pub(crate) fn refresh(&self) -> Result<Tick, XdpError> {
         let now = self.plane.now()?;
-        for entry in self.plane.flow_table().iter().flat_map(|bucket| &bucket.0) {
-            if let Some(found) = entry.read() {
-                Word::compare_exchange(&entry.meta, found.meta.0, found.meta.with_seen(now).0);
-            }
-        }
+        refresh(self.plane.flow_table(), now);
         Ok(now)
     }
 
