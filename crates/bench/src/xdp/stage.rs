@@ -2,13 +2,13 @@
 //! can run here, natively, over the very flow table that the XDP program uses. A million handshakes take a second.
 
 use crate::deployment::refresh;
-use evenkeel_control::{FlowView, Plane};
+use evenkeel_control::{Contents, FlowView, Plane, Sizes};
 use evenkeel_core::backend::Link;
 use evenkeel_core::flow::{Bucket, Peer, Side, Tick};
 use evenkeel_core::{
     Backend, BackendRef, Counters, Event, Reason, Service, ServiceKey, Settings, Tables, Traffic, Word,
 };
-use evenkeel_wire::Ipv4Address;
+use evenkeel_wire::{IpProtocol, Ipv4Address};
 use evenkeel_xdp::{XdpError, XdpPlane};
 use std::cell::Cell;
 use std::collections::{HashMap, HashSet};
@@ -79,16 +79,22 @@ impl Stage {
 impl Plane for Stage {
     type Error = XdpError;
 
+    fn sizes(&self) -> Sizes {
+        self.plane.sizes()
+    }
+
+    fn contents(&self) -> Result<Contents, XdpError> {
+        self.plane.contents()
+    }
+
     fn set_our_addresses(&mut self, addresses: &[Ipv4Addr]) -> Result<(), XdpError> {
         self.ours = addresses.iter().map(|&address| address.into()).collect();
         self.plane.set_our_addresses(addresses)
     }
 
-    fn set_backend(&mut self, index: u16, target: Peer, service: Peer) -> Result<(), XdpError> {
-        let noted = self.noted(index)?;
-        Word::store(&noted.target, target.bits());
-        Word::store(&noted.service, service.bits());
-        self.plane.set_backend(index, target, service)
+    fn set_backend(&mut self, index: u16, target: Peer, service: Peer, protocol: IpProtocol) -> Result<(), XdpError> {
+        Contents::write_backend(self.noted(index)?, target, service, protocol);
+        self.plane.set_backend(index, target, service, protocol)
     }
 
     fn set_link(&mut self, index: u16, link: Link) -> Result<(), XdpError> {

@@ -28,9 +28,12 @@ impl Collector for Reading {
         let Self(Scrape { status, counters, traffic, nat_ports_free }) = self;
         let counter = |value| ConstCounter::<u64>::new(value);
 
-        let mut packets = out.encode_descriptor("evenkeel_packets", "Packets carried.", None, counter(0).metric_type())?;
+        let mut packets =
+            out.encode_descriptor("evenkeel_packets", "Packets carried.", None, counter(0).metric_type())?;
         for line in traffic {
-            for (direction, value) in [("client", line.traffic.client_packets), ("backend", line.traffic.backend_packets)] {
+            for (direction, value) in
+                [("client", line.traffic.client_packets), ("backend", line.traffic.backend_packets)]
+            {
                 let labels = [("service", line.service.as_str()), ("backend", &line.backend), ("direction", direction)];
                 counter(value).encode(packets.encode_family(&labels)?)?;
             }
@@ -47,8 +50,12 @@ impl Collector for Reading {
                 counter(value).encode(bytes.encode_family(&labels)?)?;
             }
         }
-        let mut verdicts =
-            out.encode_descriptor("evenkeel_verdicts", "Packets by the reason of their verdict, and events.", None, counter(0).metric_type())?;
+        let mut verdicts = out.encode_descriptor(
+            "evenkeel_verdicts",
+            "Packets by the reason of their verdict, and events.",
+            None,
+            counter(0).metric_type(),
+        )?;
         for (reason, value) in counters {
             counter(*value).encode(verdicts.encode_family(&[("reason", reason.as_str())])?)?;
         }

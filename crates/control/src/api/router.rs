@@ -105,7 +105,8 @@ async fn flows<P: Plane + 'static>(
     let Query(FlowsQuery { limit, service }) = query?;
     let limit = limit.unwrap_or(DEFAULT_FLOWS).min(MAX_FLOWS);
     let asked = service.clone();
-    let flows = handle.ask(move |operator| operator.flows(limit, asked.as_deref())).await.ok_or_else(Refusal::ending)?;
+    let flows =
+        handle.ask(move |operator| operator.flows(limit, asked.as_deref())).await.ok_or_else(Refusal::ending)?;
     match flows.map_err(Refusal::failed)? {
         Some(flows) => Ok(Json(flows)),
         None => Err(Refusal::not_found(format!("there is no service called \"{}\".", service.unwrap_or_default()))),
@@ -142,7 +143,8 @@ async fn order<P: Plane + 'static>(
     backend: String,
     order: Order,
 ) -> Result<(), Refusal> {
-    let done = handle.ask(move |operator| operator.order(&service, &backend, order)).await.ok_or_else(Refusal::ending)?;
+    let done =
+        handle.ask(move |operator| operator.order(&service, &backend, order)).await.ok_or_else(Refusal::ending)?;
     done.map_err(|error| match error {
         OrderError::NoService(_) | OrderError::NoBackend { .. } => Refusal::not_found(error),
         OrderError::Ambiguous { .. } => Refusal::bad(error),

@@ -48,8 +48,7 @@ pub fn listen(path: &Path) -> Result<UnixListener, SocketError> {
     let beside = path.with_extension(format!("{}.new", std::process::id()));
     let _ = fs::remove_file(&beside);
     let listener = UnixListener::bind(&beside).map_err(refused)?;
-    let placed =
-        fs::set_permissions(&beside, Permissions::from_mode(0o600)).and_then(|()| fs::rename(&beside, path));
+    let placed = fs::set_permissions(&beside, Permissions::from_mode(0o600)).and_then(|()| fs::rename(&beside, path));
     if let Err(error) = placed {
         let _ = fs::remove_file(&beside);
         return Err(refused(error));

@@ -40,6 +40,10 @@ pub(super) fn check(config: &Config, places: &Places, faults: &mut Faults) {
             let message = format!("service \"{other}\" has the same address, port and protocol: leave one of them out");
             faults.add(place.address.clone(), message);
         }
+        if *port == 0 && service.health.probe.is_some() {
+            let message = "a service for any port (0) cannot be health checked, since no port is known to ask";
+            faults.add(place.address.clone(), message);
+        }
         check_host(*address, "a service", place.address.clone(), faults);
         check_backends(service, place, &ours, faults);
     }

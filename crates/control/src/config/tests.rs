@@ -221,6 +221,12 @@ fn every_fault_is_named_with_its_place() {
             "14:34: ",
             "path begins with / and holds no",
         ),
+        (
+            "port = 80\nprotocol = \"tcp\"",
+            "port = 0\nprotocol = \"tcp\"\nhealth = { kind = \"tcp\" }",
+            "11:11: ",
+            "a service for any port (0) cannot be health checked, since no port is known to ask",
+        ),
         ("protocol = \"tcp\"", "protocol = \"tcp\"\nall-down = \"reject\"", "14:12: ", "expected `drop` or `reset`"),
         ("protocol = \"tcp\"", "protocol = \"tcp\"\ndrain-time = \"soon\"", "14:14: ", "a time is like"),
         ("[nat]", "[metrics]\nlisten = \"9400\"\n[nat]", "6:10: ", "listen: invalid socket address"),
