@@ -1,0 +1,206 @@
+//! What a single check may find, and the words for it.
+
+use crate::config::{Health, Probe};
+use crate::operator::Verdict;
+use std::io;
+use std::mem::{Discriminant, discriminant};
+use std::time::Duration;
+
+/// What a check has found. Each variant is one kind of reason.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Finding {
+    /// It took a connection, after so long.
+    Connected(Duration),
+    /// It answered with the status and the body that are wanted.
+    Answered(u16),
+    /// Nothing listens there.
+    Refused,
+    /// It said nothing for so long.
+    Silent(Duration),
+    /// The way to the host is not known, or the host does not say where it is.
+    NoRouteToHost,
+    /// The way to its network is not known.
+    NoRouteToNetwork,
+    /// It broke the connection off.
+    Reset,
+    /// It ended the connection before its answer was whole.
+    Closed,
+    /// A connection could not be made for a reason that has no words of its own; the system's number for it.
+    Unreachable(Option<i32>),
+    /// What it said is not HTTP.
+    NotHttp,
+    /// Its answer began with more headers than are read.
+    HeadersTooLong,
+    /// It answered with another status.
+    OtherStatus(u16),
+    /// The text that is wanted is not in the body of its answer.
+    OtherBody,
+    /// The answer began in time, but had not ended within the timeout, and the text that is wanted had not come.
+    Unfinished,
+    /// The check could not be made, which says nothing about the backend.
+    NotMade(Hindrance),
+}
+
+/// What may hinder a check on our side.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Hindrance {
+    /// The process or the system has no descriptor left.
+    Descriptors,
+    /// No port is left to connect from.
+    Ports,
+    /// The kernel has no memory for it.
+    Memory,
+    /// No request can be made of the path and the host.
+    Request,
+}
+
+// errno.h, for which `io::ErrorKind` has no stable names.
+const ENFILE: i32 = 23;
+const EMFILE: i32 = 24;
+const ENOBUFS: i32 = 105;
+
+impl Finding {
+    /// What it means that no connection could be made, `after` this long.
+    pub(super) fn of_connect(error: &io::Error, after: Duration) -> Self {
+        match (error.kind(), error.raw_os_error()) {
+            (_, Some(ENFILE | EMFILE)) => Self::NotMade(Hindrance::Descriptors),
+            (io::ErrorKind::AddrNotAvailable, _) => Self::NotMade(Hindrance::Ports),
+            (io::ErrorKind::OutOfMemory, _) | (_, Some(ENOBUFS)) => Self::NotMade(Hindrance::Memory),
+            (io::ErrorKind::ConnectionRefused, _) => Self::Refused,
+            (io::ErrorKind::ConnectionReset, _) => Self::Reset,
+            (io::ErrorKind::HostUnreachable, _) => Self::NoRouteToHost,
+            (io::ErrorKind::NetworkUnreachable, _) => Self::NoRouteToNetwork,
+            (io::ErrorKind::TimedOut, _) => Self::Silent(after),
+            (_, number) => Self::Unreachable(number),
+        }
+    }
+
+    /// What it means that reading or writing failed.
+    pub(super) fn of_transfer(error: &io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::ConnectionReset | io::ErrorKind::ConnectionAborted | io::ErrorKind::BrokenPipe => {
+                Self::Reset
+            }
+            // How hyper says that chunks are not what they should be.
+            io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput => Self::NotHttp,
+            _ => Self::Closed,
+        }
+    }
+
+    /// The verdict that it speaks for; nothing if it says nothing about the backend.
+    pub(super) fn speaks_for(&self) -> Option<Verdict> {
+        match self {
+            Self::Connected(_) | Self::Answered(_) => Some(Verdict::Up),
+            Self::NotMade(_) => None,
+            _ => Some(Verdict::Down),
+        }
+    }
+
+    /// The kind of reason.
+    pub(super) fn kind(&self) -> Discriminant<Self> {
+        discriminant(self)
+    }
+
+    /// The reason in words for people, when `health` was asked for.
+    pub(super) fn words(&self, health: &Health) -> String {
+        let wanted = match &health.probe {
+            Some(Probe::Http(check)) => Some(check),
+            Some(Probe::Tcp) | None => None,
+        };
+        match self {
+            Self::Connected(after) if after.as_millis() == 0 => "connected in less than 1 ms".to_owned(),
+            Self::Connected(after) => format!("connected in {} ms", after.as_millis()),
+            Self::Answered(status) => format!("HTTP {status}"),
+            Self::Refused => "connection refused".to_owned(),
+            Self::Silent(time) => format!("no answer within {}", whole_millis(*time)),
+            Self::NoRouteToHost => "no route to host".to_owned(),
+            Self::NoRouteToNetwork => "no route to the host's network".to_owned(),
+            Self::Reset => "connection reset".to_owned(),
+            Self::Closed => "the connection was closed before the answer was whole".to_owned(),
+            Self::Unreachable(Some(number)) => format!("cannot connect: {}", io::Error::from_raw_os_error(*number)),
+            Self::Unreachable(None) => "cannot connect".to_owned(),
+            Self::NotHttp => "the answer is not HTTP".to_owned(),
+            Self::HeadersTooLong => "the answer's headers are too long".to_owned(),
+            Self::OtherStatus(status) => match wanted {
+                Some(check) => format!("HTTP {status}, wanted {}", check.status),
+                None => format!("HTTP {status}"),
+            },
+            Self::OtherBody => {
+                let text = wanted.and_then(|check| check.body.as_deref()).unwrap_or_default();
+                format!("the answer does not hold {text:?}")
+            }
+            Self::Unfinished => format!("the answer was not whole within {}", whole_millis(health.timeout)),
+            Self::NotMade(hindrance) => format!("not checked lately: {}", hindrance.words()),
+        }
+    }
+}
+
+impl Hindrance {
+    fn words(self) -> &'static str {
+        match self {
+            Self::Descriptors => "too many open files on the balancer",
+            Self::Ports => "no local port is free on the balancer",
+            Self::Memory => "no memory for a connection on the balancer",
+            Self::Request => "no request can be made of its path and host",
+        }
+    }
+}
+
+fn whole_millis(time: Duration) -> humantime::FormattedDuration {
+    humantime::format_duration(Duration::from_millis(u64::try_from(time.as_millis()).unwrap_or(u64::MAX)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::HttpCheck;
+
+    fn words(finding: Finding) -> String {
+        let check = HttpCheck { path: "/".to_owned(), host: None, status: 200, body: Some("fine".to_owned()) };
+        finding.words(&Health { probe: Some(Probe::Http(check)), ..Health::default() })
+    }
+
+    #[test]
+    fn reasons_are_words_for_people() {
+        let half = Duration::from_millis(500);
+        for (finding, expected) in [
+            (Finding::Connected(Duration::from_micros(1900)), "connected in 1 ms"),
+            (Finding::Connected(Duration::from_micros(19)), "connected in less than 1 ms"),
+            (Finding::Answered(200), "HTTP 200"),
+            (Finding::Silent(half), "no answer within 500ms"),
+            (Finding::Silent(Duration::from_micros(1_000_700)), "no answer within 1s"),
+            (Finding::OtherStatus(503), "HTTP 503, wanted 200"),
+            (Finding::OtherBody, "the answer does not hold \"fine\""),
+            (Finding::Unfinished, "the answer was not whole within 500ms"),
+            (Finding::NotHttp, "the answer is not HTTP"),
+            (Finding::NotMade(Hindrance::Descriptors), "not checked lately: too many open files on the balancer"),
+        ] {
+            assert_eq!(words(finding), expected);
+        }
+        assert!(words(Finding::Unreachable(Some(1))).starts_with("cannot connect: "));
+    }
+
+    #[test]
+    fn errors_of_the_system_are_told_apart() {
+        // Their numbers on Linux, from errno.h.
+        for (number, expected) in [
+            (111, "connection refused"),
+            (113, "no route to host"),
+            (101, "no route to the host's network"),
+            (104, "connection reset"),
+            (110, "no answer within 7ms"),
+        ] {
+            let finding = Finding::of_connect(&io::Error::from_raw_os_error(number), Duration::from_millis(7));
+            assert_eq!(words(finding), expected);
+            assert_eq!(finding.speaks_for(), Some(Verdict::Down));
+        }
+    }
+
+    #[test]
+    fn what_the_balancer_lacks_is_not_held_against_a_backend() {
+        for number in [EMFILE, ENFILE, ENOBUFS, 12, 99] {
+            let finding = Finding::of_connect(&io::Error::from_raw_os_error(number), Duration::ZERO);
+            assert_eq!(finding.speaks_for(), None, "{finding:?}");
+        }
+    }
+}

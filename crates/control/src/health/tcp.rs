@@ -1,0 +1,24 @@
+//! Whether a backend takes a TCP connection.
+
+use super::finding::Finding;
+use std::net::SocketAddrV4;
+use tokio::net::TcpStream;
+use tokio::time::Instant;
+
+/// A connection.
+///
+/// # Errors
+/// What it means that there is none.
+pub(super) async fn connect(target: SocketAddrV4) -> Result<TcpStream, Finding> {
+    let begun = Instant::now();
+    TcpStream::connect(target).await.map_err(|error| Finding::of_connect(&error, begun.elapsed()))
+}
+
+/// Connects, and closes the connection as it is: the backend sees an end, not a reset.
+pub(super) async fn check(target: SocketAddrV4) -> Finding {
+    let begun = Instant::now();
+    match connect(target).await {
+        Ok(_) => Finding::Connected(begun.elapsed()),
+        Err(finding) => finding,
+    }
+}

@@ -1,0 +1,55 @@
+//! Servers of every manner on loopback, and scripted checks on a clock that stands still.
+
+mod answers;
+mod pacing;
+mod server;
+mod watching;
+
+use crate::config::{
+    Affinity, AllDown, Backend, Config, Dataplane, Forward, Health, HttpCheck, Metrics, Nat, Probe, Protocol, Service,
+};
+use crate::operator::Judgement;
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::time::Duration;
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+
+/// After so long a test has failed; no test takes anywhere near that.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A configuration with a service for each of these, whose only backend it is.
+fn config(watched: &[(SocketAddrV4, Health)]) -> Config {
+    let services = watched.iter().enumerate().map(|(number, (target, health))| Service {
+        name: format!("service {number}"),
+        address: Ipv4Addr::new(192, 0, 2, 1),
+        // By its backend, so that a service is the same one wherever it stands.
+        port: target.port(),
+        protocol: Protocol::Tcp,
+        forward: Forward::Fullnat,
+        affinity: Affinity::Connection,
+        health: health.clone(),
+        all_down: AllDown::Drop,
+        drain_time: None,
+        backends: vec![Backend { address: *target.ip(), port: target.port(), weight: 1, drain: false }],
+    });
+    Config {
+        dataplane: Dataplane::default(),
+        nat: Nat { addresses: vec![Ipv4Addr::new(192, 0, 2, 1)], ports: (1024, 65535) },
+        services: services.collect(),
+        metrics: Metrics::default(),
+    }
+}
+
+/// A check that comes often, and waits for long.
+fn often(probe: Probe) -> Health {
+    let interval = Duration::from_millis(10);
+    Health { probe: Some(probe), interval, timeout: PATIENCE, rise: 2, fall: 3 }
+}
+
+fn page() -> HttpCheck {
+    HttpCheck { path: "/".to_owned(), host: None, status: 200, body: None }
+}
+
+async fn next(judged: &mut mpsc::Receiver<Judgement>) -> Judgement {
+    timeout(PATIENCE, judged.recv()).await.expect("a judgement comes").expect("the checker is there")
+}
