@@ -4,8 +4,8 @@ use super::finding::Finding;
 use crate::operator::Verdict;
 use std::mem::Discriminant;
 
-/// Checks in a row that must find another kind of reason for the same verdict until it is told: a backend that fails now in
-/// one way and now in another shall not be talked about all the time.
+/// Checks in a row that must find another kind of reason for the same verdict until it is told: a backend that fails
+/// now in one way and now in another shall not be talked about all the time.
 const SETTLED: u32 = 3;
 
 /// The state of a backend.
@@ -187,7 +187,9 @@ mod tests {
         }
 
         #[test]
-        fn what_is_told_turns_the_verdict_or_lasts(kinds in prop::collection::vec(0..4_usize, 0..200), fall in 1..4_u32) {
+        fn what_is_told_turns_the_verdict_or_lasts(
+            kinds in prop::collection::vec(0..4_usize, 0..200), fall in 1..4_u32,
+        ) {
             let findings: Vec<_> = kinds.iter().map(|kind| [GOOD, REFUSED, SILENT, HINDERED][*kind]).collect();
             let mut verdict = None;
             for (at, news) in follow(2, fall, &findings).into_iter().enumerate() {

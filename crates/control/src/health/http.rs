@@ -1,7 +1,7 @@
 //! Whether a backend answers an HTTP request as it should.
 //!
-//! What comes back is the backend's to choose: headers are bounded in number and size, the body is read up to a limit, and
-//! the caller bounds the time.
+//! What comes back is the backend's to choose: headers are bounded in number and size, the body is read up to a limit,
+//! and the caller bounds the time.
 
 use super::body::{Search, read};
 use super::finding::Finding;
@@ -45,8 +45,8 @@ impl Question {
         Some(Self { target, request: request.ok()? })
     }
 
-    /// Connects, asks, and compares the answer. Redirects are answers like others. Reading the body ends at the deadline; until
-    /// then the deadline is the caller's to keep.
+    /// Connects, asks, and compares the answer. Redirects are answers like others. Reading the body ends at the
+    /// deadline; until then the deadline is the caller's to keep.
     pub(super) async fn ask(&self, check: &HttpCheck, deadline: Instant) -> Finding {
         let stream = match tcp::connect(self.target).await {
             Ok(stream) => stream,
@@ -82,7 +82,8 @@ impl Question {
     }
 }
 
-/// The path as it may stand in a request: what URIs do not allow is written in percent notation (RFC 3986, section 2.1).
+/// The path as it may stand in a request: what URIs do not allow is written in percent notation (RFC 3986, section
+/// 2.1).
 fn request_target(path: &str) -> Cow<'_, str> {
     let is_foreign = |c: char| !c.is_ascii_graphic() || "\"#<>\\^`{|}".contains(c);
     if !path.contains(is_foreign) {
@@ -105,8 +106,8 @@ async fn compare(response: Response<Incoming>, check: &HttpCheck, deadline: Inst
     let status = response.status().as_u16();
     let mut body = response.into_body();
     let mut search = Search::new(check.body.as_deref().unwrap_or_default());
-    // Read even if it has no say any more, as far as it comes in time: to close a connection on bytes that have not been read
-    // resets it, and the backend would log an error at each check.
+    // Read even if it has no say any more, as far as it comes in time: to close a connection on bytes that have not
+    // been read resets it, and the backend would log an error at each check.
     let end = timeout_at(deadline, read(&mut body, |piece| search.go_on(piece))).await;
     if status != check.status {
         return Finding::OtherStatus(status);
@@ -135,8 +136,8 @@ fn failure(error: &hyper::Error) -> Finding {
         if let Some(error) = inner.downcast_ref::<io::Error>() {
             return Finding::of_transfer(error);
         }
-        // The request was never sent, because the connection failed without the network's doing: something had come that no
-        // question was asked for.
+        // The request was never sent, because the connection failed without the network's doing: something had come
+        // that no question was asked for.
         spoke_first |= error.is_canceled() && inner.is::<hyper::Error>();
         cause = inner.source();
     }

@@ -1,9 +1,9 @@
-//! Health checks: every backend whose service wants them is asked again and again whether it serves, and what follows is
-//! told as judgements.
+//! Health checks: every backend whose service wants them is asked again and again whether it serves, and what follows
+//! is told as judgements.
 //!
-//! Each backend has a task of its own, all of them on the runtime of the control side. `attend` is what such a task does,
-//! `pace` when, `tcp` and `http` (with `body`) how a backend is asked, `finding` what may come of it, and `course` what follows from one
-//! finding after another.
+//! Each backend has a task of its own, all of them on the runtime of the control side. `attend` is what such a task
+//! does, `pace` when, `tcp` and `http` (with `body`) how a backend is asked, `finding` what may come of it, and
+//! `course` what follows from one finding after another.
 
 mod attend;
 mod body;
@@ -27,22 +27,23 @@ use std::sync::Arc;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::AbortHandle;
 
-/// How many checks may be under way at once. Each has a descriptor, of which a process may have 1,024 open if nobody has
-/// allowed it more, and the rest of the program needs some too.
+/// How many checks may be under way at once. Each has a descriptor, of which a process may have 1,024 open if nobody
+/// has allowed it more, and the rest of the program needs some too.
 ///
-/// Backends that answer, or refuse, do so within milliseconds: tens of thousands of them need no more than a few dozen of
-/// these. One that is silent keeps its check for the whole timeout. When so many are silent at the same time that others have
-/// to wait, all checks come later, in the order in which they were due; waiting is never taken for a failure.
+/// Backends that answer, or refuse, do so within milliseconds: tens of thousands of them need no more than a few dozen
+/// of these. One that is silent keeps its check for the whole timeout. When so many are silent at the same time that
+/// others have to wait, all checks come later, in the order in which they were due; waiting is never taken for a
+/// failure.
 const AT_ONCE: usize = 800;
 
 /// Asks backends whether they serve.
 ///
-/// A backend begins as taken to serve, without a judgement. Its first success is told at once; `fall` failures in a row bring
-/// it down, and `rise` successes in a row up again. A judgement is sent when the verdict turns, and when it stands but
-/// has come to have another kind of reason; not for each check.
+/// A backend begins as taken to serve, without a judgement. Its first success is told at once; `fall` failures in a row
+/// bring it down, and `rise` successes in a row up again. A judgement is sent when the verdict turns, and when it
+/// stands but has come to have another kind of reason; not for each check.
 ///
-/// From a backend's end to the judgement it takes no longer than `fall` intervals and one timeout, and from its return no
-/// longer than `rise` intervals and one timeout, provided that no more than 800 checks have to be under way at once.
+/// From a backend's end to the judgement it takes no longer than `fall` intervals and one timeout, and from its return
+/// no longer than `rise` intervals and one timeout, provided that no more than 800 checks have to be under way at once.
 ///
 /// Backends of UDP services are asked over TCP too, at the port of the same number: there is no question that every UDP
 /// server would answer.
@@ -67,17 +68,17 @@ impl Drop for Watched {
 }
 
 impl Checker {
-    /// A checker that watches nobody yet, and will tell what it finds by this channel. While the channel is full, those who
-    /// have something to tell wait with their next check. Once nobody listens any more, checks end.
+    /// A checker that watches nobody yet, and will tell what it finds by this channel. While the channel is full, those
+    /// who have something to tell wait with their next check. Once nobody listens any more, checks end.
     pub fn new(judgements: mpsc::Sender<Judgement>) -> Self {
         Self { judgements, permits: Arc::new(Semaphore::new(AT_ONCE)), watched: HashMap::new() }
     }
 
     /// Watches the backends that this configuration wants watched, and no others.
     ///
-    /// Backends whose service asks for the same check as before keep their state and their pace; where the check is another,
-    /// they begin anew. Those that are not wanted any more are left alone at once; a judgement on one of them may still be in
-    /// the channel.
+    /// Backends whose service asks for the same check as before keep their state and their pace; where the check is
+    /// another, they begin anew. Those that are not wanted any more are left alone at once; a judgement on one of them
+    /// may still be in the channel.
     ///
     /// # Panics
     /// Outside of a tokio runtime with I/O and time.

@@ -26,8 +26,8 @@ impl Pace {
         (self.interval.min(Duration::from_secs(1)) / 10).mul_f64(self.share())
     }
 
-    /// The wait from the beginning of a check to that of the next: the interval, less up to a tenth of it. Never more, so that
-    /// so many checks take no longer than so many intervals.
+    /// The wait from the beginning of a check to that of the next: the interval, less up to a tenth of it. Never more,
+    /// so that so many checks take no longer than so many intervals.
     pub(super) fn next(&mut self) -> Duration {
         self.interval - (self.interval / 10).mul_f64(self.share())
     }

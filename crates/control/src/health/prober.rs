@@ -42,7 +42,8 @@ impl Prober {
     async fn ask(&self, deadline: Instant) -> Finding {
         match (&self.health.probe, &self.question) {
             (Some(Probe::Http(check)), Some(question)) => {
-                // Apart, so that the many tasks that only wait for their next check do not keep room for an HTTP connection.
+                // Apart, so that the many tasks that only wait for their next check do not keep room for an HTTP
+                // connection.
                 Box::pin(question.ask(check, deadline)).await
             }
             (Some(Probe::Http(_)), None) => Finding::NotMade(Hindrance::Request),

@@ -29,7 +29,8 @@ async fn ask(manner: Manner, check_for: HttpCheck, time: Duration) -> Finding {
     check(server.address, Probe::Http(check_for), time).await
 }
 
-/// For servers that begin to answer, but leave the check waiting: with more and more time, until the beginning has come in it.
+/// For servers that begin to answer, but leave the check waiting: with more and more time, until the beginning has come
+/// in it.
 async fn ask_longer(manner: Manner, check_for: HttpCheck) -> Finding {
     let mut time = SHORT;
     loop {
