@@ -7,6 +7,7 @@
 pub mod api;
 mod balancer;
 pub mod config;
+pub mod daemon;
 pub mod health;
 pub mod maglev;
 pub mod operator;
