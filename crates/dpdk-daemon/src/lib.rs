@@ -11,6 +11,7 @@ mod command;
 mod control;
 mod error;
 mod run;
+mod starting;
 
 use command::Command;
 use error::Failure;

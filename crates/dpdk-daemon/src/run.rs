@@ -6,6 +6,7 @@ use crate::claim::Claims;
 use crate::command::Command;
 use crate::control::{Control, Surroundings};
 use crate::error::Failure;
+use crate::starting::Starting;
 use evenkeel_cli::{Announcer, Stop};
 use evenkeel_control::config::Idle;
 use evenkeel_control::{Balancer, Plane, Secrets, Sizes};
@@ -35,6 +36,7 @@ pub(crate) fn run(name: &'static str, command: &Command) -> Result<(), Failure> 
     };
     let everywhere = Affinity::current().map_err(Failure::host("CPU affinity"))?;
     let _claims = Claims::take(&command.eal)?;
+    let starting = Starting::begin().map_err(Failure::host("signals"))?;
     let (eal, log) = Eal::start(name, &command.eal)?;
     let say_all = command.eal.iter().any(|argument| argument.starts_with("--log-level"));
     if say_all {
@@ -59,6 +61,7 @@ pub(crate) fn run(name: &'static str, command: &Command) -> Result<(), Failure> 
     let (port, said) =
         captured(|| Port::start(&eal, info.clone(), lcores as u16, &pool)).map_err(Failure::host("the port"))?;
     let mut port = port?;
+    drop(starting);
     if say_all {
         eprint!("{said}");
     }

@@ -24,6 +24,8 @@ fn first_packet(bed: &Testbed, filter: &str, mut send: impl FnMut() -> io::Resul
         };
         links("down");
         let mut balancer = bed.start_balancer();
+        // A balancer's TAP device has another Ethernet address each time.
+        bed.do_in("", &["ip", "neigh", "flush", "dev", "veth0"]);
         let filter = format!("src host 10.0.0.1 and dst host 10.0.0.10 and {filter}");
         let mut capture = bed.start("", &["tcpdump", "-Q", "out", "-l", "-n", "-i", "veth0", &filter]);
         capture.wait_for("listening on");

@@ -345,6 +345,23 @@ fn it_can_be_stopped_at_any_moment() {
 }
 
 #[test]
+fn a_start_that_waits_for_another_program_can_be_stopped() {
+    testbed::on(Plane::Dpdk).run(|bed| {
+        // EAL does not come back before somebody connects.
+        let socket = bed.work.join("vhost");
+        let device = format!("net_virtio_user0,path={},server=1", socket.display());
+        for signal in [libc::SIGINT, libc::SIGTERM] {
+            let mut balancer = start(bed, "base-server", &bed.eal(&device));
+            until("it waits", || socket.exists().then_some(()));
+            balancer.signal(signal);
+            let ended = balancer.finish();
+            assert_eq!(ended.code, Some(0), "signal {signal}: {ended}");
+            std::fs::remove_file(&socket).expect("its socket is left");
+        }
+    });
+}
+
+#[test]
 fn killed_at_any_moment_it_can_be_started_again_at_once() {
     testbed::on(Plane::Dpdk).needs(&["ping"]).run(|bed| {
         for delay in [0, 20, 40, 80, 160, 320, 640] {

@@ -100,7 +100,7 @@ impl Testbed {
     }
 
     /// A name that nothing else in this testbed has.
-    pub fn new_name(&self, kind: &str) -> String {
+    fn new_name(&self, kind: &str) -> String {
         format!("{kind}{}", self.names.fetch_add(1, Ordering::Relaxed))
     }
 

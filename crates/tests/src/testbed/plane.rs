@@ -171,7 +171,9 @@ impl Testbed {
     /// stays.
     pub fn wait_for_the_dead(&self) {
         if self.plane == Plane::Dpdk {
-            until("the TAP device is gone", || (!self.is_occupied()).then_some(()));
+            // The kernel closes what a process had one by one, and its claim on the device may be the last.
+            let is_claimed = || std::fs::read_to_string("/proc/net/unix").is_ok_and(|text| text.contains("-tapdpdk"));
+            until("the TAP device is gone", || (!self.is_occupied() && !is_claimed()).then_some(()));
         }
     }
 }
