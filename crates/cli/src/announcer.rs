@@ -1,6 +1,8 @@
 //! What a program in the foreground says: what it does, what may be wrong, what it has done. All on standard error.
 
 use evenkeel_control::config::{Config, Protocol};
+use evenkeel_control::daemon::Turn;
+use evenkeel_control::operator::{Change, Judgement, Verdict};
 use evenkeel_core::{Counters, Event, Reason};
 use std::io::Write as _;
 
@@ -32,6 +34,28 @@ impl Announcer {
                 })
                 .collect();
             self.say(&format!("{} {protocol} {port} -> {} (full NAT)", service.address, backends.join(", ")));
+        }
+    }
+
+    /// Says what came of a turn of the daemon's that somebody may want to know of.
+    pub fn turn<E: std::error::Error>(self, turn: &Turn<E>) {
+        match turn {
+            Turn::Reloaded(Ok(changes)) if changes.is_empty() => self.say("read the configuration again; nothing changes."),
+            Turn::Reloaded(Ok(changes)) => {
+                for Change { service, what, moved_share, .. } in changes {
+                    let share = moved_share * 100.0;
+                    self.say(&format!("service \"{service}\": {what}; {share:.1} % of new connections go elsewhere."));
+                }
+            }
+            Turn::Reloaded(Err(error)) => {
+                self.say("the configuration that was in force still is, for:");
+                error.to_string().lines().for_each(|line| self.say(line));
+            }
+            Turn::Judged(Judgement { backend: (_, (address, port)), verdict, reason, .. }) => match verdict {
+                Verdict::Up => self.say(&format!("backend {address}:{port} is up: {reason}")),
+                Verdict::Down => self.say(&format!("warning: backend {address}:{port} is down: {reason}")),
+            },
+            Turn::Answered | Turn::Tidied => {}
         }
     }
 

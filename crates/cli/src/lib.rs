@@ -7,5 +7,5 @@ mod stop;
 mod usage;
 
 pub use announcer::Announcer;
-pub use stop::{Stop, every};
+pub use stop::Stop;
 pub use usage::Refusal;

@@ -1,9 +1,7 @@
-//! When a program in the foreground is to end, and when it has something to do.
+//! When a program in the foreground is to end.
 
 use std::io;
-use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::time::{Interval, MissedTickBehavior, interval};
 
 /// Ctrl-C and SIGTERM, from the moment that this is made: what comes earlier than anybody waits is not lost.
 #[derive(Debug)]
@@ -28,11 +26,4 @@ impl Stop {
             _ = self.terminate.recv() => {}
         }
     }
-}
-
-/// Ticks this far apart, the first one at once; those that were missed are not made up for.
-pub fn every(period: Duration) -> Interval {
-    let mut ticks = interval(period);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    ticks
 }

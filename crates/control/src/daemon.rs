@@ -169,7 +169,8 @@ impl<P> Drop for Daemon<P> {
     }
 }
 
-fn every(period: Duration) -> Interval {
+/// Ticks this far apart, the first one at once; those that were missed are not made up for.
+pub fn every(period: Duration) -> Interval {
     let mut ticks = interval(period);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     ticks

@@ -25,6 +25,16 @@ impl Sizes {
         Self { flows, backends: 4096, services: 1024, addresses: 1024 }
     }
 
+    /// Sizes for a configuration: what it says of connections, and room for it to grow.
+    pub fn for_config(config: &Config) -> Self {
+        let usual = Self::for_flows(config.dataplane.max_flows);
+        let backends: usize = config.services.iter().map(|service| service.backends.len()).sum();
+        // A backend's place in the table is a 16-bit number.
+        let backends = (2 * backends as u32).clamp(usual.backends, 1 << 16);
+        let services = usual.services.max(2 * config.services.len() as u32);
+        Self { backends, services, addresses: usual.addresses.max(services), ..usual }
+    }
+
     /// Buckets of the flow table: four entries for each connection, which has two, so that few buckets are ever full;
     /// a power of two, so that the next larger one is taken.
     pub fn buckets(&self) -> u32 {

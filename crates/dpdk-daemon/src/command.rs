@@ -11,6 +11,9 @@ use std::path::{Path, PathBuf};
 pub(crate) struct Command {
     pub(crate) eal: Vec<String>,
     pub(crate) config: Config,
+    /// Where the configuration was read from, and where questions are answered; neither for the walk-through.
+    pub(crate) file: Option<PathBuf>,
+    pub(crate) socket: Option<PathBuf>,
 }
 
 const EAL_HELP: &str = "\
@@ -34,6 +37,9 @@ struct Daemon {
     /// The configuration file (TOML).
     #[arg(long, value_name = "FILE")]
     config: PathBuf,
+    /// Where `evenkeel status` and its like are answered.
+    #[arg(long, value_name = "PATH", default_value = evenkeel_control::api::DEFAULT_SOCKET)]
+    socket: PathBuf,
     #[command(flatten)]
     shared: Shared,
 }
@@ -87,25 +93,30 @@ fn base_server(eal: Vec<String>, ours: Vec<String>) -> Result<Command, Failure> 
     let BaseServer { shared } = BaseServer::try_parse_from(std::iter::once("base-server".to_owned()).chain(ours))?;
     let mut config = evenkeel_control::walkthrough();
     config.dataplane.max_flows = 1 << 16;
-    Ok(shared.command(eal, config))
+    Ok(shared.command(eal, config, None, None))
 }
 
 fn daemon(eal: Vec<String>, ours: Vec<String>) -> Result<Command, Failure> {
-    let Daemon { config, shared } = Daemon::try_parse_from(std::iter::once("evenkeel-dpdk".to_owned()).chain(ours))?;
-    let name = config.display().to_string();
-    let config = Config::load(&config)?;
-    config.check_kind(&name, Kind::Dpdk)?;
-    Ok(shared.command(eal, config))
+    let Daemon { config: file, socket, shared } = Daemon::try_parse_from(std::iter::once("evenkeel-dpdk".to_owned()).chain(ours))?;
+    let config = Config::load(&file)?;
+    config.check_kind(&file.display().to_string(), Kind::Dpdk)?;
+    Ok(shared.command(eal, config, Some(file), Some(socket)))
 }
 
 impl Shared {
-    fn command(self, eal: Vec<String>, mut config: Config) -> Command {
+    fn command(
+        self,
+        eal: Vec<String>,
+        mut config: Config,
+        file: Option<PathBuf>,
+        socket: Option<PathBuf>,
+    ) -> Command {
         match self.idle {
             Some(Idle::Sleep) => config.dataplane.idle = config::Idle::Sleep,
             Some(Idle::Poll) => config.dataplane.idle = config::Idle::Poll,
             None => {}
         }
-        Command { eal, config }
+        Command { eal, config, file, socket }
     }
 }
 

@@ -2,18 +2,20 @@
 
 use crate::announce;
 use crate::error::Failure;
-use evenkeel_cli::{Announcer, Stop, every};
+use evenkeel_cli::{Announcer, Stop};
 use evenkeel_control::config::Dataplane;
-use evenkeel_control::{Balancer, NextHop};
+use evenkeel_control::daemon::{Daemon, every};
+use evenkeel_control::{NextHop, Plane};
+use evenkeel_core::Counters;
 use evenkeel_dpdk::host::{Host, Network, News, Outcome, Resolution};
 use evenkeel_dpdk::{Burst, DpdkPlane, Pool, PortInfo, Ring};
+use std::collections::{BTreeSet, HashSet};
+use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 
 /// How often the host looks what is due.
 const HOST_TICK: Duration = Duration::from_millis(250);
-/// How often abandoned entries are looked for.
-const TIDY: Duration = Duration::from_secs(60);
 
 /// What the control side works with.
 #[derive(Clone, Copy)]
@@ -29,8 +31,10 @@ pub(crate) struct Surroundings<'a, 'p> {
 
 pub(crate) struct Control<'a, 'p> {
     surroundings: Surroundings<'a, 'p>,
-    balancer: &'a mut Balancer<DpdkPlane>,
+    daemon: Daemon<DpdkPlane>,
     host: Host,
+    /// Addresses and backends that the host knows of.
+    told: Option<(BTreeSet<Ipv4Addr>, HashSet<Ipv4Addr>)>,
     begun: Instant,
     is_connected: bool,
 }
@@ -38,30 +42,35 @@ pub(crate) struct Control<'a, 'p> {
 impl<'a, 'p> Control<'a, 'p> {
     pub(crate) fn new(
         surroundings: Surroundings<'a, 'p>,
-        balancer: &'a mut Balancer<DpdkPlane>,
+        daemon: Daemon<DpdkPlane>,
         dataplane: &Dataplane,
     ) -> Self {
         let network = Network::new(dataplane.address, dataplane.gateway);
         let host = Host::new(surroundings.port.mac(), network);
         let is_connected = !announce::unconnected(surroundings.announcer, surroundings.port);
-        Self { surroundings, balancer, host, begun: Instant::now(), is_connected }
+        Self { surroundings, daemon, host, told: None, begun: Instant::now(), is_connected }
     }
 
     /// Works until told to stop.
     pub(crate) async fn run(&mut self, mut stop: Stop) -> Result<(), Failure> {
         self.tell_host()?;
-        let (mut host, mut tidy) = (every(HOST_TICK), every(TIDY));
+        let mut host = every(HOST_TICK);
         loop {
             tokio::select! {
                 () = stop.asked() => return Ok(()),
                 _ = host.tick() => self.tick()?,
-                _ = tidy.tick() => {
-                    self.balancer.tidy()?;
+                turn = self.daemon.turn() => {
+                    self.surroundings.announcer.turn(&turn?);
                     self.tell_host()?;
                 }
                 () = self.surroundings.doorbell.notified() => self.receive()?,
             }
         }
+    }
+
+    /// What lcores have counted.
+    pub(crate) fn counters(&self) -> Result<Counters, Failure> {
+        self.daemon.operator().balancer().plane().counters().map_err(|error| Failure::Balancer(error.into()))
     }
 
     fn now(&self) -> Duration {
@@ -70,8 +79,14 @@ impl<'a, 'p> Control<'a, 'p> {
 
     /// What the host answers for and whom it must find.
     fn tell_host(&mut self) -> Result<(), Failure> {
-        self.host.set_addresses(self.balancer.our_addresses().iter().copied(), self.now());
-        let news = self.host.set_backends(self.balancer.backend_addresses());
+        let balancer = self.daemon.operator().balancer();
+        let wanted = (balancer.our_addresses().clone(), balancer.backend_addresses());
+        if self.told.as_ref() == Some(&wanted) {
+            return Ok(());
+        }
+        self.host.set_addresses(wanted.0.iter().copied(), self.begun.elapsed());
+        let news = self.host.set_backends(wanted.1.iter().copied());
+        self.told = Some(wanted);
         self.act(Outcome { frames: Vec::new(), news })
     }
 
@@ -113,7 +128,7 @@ impl<'a, 'p> Control<'a, 'p> {
         }
         for news in &outcome.news {
             if let News::Backend(address, Resolution::Known(mac)) = *news {
-                self.balancer.set_next_hop(NextHop { address, mac })?;
+                self.daemon.operator_mut().balancer_mut().set_next_hop(NextHop { address, mac })?;
             }
             announce::news(self.surroundings.announcer, self.surroundings.port, news);
         }

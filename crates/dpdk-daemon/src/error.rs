@@ -1,6 +1,7 @@
 //! How the program fails.
 
 use evenkeel_cli::Refusal;
+use evenkeel_control::daemon::DaemonError;
 use evenkeel_control::{BalancerError, ConfigError};
 use evenkeel_dpdk::{DpdkError, PlaneError};
 
@@ -19,6 +20,9 @@ pub(crate) enum Failure {
     /// DPDK cannot do it.
     #[error(transparent)]
     Dpdk(#[from] DpdkError),
+    /// No socket, or no place for Prometheus.
+    #[error(transparent)]
+    Daemon(#[from] DaemonError),
     /// The tables cannot be made.
     #[error(transparent)]
     Balancer(#[from] BalancerError<PlaneError>),

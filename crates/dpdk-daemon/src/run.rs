@@ -9,7 +9,8 @@ use crate::error::Failure;
 use crate::starting::Starting;
 use evenkeel_cli::{Announcer, Stop};
 use evenkeel_control::config::Idle;
-use evenkeel_control::{Balancer, Plane, Secrets, Sizes};
+use evenkeel_control::daemon::Daemon;
+use evenkeel_control::{Balancer, Operator, Secrets, Sizes};
 use evenkeel_core::flow::IdleTimes;
 use evenkeel_dpdk::{
     BURST, DpdkPlane, Eal, HostLink, IdlePolicy, Pool, Port, PortInfo, Ring, Tables, Work, Worker, captured,
@@ -48,11 +49,11 @@ pub(crate) fn run(name: &'static str, command: &Command) -> Result<(), Failure> 
     let lcores = named.min(info.max_rx_queues.min(info.max_tx_queues).max(1).into());
     let config = &command.config;
     let secrets = Secrets::random().map_err(Failure::host("random secrets"))?;
-    let sizes = Sizes::for_flows(config.dataplane.max_flows);
+    let sizes = Sizes::for_config(config);
     let settings = sizes.settings(config, &secrets, info.mac(), IdleTimes::DEFAULT);
     let tables = Arc::new(Tables::new(sizes, settings, &config.nat.addresses, lcores)?);
-    let mut balancer = Balancer::new(DpdkPlane::new(Arc::clone(&tables)), &secrets);
-    balancer.apply(config)?;
+    let balancer = Balancer::new(DpdkPlane::new(Arc::clone(&tables)), &secrets);
+    let operator = Operator::new(balancer, "dpdk", config.clone(), command.file.clone())?;
 
     let pool = Pool::new(&eal, lcores as u32 * MBUFS_PER_QUEUE + 2 * HOST_FRAMES)?;
     let (to_host, from_host) = (Ring::new(&eal, HOST_FRAMES)?, Ring::new(&eal, HOST_FRAMES)?);
@@ -95,19 +96,23 @@ pub(crate) fn run(name: &'static str, command: &Command) -> Result<(), Failure> 
             // However this thread ends, the lcores end with it.
             let _finish = Finish(&finished);
             everywhere.restore();
-            let mut control = Control::new(surroundings, &mut balancer, &config.dataplane);
-            runtime.block_on(control.run(stop))
+            runtime.block_on(async {
+                let daemon = Daemon::begin(operator, command.socket.as_deref()).await?;
+                let mut control = Control::new(surroundings, daemon, &config.dataplane);
+                control.run(stop).await?;
+                Ok::<_, Failure>(control.counters()?)
+            })
         });
         eal.run(work);
         control.join()
     });
     drop(port);
-    match ended {
+    let counters = match ended {
         Ok(ended) => ended?,
         Err(cause) => std::panic::resume_unwind(cause),
-    }
+    };
     announcer.say(&format!("stopped; {} is closed.", info.name));
-    announcer.totals(&balancer.plane().counters().map_err(|error| Failure::Balancer(error.into()))?);
+    announcer.totals(&counters);
     Ok(())
 }
 
