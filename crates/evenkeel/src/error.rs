@@ -2,6 +2,7 @@
 
 use evenkeel_cli::Refusal;
 use evenkeel_control::api::ClientError;
+use evenkeel_control::daemon::DaemonError;
 use evenkeel_control::{BalancerError, ConfigError};
 use evenkeel_xdp::XdpError;
 use std::process::ExitCode;
@@ -24,6 +25,9 @@ pub(crate) enum Failure {
     /// The plane cannot do it.
     #[error(transparent)]
     Xdp(#[from] XdpError),
+    /// No socket, or no place for Prometheus.
+    #[error(transparent)]
+    Daemon(#[from] DaemonError),
     /// The tables cannot be made.
     #[error(transparent)]
     Balancer(#[from] BalancerError<XdpError>),

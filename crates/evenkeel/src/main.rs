@@ -11,6 +11,7 @@ mod table;
 use clap::{Parser, Subcommand, ValueEnum};
 use error::Failure;
 use evenkeel_control::config::{self, Config, Kind};
+use run::Run;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -117,18 +118,25 @@ fn main() -> ExitCode {
 fn xdp_lb(arguments: XdpLb) -> Result<(), Failure> {
     let mut config = evenkeel_control::walkthrough();
     config.dataplane.max_flows = 1 << 16;
-    run::run("xdp_lb", &config, &arguments.interface, arguments.xdp_mode.into())
+    run::run(&Run {
+        name: "xdp_lb",
+        config,
+        interface: arguments.interface,
+        mode: arguments.xdp_mode.into(),
+        file: None,
+        socket: None,
+    })
 }
 
 fn evenkeel(arguments: Evenkeel) -> Result<(), Failure> {
     match arguments.command {
-        Command::Run { config, interface, xdp_mode } => {
-            let name = config.display().to_string();
-            let config = Config::load(&config)?;
-            config.check_kind(&name, Kind::Xdp)?;
+        Command::Run { config: file, interface, xdp_mode } => {
+            let config = Config::load(&file)?;
+            config.check_kind(&file.display().to_string(), Kind::Xdp)?;
             let interface = interface.or_else(|| config.dataplane.interface.clone()).ok_or(Failure::NoInterface)?;
             let mode = xdp_mode.map_or(config.dataplane.xdp_mode, Into::into);
-            run::run("evenkeel", &config, &interface, mode)
+            let socket = Some(arguments.socket.socket);
+            run::run(&Run { name: "evenkeel", config, interface, mode, file: Some(file), socket })
         }
         Command::Check { config: path } => {
             let config = Config::load(&path)?;

@@ -2,9 +2,10 @@
 
 use crate::announce;
 use crate::error::Failure;
-use evenkeel_cli::{Announcer, Stop, every};
+use evenkeel_cli::{Announcer, Stop};
 use evenkeel_control::config::{Config, XdpMode};
-use evenkeel_control::{Balancer, NextHop, Plane, Secrets, Sizes};
+use evenkeel_control::daemon::{Daemon, every};
+use evenkeel_control::{Balancer, NextHop, Operator, Plane, Secrets, Sizes};
 use evenkeel_core::flow::IdleTimes;
 use evenkeel_xdp::{Attachment, Claim, Interface, Neighbours, Resolution, XdpPlane};
 use futures_util::{Stream, StreamExt};
@@ -13,27 +14,40 @@ use netlink_packet_route::RouteNetlinkMessage;
 use rtnetlink::{Handle, MulticastGroup};
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
+use std::path::PathBuf;
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
 /// How often next hops are asked for again.
 const REFRESH: Duration = Duration::from_secs(5);
-/// How often abandoned entries are looked for.
-const TIDY: Duration = Duration::from_secs(60);
 /// How long the start waits for backends to answer ARP.
 const PATIENCE: Duration = Duration::from_millis(1500);
 
 /// The XDP program, as `make` has built it.
 static OBJECT: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/evenkeel.bpf.o"));
 
-/// Balances until told to stop.
-pub(crate) fn run(name: &'static str, config: &Config, interface: &str, mode: XdpMode) -> Result<(), Failure> {
-    let runtime =
-        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::host("the runtime"))?;
-    runtime.block_on(balance(Announcer(name), config, interface, mode))
+/// What shall be done.
+#[derive(Debug)]
+pub(crate) struct Run {
+    /// What messages begin with.
+    pub(crate) name: &'static str,
+    pub(crate) config: Config,
+    pub(crate) interface: String,
+    pub(crate) mode: XdpMode,
+    /// Where the configuration was read from, and where questions are answered; neither for the walk-through.
+    pub(crate) file: Option<PathBuf>,
+    pub(crate) socket: Option<PathBuf>,
 }
 
-async fn balance(announcer: Announcer, config: &Config, interface: &str, mode: XdpMode) -> Result<(), Failure> {
+/// Balances until told to stop.
+pub(crate) fn run(run: &Run) -> Result<(), Failure> {
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::host("the runtime"))?;
+    runtime.block_on(balance(run))
+}
+
+async fn balance(Run { name, config, interface, mode, file, socket }: &Run) -> Result<(), Failure> {
+    let announcer = Announcer(name);
     let mut stop = Stop::new().map_err(Failure::host("signals"))?;
     let groups = [MulticastGroup::Link, MulticastGroup::Neigh];
     let (connection, netlink, mut news) =
@@ -43,25 +57,26 @@ async fn balance(announcer: Announcer, config: &Config, interface: &str, mode: X
     let claim = Claim::take(Interface::find(&netlink, interface).await?)?;
     let interface = claim.interface();
     let secrets = Secrets::random().map_err(Failure::host("random secrets"))?;
-    let sizes = Sizes::for_flows(config.dataplane.max_flows);
+    let sizes = Sizes::for_config(config);
     let settings = sizes.settings(config, &secrets, interface.mac, IdleTimes::DEFAULT);
     let plane = XdpPlane::load(OBJECT, sizes, settings, &config.nat.addresses)?;
-    let mut balancer = Balancer::new(plane, &secrets);
-    balancer.apply(config)?;
+    let balancer = Balancer::new(plane, &secrets);
+    let mut operator = Operator::new(balancer, "xdp", config.clone(), file.clone())?;
     announcer.services(config);
 
     let mut neighbours = Neighbours::new(netlink.clone(), interface);
     let mut hops = NextHops { announcer, known: BTreeMap::new() };
     tokio::select! {
-        resolved = hops.resolve(&mut neighbours, &mut balancer) => resolved?,
+        resolved = hops.resolve(&mut neighbours, operator.balancer_mut()) => resolved?,
         () = stop.asked() => return Ok(()),
     }
-    let attachment = claim.attach(&netlink, mode, balancer.plane()).await?;
+    let mut daemon = Daemon::begin(operator, socket.as_deref()).await?;
+    let attachment = claim.attach(&netlink, *mode, daemon.operator().balancer().plane()).await?;
     announce::veth_traps(announcer, attachment.interface(), attachment.mode());
     announce::ready(announcer, &attachment);
 
-    let ended = watch(&mut stop, &netlink, &mut news, &attachment, &mut hops, &mut neighbours, &mut balancer).await;
-    let counters = balancer.plane().counters();
+    let ended = watch(&mut stop, &netlink, &mut news, &attachment, &mut hops, &mut neighbours, &mut daemon).await;
+    let counters = daemon.operator().balancer().plane().counters();
     match ended {
         Err(failure) => {
             attachment.detach(&netlink).await?;
@@ -87,10 +102,10 @@ async fn watch<A>(
     attachment: &Attachment,
     hops: &mut NextHops,
     neighbours: &mut Neighbours,
-    balancer: &mut Balancer<XdpPlane>,
+    daemon: &mut Daemon<XdpPlane>,
 ) -> Result<End, Failure> {
     let mut refresh = every(REFRESH);
-    let mut tidy = every(TIDY);
+    let mut known = daemon.operator().balancer().backend_addresses();
     loop {
         tokio::select! {
             () = stop.asked() => return Ok(End::Asked),
@@ -99,13 +114,21 @@ async fn watch<A>(
                 if !attachment.is_in_place(netlink).await {
                     return Ok(gone(netlink, attachment).await);
                 }
-                hops.refresh(neighbours, balancer).await?;
+                hops.refresh(neighbours, daemon.operator_mut().balancer_mut()).await?;
             }
-            _ = tidy.tick() => balancer.tidy()?,
+            turn = daemon.turn() => {
+                hops.announcer.turn(&turn?);
+                // New backends do not wait for the next refresh.
+                let backends = daemon.operator().balancer().backend_addresses();
+                if !backends.is_subset(&known) {
+                    hops.refresh(neighbours, daemon.operator_mut().balancer_mut()).await?;
+                }
+                known = backends;
+            }
             message = news.next() => match message.map(|(message, _)| message.payload) {
                 Some(NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewNeighbour(message))) => {
                     for hop in neighbours.change(&message) {
-                        hops.note(balancer, hop.address, Resolution::Known(hop.mac))?;
+                        hops.note(daemon.operator_mut().balancer_mut(), hop.address, Resolution::Known(hop.mac))?;
                     }
                 }
                 Some(NetlinkPayload::InnerMessage(
