@@ -65,7 +65,8 @@ pub struct BackendView {
 #[derive(Debug)]
 struct Active {
     service: Service,
-    candidates: Vec<Candidate>,
+    /// What its Maglev table was made of; nothing if another process made it.
+    candidates: Option<Vec<Candidate>>,
 }
 
 /// The control side's picture of a plane, and the plane.
@@ -126,7 +127,7 @@ impl<P: Plane> Balancer<P> {
         // Which slots a Maglev table has is not read back: it is written once more, whole.
         for (key, service) in services {
             if let Some(listen) = listen_of(&key) {
-                balancer.services.insert(listen, Active { service, candidates: Vec::new() });
+                balancer.services.insert(listen, Active { service, candidates: None });
             }
         }
         Ok(balancer)
@@ -253,14 +254,14 @@ impl<P: Plane> Balancer<P> {
         }
         let known = self.services.get(&key);
         let table = known.map_or_else(|| free_tables.take(), |active| active.service.table);
-        if known.is_none_or(|active| active.candidates != candidates) {
+        if known.is_none_or(|active| active.candidates.as_ref() != Some(&candidates)) {
             self.plane.set_maglev(table, &maglev::table(&candidates, &self.pick_secret))?;
         }
         let wanted = Service { table, flags: flags(service) };
         if known.is_none_or(|active| active.service != wanted) {
             self.plane.set_service(service_key(key), wanted)?;
         }
-        self.services.insert(key, Active { service: wanted, candidates });
+        self.services.insert(key, Active { service: wanted, candidates: Some(candidates) });
         Ok(())
     }
 

@@ -1,0 +1,291 @@
+//! A balancer that takes over the tables of one that is gone, wherever that one stopped.
+
+use evenkeel_control::config::Config;
+use evenkeel_control::{Balancer, BalancerError, Contents, FlowView, NextHop, Owner, Plane, Secrets, Sizes};
+use evenkeel_core::backend::{Backend, BackendRef, BackendState, Link};
+use evenkeel_core::flow::{FlowKey, Peer, State};
+use evenkeel_core::{Counters, Service, ServiceKey, Traffic, Word};
+use evenkeel_wire::{IpProtocol, MacAddress};
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::net::Ipv4Addr;
+use std::rc::Rc;
+use std::sync::atomic::AtomicU64;
+
+const SECRETS: Secrets = Secrets { pick: [1, 2], flow: [3, 4, 5, 6] };
+const MAC: MacAddress = MacAddress([2, 0, 0, 0, 0, 7]);
+
+/// What outlives a process.
+#[derive(Debug)]
+struct Memory {
+    backends: Vec<Backend<AtomicU64>>,
+    services: HashMap<ServiceKey, Service>,
+    maglev: BTreeMap<u32, Vec<u32>>,
+    addresses: BTreeSet<Ipv4Addr>,
+    /// Whose connections have had this reference: they must never come to another.
+    owners: HashMap<BackendRef, Owner>,
+    /// The references that connections have.
+    flows: Vec<BackendRef>,
+}
+
+/// A plane over it, of a process that may be killed.
+#[derive(Clone, Debug)]
+struct MemoryPlane {
+    memory: Rc<RefCell<Memory>>,
+    /// How many more writes the process lives for.
+    life: Rc<Cell<usize>>,
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("killed")]
+struct Killed;
+
+impl MemoryPlane {
+    fn new() -> Self {
+        let memory = Memory {
+            backends: (0..8).map(|_| Backend::default()).collect(),
+            services: HashMap::new(),
+            maglev: BTreeMap::new(),
+            addresses: BTreeSet::new(),
+            owners: HashMap::new(),
+            flows: Vec::new(),
+        };
+        Self { memory: Rc::new(RefCell::new(memory)), life: Rc::new(Cell::new(usize::MAX)) }
+    }
+
+    fn write(&self, change: impl FnOnce(&mut Memory)) -> Result<(), Killed> {
+        let left = self.life.get().checked_sub(1).ok_or(Killed)?;
+        self.life.set(left);
+        change(&mut self.memory.borrow_mut());
+        Ok(())
+    }
+
+    /// The next process: the same memory, and a life of so many writes.
+    fn successor(&self, life: usize) -> Self {
+        Self { memory: Rc::clone(&self.memory), life: Rc::new(Cell::new(life)) }
+    }
+
+    fn link(&self, reference: BackendRef) -> Link {
+        Link(Word::load(&self.memory.borrow().backends[usize::from(reference.index)].link))
+    }
+
+    fn owner(&self, index: usize) -> Option<Owner> {
+        let memory = self.memory.borrow();
+        let places = Contents::read_places(&memory.backends);
+        places.into_iter().find(|(place, ..)| usize::from(*place) == index)?.2
+    }
+}
+
+impl Plane for MemoryPlane {
+    type Error = Killed;
+
+    fn set_our_addresses(&mut self, addresses: &[Ipv4Addr]) -> Result<(), Killed> {
+        self.write(|memory| memory.addresses = addresses.iter().copied().collect())
+    }
+
+    fn sizes(&self) -> Sizes {
+        Sizes { flows: 16, backends: 8, services: 4, addresses: 8 }
+    }
+
+    fn contents(&self) -> Result<Contents, Killed> {
+        let memory = self.memory.borrow();
+        Ok(Contents {
+            places: Contents::read_places(&memory.backends),
+            services: memory.services.iter().map(|(key, service)| (*key, *service)).collect(),
+            addresses: memory.addresses.iter().copied().collect(),
+        })
+    }
+
+    fn set_backend(&mut self, index: u16, target: Peer, service: Peer, protocol: IpProtocol) -> Result<(), Killed> {
+        self.write(|memory| {
+            let backend = &memory.backends[usize::from(index)];
+            assert_eq!(Link(Word::load(&backend.link)).state(), BackendState::Down, "place {index} is in use");
+            Contents::write_backend(backend, target, service, protocol);
+        })
+    }
+
+    fn set_link(&mut self, index: u16, link: Link) -> Result<(), Killed> {
+        self.write(|memory| memory.backends[usize::from(index)].link.publish(link.0))?;
+        if let Some(owner) = self.owner(usize::from(index)) {
+            let reference = BackendRef { index, generation: link.generation() };
+            let known = *self.memory.borrow_mut().owners.entry(reference).or_insert(owner);
+            assert_eq!(known, owner, "connections with {reference:?} come to another backend");
+        }
+        Ok(())
+    }
+
+    fn set_maglev(&mut self, table: u32, slots: &[u32]) -> Result<(), Killed> {
+        self.write(|memory| {
+            memory.maglev.insert(table, slots.to_vec());
+        })
+    }
+
+    fn set_service(&mut self, key: ServiceKey, service: Service) -> Result<(), Killed> {
+        self.write(|memory| {
+            memory.services.insert(key, service);
+        })
+    }
+
+    fn remove_service(&mut self, key: ServiceKey) -> Result<(), Killed> {
+        self.write(|memory| {
+            memory.services.remove(&key);
+        })
+    }
+
+    fn counters(&self) -> Result<Counters, Killed> {
+        Ok(Counters::ZERO)
+    }
+
+    fn traffic(&self, _: u16) -> Result<Traffic, Killed> {
+        Ok(Traffic::default())
+    }
+
+    fn visit_flows(&self, visit: &mut dyn FnMut(FlowView)) -> Result<(), Killed> {
+        let nobody = FlowKey::new(Peer::default(), Peer::default(), IpProtocol::TCP);
+        for &backend in &self.memory.borrow().flows {
+            visit(FlowView { key: nobody, backend, nat: Peer::default(), state: State::Established, idle: 0 });
+        }
+        Ok(())
+    }
+
+    fn sweep_flows(&self) -> Result<(), Killed> {
+        Ok(())
+    }
+}
+
+/// Services by address and port, each with the last bytes of its backends' addresses.
+fn config(services: &[(&str, u16, &[u8])]) -> Config {
+    let mut text = "[nat]\naddresses = [\"192.0.2.1\"]\n".to_owned();
+    for (number, (address, port, backends)) in services.iter().enumerate() {
+        let backends: Vec<_> =
+            backends.iter().map(|last| format!("{{ address = \"10.0.0.{last}\", port = 80 }}")).collect();
+        text += &format!(
+            "[[service]]\nname = \"s{number}\"\naddress = \"{address}\"\nport = {port}\nprotocol = \"tcp\"\nbackends = [{}]\n",
+            backends.join(", ")
+        );
+    }
+    Config::parse("test", &text).expect("the test's configuration is right")
+}
+
+fn adopt(plane: MemoryPlane, config: &Config) -> Balancer<MemoryPlane> {
+    Balancer::adopt(plane, &SECRETS, config.nat.clone()).expect("reading kills nobody")
+}
+
+fn references(balancer: &Balancer<MemoryPlane>) -> BTreeMap<(Ipv4Addr, u16), BackendRef> {
+    balancer.backends().map(|backend| ((backend.target.0, backend.service.1), backend.reference)).collect()
+}
+
+fn addresses(plane: &MemoryPlane) -> Vec<String> {
+    plane.memory.borrow().addresses.iter().map(Ipv4Addr::to_string).collect()
+}
+
+#[test]
+fn backends_keep_their_places_and_next_hops() {
+    let before = config(&[("192.0.2.10", 80, &[2, 3]), ("192.0.2.11", 443, &[3, 4])]);
+    let plane = MemoryPlane::new();
+    let mut old = Balancer::new(plane.clone(), &SECRETS);
+    old.apply(&before).expect("it fits");
+    for last in [2, 3, 4] {
+        old.set_next_hop(NextHop { address: Ipv4Addr::new(10, 0, 0, last), mac: MAC }).expect("it fits");
+    }
+    let places = references(&old);
+    drop(old);
+
+    let mut new = adopt(plane.successor(usize::MAX), &before);
+    assert_eq!(references(&new), places);
+    new.apply(&config(&[("192.0.2.11", 443, &[4, 3]), ("192.0.2.10", 80, &[9, 3, 2])])).expect("it fits");
+    let now = references(&new);
+    assert!(places.iter().all(|(backend, place)| now[backend] == *place), "{now:?} instead of {places:?}");
+    assert_eq!(now.len(), places.len() + 1);
+    for reference in places.values() {
+        let link = plane.link(*reference);
+        assert_eq!((link.mac(), link.state()), (MAC, BackendState::Up));
+    }
+}
+
+#[test]
+fn what_is_not_wanted_any_more_is_let_go_as_usual() {
+    let before = config(&[("192.0.2.10", 80, &[2, 3]), ("192.0.2.11", 443, &[3])]);
+    let plane = MemoryPlane::new();
+    let mut old = Balancer::new(plane.clone(), &SECRETS);
+    old.apply(&before).expect("it fits");
+    let places = references(&old);
+    let (kept, ended) =
+        (places[&("10.0.0.3".parse().expect("address"), 443)], places[&("10.0.0.2".parse().expect("address"), 80)]);
+    plane.memory.borrow_mut().flows = vec![kept];
+    drop(old);
+
+    let after = config(&[("192.0.2.10", 80, &[3])]);
+    let mut new = adopt(plane.successor(usize::MAX), &after);
+    new.apply(&after).expect("it fits");
+    assert_eq!(plane.memory.borrow().services.len(), 1);
+    assert_eq!(addresses(&plane), ["192.0.2.1", "192.0.2.10", "192.0.2.11"], "answers still come by its address");
+    let state = |reference: BackendRef| plane.link(reference).state();
+    assert_eq!((state(kept), state(ended)), (BackendState::Draining, BackendState::Draining));
+
+    new.tidy().expect("it fits");
+    assert_eq!((state(kept), state(ended)), (BackendState::Draining, BackendState::Down));
+    plane.memory.borrow_mut().flows.clear();
+    new.tidy().expect("it fits");
+    assert_eq!(state(kept), BackendState::Down);
+    assert_eq!(addresses(&plane), ["192.0.2.1", "192.0.2.10"]);
+}
+
+#[test]
+fn a_table_is_written_again_even_if_no_backend_is_up() {
+    let config = config(&[("192.0.2.10", 80, &[2])]);
+    let plane = MemoryPlane::new();
+    Balancer::new(plane.clone(), &SECRETS).apply(&config).expect("it fits");
+    assert!(plane.memory.borrow().maglev[&0].iter().all(|slot| *slot != 0));
+    let mut new = adopt(plane.successor(usize::MAX), &config);
+    new.apply_with(&config, |_, _| BackendState::Draining).expect("it fits");
+    assert!(plane.memory.borrow().maglev[&0].iter().all(|slot| *slot == 0), "the slots of the process before");
+}
+
+#[test]
+fn other_nat_addresses_are_refused() {
+    let config = config(&[("192.0.2.10", 80, &[2])]);
+    let mut other = config.clone();
+    other.nat.ports = (2000, 3000);
+    let plane = MemoryPlane::new();
+    Balancer::new(plane.clone(), &SECRETS).apply(&config).expect("it fits");
+    let refusal = adopt(plane, &config).apply(&other).expect_err("[nat] has changed");
+    assert!(matches!(refusal, BalancerError::NatChanged), "{refusal}");
+}
+
+/// Three configurations one after the other, each process killed after so many writes and the next one, too: in the end
+/// the tables are what the last configuration wants, and no reference has ever meant two backends.
+#[test]
+fn killed_after_any_write_it_can_be_followed() {
+    let steps = [
+        config(&[("192.0.2.10", 80, &[2, 3]), ("192.0.2.11", 443, &[4])]),
+        config(&[("192.0.2.11", 443, &[4, 5]), ("192.0.2.12", 80, &[2])]),
+        config(&[("192.0.2.10", 80, &[3, 6])]),
+    ];
+    let mut killed = 0;
+    for first in 0..24 {
+        for second in 0..24 {
+            let plane = MemoryPlane::new();
+            for (step, life) in steps.iter().zip([first, second, usize::MAX]) {
+                let mut balancer = adopt(plane.successor(life), step);
+                let outcome = balancer.apply(step).and_then(|()| balancer.tidy());
+                killed += u32::from(outcome.is_err());
+            }
+            let memory = plane.memory.borrow();
+            assert_eq!(memory.services.len(), 1, "killed after {first} and {second} writes");
+            for (key, service) in &memory.services {
+                for slot in &memory.maglev[&service.table] {
+                    let reference = BackendRef::from_bits(*slot);
+                    let link = plane.link(reference);
+                    assert_eq!((link.generation(), link.state()), (reference.generation, BackendState::Up));
+                    let owner = memory.owners[&reference];
+                    assert_eq!(owner.0.1, key.port.number());
+                    assert!([3, 6].contains(&owner.1.0.octets()[3]), "{owner:?}");
+                }
+            }
+            drop(memory);
+            assert_eq!(addresses(&plane), ["192.0.2.1", "192.0.2.10"], "killed after {first} and {second} writes");
+        }
+    }
+    assert!(killed > 300, "the test kills: {killed} times");
+}
