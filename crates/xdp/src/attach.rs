@@ -3,15 +3,15 @@
 //! By netlink and not by a BPF link, because that is what `ip link set dev IFACE xdpgeneric off` can undo, and because
 //! the program then goes on working when this process is killed.
 
+use crate::claim::LeftBehind;
 use crate::error::XdpError;
 use crate::interface::{Interface, program};
-use crate::plane::{PROGRAM, XdpPlane};
+use crate::pinned::Pins;
 use evenkeel_control::config::XdpMode;
 use netlink_packet_route::link::{LinkAttribute, LinkMessage, LinkXdp};
 use rtnetlink::Handle;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::os::linux::net::SocketAddrExt;
-use std::os::unix::net::{SocketAddr, UnixDatagram};
+use std::os::unix::net::UnixDatagram;
 
 /// `XDP_FLAGS_*` (linux/if_link.h).
 const UPDATE_IF_NOEXIST: u32 = 1 << 0;
@@ -54,88 +54,69 @@ impl std::fmt::Display for Mode {
     }
 }
 
-/// The right to attach a program to an interface: nobody else is at work there.
-#[derive(Debug)]
-pub struct Claim {
-    interface: Interface,
-    /// The program that a killed evenkeel left behind, and whether it is in generic mode.
-    left_behind: Option<(OwnedFd, bool)>,
-    only_one: UnixDatagram,
-}
-
-impl Claim {
-    /// Looks whether the interface is free, and keeps other evenkeels away from it.
-    ///
-    /// # Errors
-    /// Another program is attached, or another evenkeel works there.
-    pub fn take(interface: Interface) -> Result<Self, XdpError> {
-        let only_one = only_one(&interface)?;
-        let left_behind = match interface.program {
-            Some((id, generic)) => Some((predecessor(&interface, id, generic)?, generic)),
-            None => None,
-        };
-        Ok(Self { interface, left_behind, only_one })
-    }
-
-    /// The interface.
-    pub fn interface(&self) -> &Interface {
-        &self.interface
-    }
-
-    /// Attaches the plane's program. `Auto` is native where frames sent natively arrive, as far as that can be seen,
-    /// and the driver can do it; generic otherwise. A program that a killed evenkeel left behind is replaced.
-    ///
-    /// # Errors
-    /// The driver cannot do what was asked, or somebody else has attached a program meanwhile.
-    pub async fn attach(self, netlink: &Handle, wanted: XdpMode, plane: &XdpPlane) -> Result<Attachment, XdpError> {
-        let Self { interface, left_behind, only_one } = self;
-        let object = plane.program()?;
-        let unloaded = |error: aya::programs::ProgramError| XdpError::Load(error.to_string());
-        let program_id = object.info().map_err(unloaded)?.id();
-        let program = object.fd().map_err(unloaded)?.as_fd().try_clone_to_owned();
-        let program = program.map_err(|error| XdpError::Load(error.to_string()))?;
-        let modes: &[Mode] = match wanted {
-            XdpMode::Native => &[Mode::Native],
-            XdpMode::Generic => &[Mode::Generic],
-            XdpMode::Auto if interface.native_transmit_arrives() == Some(true) => &[Mode::Native, Mode::Generic],
-            XdpMode::Auto => &[Mode::Generic],
-        };
-        let mut refusal = XdpError::Attach { interface: interface.name.clone(), reason: "no mode to try".to_owned() };
-        for &mode in modes {
-            match replace(netlink, &interface, left_behind.as_ref(), mode, program.as_fd()).await {
-                Ok(()) => {
-                    let took_over = left_behind.is_some();
-                    return Ok(Attachment { interface, mode, program, program_id, took_over, _only_one: only_one });
-                }
-                Err(error) if mode == Mode::Native && is_unsupported(&error) => {
-                    refusal = XdpError::NoNative { interface: interface.name.clone(), reason: error.to_string() };
-                }
-                Err(error) => refusal = other(&interface)(error),
+/// Attaches a program in the first of the wanted modes that the interface can do. `Auto` stays in the mode in which a
+/// program was left behind, because the kernel replaces at once only there.
+pub(crate) async fn attach(
+    netlink: &Handle,
+    interface: &Interface,
+    wanted: XdpMode,
+    left_behind: Option<&LeftBehind>,
+    program: BorrowedFd<'_>,
+) -> Result<Mode, XdpError> {
+    let modes: &[Mode] = match wanted {
+        XdpMode::Native => &[Mode::Native],
+        XdpMode::Generic => &[Mode::Generic],
+        XdpMode::Auto => match (left_behind.map(|left| left.mode), interface.native_transmit_arrives()) {
+            (Some(Mode::Native), Some(true) | None) => &[Mode::Native],
+            (None, Some(true)) => &[Mode::Native, Mode::Generic],
+            _ => &[Mode::Generic],
+        },
+    };
+    let mut refusal = XdpError::Attach { interface: interface.name.clone(), reason: "no mode to try".to_owned() };
+    for &mode in modes {
+        match replace(netlink, interface, left_behind, mode, program).await {
+            Ok(()) => return Ok(mode),
+            Err(error) if mode == Mode::Native && is_unsupported(&error) => {
+                refusal = XdpError::NoNative { interface: interface.name.clone(), reason: error.to_string() };
             }
+            Err(error) => refusal = other(interface)(error),
         }
-        Err(refusal)
     }
+    Err(refusal)
 }
 
 /// Attaches a program where nobody's is, or the one that was left behind.
 async fn replace(
     netlink: &Handle,
     interface: &Interface,
-    left_behind: Option<&(OwnedFd, bool)>,
+    left_behind: Option<&LeftBehind>,
     mode: Mode,
     program: BorrowedFd<'_>,
 ) -> Result<(), rtnetlink::Error> {
-    let mut expected = None;
-    if let Some((old, generic)) = left_behind {
-        let old_mode = if *generic { Mode::Generic } else { Mode::Native };
-        if old_mode == mode {
-            expected = Some(old.as_fd());
-        } else {
-            // The kernel replaces within a mode; from one to the other there is a moment without a program.
-            change(netlink, interface, old_mode, None, Some(old.as_fd())).await?;
-        }
+    let Some(LeftBehind { program: old, mode: old_mode, .. }) = left_behind else {
+        return change(netlink, interface, mode, Some(program), None).await;
+    };
+    if *old_mode == mode {
+        return change(netlink, interface, mode, Some(program), Some(old.as_fd())).await;
     }
-    change(netlink, interface, mode, Some(program), expected).await
+    // From one mode to the other there is a moment without a program.
+    change(netlink, interface, *old_mode, None, Some(old.as_fd())).await?;
+    let outcome = change(netlink, interface, mode, Some(program), None).await;
+    if outcome.is_err() {
+        // The refusal is what matters; whether the old program could be put back shows in `ip link`.
+        let _ = change(netlink, interface, *old_mode, Some(old.as_fd()), None).await;
+    }
+    outcome
+}
+
+/// Takes a program away, unless another has taken its place.
+pub(crate) async fn detach(
+    netlink: &Handle,
+    interface: &Interface,
+    mode: Mode,
+    program: BorrowedFd<'_>,
+) -> Result<(), XdpError> {
+    change(netlink, interface, mode, None, Some(program)).await.map_err(other(interface))
 }
 
 /// A program at its place. Stays there until [`Attachment::detach`].
@@ -146,11 +127,25 @@ pub struct Attachment {
     program: OwnedFd,
     program_id: u32,
     took_over: bool,
+    /// Where its tables have names.
+    pins: Vec<Pins>,
     /// Held as long as we are at work on this interface; the kernel lets go of it however we end.
     _only_one: UnixDatagram,
 }
 
 impl Attachment {
+    pub(crate) fn new(
+        interface: Interface,
+        mode: Mode,
+        program: OwnedFd,
+        program_id: u32,
+        took_over: bool,
+        pins: Vec<Pins>,
+        only_one: UnixDatagram,
+    ) -> Self {
+        Self { interface, mode, program, program_id, took_over, pins, _only_one: only_one }
+    }
+
     /// The interface.
     pub fn interface(&self) -> &Interface {
         &self.interface
@@ -161,7 +156,7 @@ impl Attachment {
         self.mode
     }
 
-    /// Whether a program that a killed evenkeel had left behind was replaced.
+    /// Whether a program that was left behind was replaced.
     pub fn took_over(&self) -> bool {
         self.took_over
     }
@@ -180,49 +175,29 @@ impl Attachment {
             .is_some_and(|(id, _)| id == self.program_id)
     }
 
-    /// Takes the program away, unless another has taken its place.
+    /// Takes the program away, unless another has taken its place, and with it the names of its tables.
     ///
     /// # Errors
     /// The kernel refused.
     pub async fn detach(self, netlink: &Handle) -> Result<(), XdpError> {
-        change(netlink, &self.interface, self.mode, None, Some(self.program.as_fd()))
-            .await
-            .map_err(other(&self.interface))
+        detach(netlink, &self.interface, self.mode, self.program.as_fd()).await?;
+        self.clear()
     }
-}
 
-/// Sees to it that one evenkeel at a time works on an interface: an abstract socket address is taken by one process of
-/// a network namespace and is free again when that process ends.
-fn only_one(interface: &Interface) -> Result<UnixDatagram, XdpError> {
-    let address = SocketAddr::from_abstract_name(format!("evenkeel-xdp-{}", interface.index));
-    address.and_then(|address| UnixDatagram::bind_addr(&address)).map_err(|error| match error.kind() {
-        std::io::ErrorKind::AddrInUse => XdpError::Running(interface.name.clone()),
-        _ => XdpError::Attach { interface: interface.name.clone(), reason: error.to_string() },
-    })
-}
+    /// Ends, and leaves program and tables at work, for another process to take over.
+    pub fn leave(self) {}
 
-/// The program that is attached, if it is one of ours that nobody looks after any more.
-fn predecessor(interface: &Interface, id: u32, generic: bool) -> Result<OwnedFd, XdpError> {
-    let mut name = String::new();
-    for program in aya::programs::loaded_programs() {
-        let Ok(program) = program else { return Err(XdpError::Privileges) };
-        if program.id() != id {
-            continue;
-        }
-        name = program.name_as_str().unwrap_or_default().to_owned();
-        if name == PROGRAM
-            && let Ok(fd) = program.fd()
-            && let Ok(fd) = fd.as_fd().try_clone_to_owned()
-        {
-            return Ok(fd);
-        }
+    /// Ends after the program has been taken away by somebody else: its tables are of no use any more.
+    ///
+    /// # Errors
+    /// Their names cannot be removed.
+    pub fn lost(self) -> Result<(), XdpError> {
+        self.clear()
     }
-    Err(XdpError::Occupied {
-        interface: interface.name.clone(),
-        id,
-        name: if name.is_empty() { name } else { format!(", {name}") },
-        off: if generic { "xdpgeneric" } else { "xdpdrv" },
-    })
+
+    fn clear(&self) -> Result<(), XdpError> {
+        self.pins.iter().try_for_each(Pins::remove)
+    }
 }
 
 /// Sets (`new`) or clears the program, if the one that is there now is `expected`.

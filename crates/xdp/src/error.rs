@@ -48,6 +48,61 @@ pub enum XdpError {
     /// The interface has no Ethernet address.
     #[error("{0} is not an Ethernet interface, and a balancer needs one.")]
     NotEthernet(String),
+    /// Tables cannot have names.
+    #[error(
+        "connections cannot outlive this process: there is no BPF file system at /sys/fs/bpf and it cannot be mounted \
+         ({source}); mount it with `mount -t bpf bpf /sys/fs/bpf`, or start with --fresh and without --keep to do without."
+    )]
+    NoBpffs {
+        /// Why it cannot be mounted.
+        source: std::io::Error,
+    },
+    /// A table's name cannot be made or removed.
+    #[error("cannot work with {} ({source}): see to it that this user may change what is there.", path.display())]
+    Pin {
+        /// The name.
+        path: std::path::PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// There are tables of an interface that is called the same, in another network namespace.
+    #[error(
+        "{} has the tables of an interface in another network namespace: remove it if that is gone, or give each \
+         namespace a /sys/fs/bpf of its own, as `ip netns exec` does.",
+        path.display()
+    )]
+    ForeignPins {
+        /// The directory.
+        path: std::path::PathBuf,
+    },
+    /// The tables that would be taken over are laid out otherwise.
+    #[error(
+        "the program on {interface} has tables of layout {layout} and this version has layout {ours}, so it is left at work \
+         as it is: use the version that started it, or start with --fresh, which forgets its connections."
+    )]
+    Layout {
+        /// The interface.
+        interface: String,
+        /// What is there, in words.
+        layout: String,
+        /// What we know.
+        ours: u32,
+    },
+    /// The tables that would be taken over were made for something else.
+    #[error(
+        "the program on {interface} was started with another value of {what} ({old}, now {new}) and is left at work as it \
+         is: go back to that value, or start with --fresh, which forgets its connections."
+    )]
+    Differs {
+        /// The interface.
+        interface: String,
+        /// What is different.
+        what: &'static str,
+        /// As it was.
+        old: String,
+        /// As it is wanted.
+        new: String,
+    },
     /// Another program holds the hook.
     #[error(
         "{interface} already has an XDP program (id {id}{name}): detach it first, e.g. with `ip link set dev {interface} {off} off`."

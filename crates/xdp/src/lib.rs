@@ -5,15 +5,25 @@
 //! What may not: anything that looks into a packet.
 
 mod attach;
+mod bind;
+mod bpffs;
+mod claim;
 mod clock;
 mod error;
+mod estate;
 mod interface;
 mod maps;
 mod neighbours;
+mod pinned;
+mod plain;
 mod plane;
+mod start;
+mod state;
 
-pub use attach::{Attachment, Claim, Mode};
+pub use attach::{Attachment, Mode};
+pub use claim::Claim;
 pub use error::XdpError;
 pub use interface::Interface;
 pub use neighbours::{Neighbours, Resolution};
 pub use plane::XdpPlane;
+pub use start::{Memory, Start, Started, start};

@@ -1,11 +1,17 @@
 //! The maps of the XDP program as the control side's tables.
 
+use crate::bind;
+use crate::claim::LeftBehind;
 use crate::clock;
 use crate::error::XdpError;
+use crate::estate::Source;
+use crate::interface::Interface;
 use crate::maps::{Cells, MappedArray};
+use crate::pinned::{MAPS, Pins, Staging};
+use crate::plain::{Plain, failed};
 use aya::maps::{Array, ArrayOfMaps, HashMap, Map, MapData, MapError, PerCpuArray};
 use aya::programs::Xdp;
-use aya::{Ebpf, EbpfLoader, Pod};
+use aya::{Ebpf, EbpfLoader};
 use evenkeel_control::{Contents, FlowView, Plane, Sizes};
 use evenkeel_core::backend::Link;
 use evenkeel_core::flow::{Bucket, Peer, Tick};
@@ -16,21 +22,12 @@ use std::net::Ipv4Addr;
 use std::os::fd::AsFd;
 use std::path::Path;
 use std::sync::atomic::AtomicU64;
-use zerocopy::{FromBytes, IntoBytes};
 
 /// Name of the program in the object, and in the kernel's list of programs.
 pub(crate) const PROGRAM: &str = "evenkeel";
 
 /// Name of the program that tells the time.
 const CLOCK: &str = "clock";
-
-/// A value of `evenkeel-core` as aya wants it.
-#[derive(Clone, Copy, Debug)]
-#[repr(transparent)]
-struct Plain<T>(T);
-
-// SAFETY: any bytes are a value (`FromBytes`), and there is no padding (`IntoBytes`).
-unsafe impl<T: FromBytes + IntoBytes + Copy + 'static> Pod for Plain<T> {}
 
 /// The XDP program, loaded, and its maps.
 #[expect(missing_debug_implementations, reason = "aya's maps have none")]
@@ -48,16 +45,30 @@ pub struct XdpPlane {
     counters: PerCpuArray<MapData, Plain<Counters>>,
     traffic: PerCpuArray<MapData, Plain<Traffic>>,
     ours: Vec<Ipv4Addr>,
+    /// Where tables and program have names, if they outlive this process.
+    staging: Option<Staging>,
 }
 
 type MaglevSlots = [u32; MAGLEV_SLOTS as usize];
 
 impl XdpPlane {
-    /// Loads the object that `crates/ebpf` builds, with empty tables of these sizes. `nat` are the NAT addresses.
+    /// Loads the object that `crates/ebpf` builds, with empty tables of these sizes. `nat` are the NAT addresses. The tables
+    /// go with this value, or with the program if that is attached somewhere.
     ///
     /// # Errors
     /// The kernel lacks BPF or BTF, refuses the program, or we lack the privileges.
     pub fn load(object: &[u8], sizes: Sizes, settings: Settings, nat: &[Ipv4Addr]) -> Result<Self, XdpError> {
+        Self::load_at(object, sizes, settings, nat, None)
+    }
+
+    /// The same over tables that have names: those that are pinned at `staging` already, and the rest new.
+    pub(crate) fn load_at(
+        object: &[u8],
+        sizes: Sizes,
+        settings: Settings,
+        nat: &[Ipv4Addr],
+        staging: Option<Staging>,
+    ) -> Result<Self, XdpError> {
         if object.is_empty() {
             return Err(XdpError::NoObject);
         }
@@ -67,7 +78,13 @@ impl XdpPlane {
         let _undisturbed = Undisturbed::begin();
         let plain_settings = Plain(settings);
         let tick_length = clock::nanoseconds_per_jiffy();
-        let mut ebpf = EbpfLoader::new()
+        let mut loader = EbpfLoader::new();
+        if let Some(staging) = &staging {
+            for (name, _) in MAPS {
+                loader.map_pin_path(name, staging.pins().path(name));
+            }
+        }
+        let mut ebpf = loader
             .override_global("SETTINGS", &plain_settings, true)
             .override_global("NANOSECONDS_PER_JIFFY", &tick_length, true)
             .map_max_entries("FLOWS", sizes.buckets())
@@ -85,6 +102,11 @@ impl XdpPlane {
                 .and_then(|program| program.try_into().ok())
                 .ok_or_else(|| XdpError::Object(format!("no XDP program {name}")))?;
             program.load().map_err(|error| refused(&error))?;
+            if name == PROGRAM
+                && let Some(staging) = &staging
+            {
+                staging.add_program(program)?;
+            }
         }
 
         let mut nat_addresses: Array<_, Plain<Ipv4Address>> = typed(&mut ebpf, "NAT_ADDRESSES")?;
@@ -92,20 +114,44 @@ impl XdpPlane {
             let value = Plain(Ipv4Address::from(*address));
             nat_addresses.set(index, value, 0).map_err(|error| failed("NAT_ADDRESSES", error))?;
         }
-        Ok(Self {
+        let addresses: HashMap<_, Plain<Ipv4Address>, u32> = typed(&mut ebpf, "OURS")?;
+        let mut plane = Self {
+            ours: keys(&addresses)?,
+            addresses,
             flows: mapped(&mut ebpf, "FLOWS", sizes.buckets())?,
             backends: mapped(&mut ebpf, "BACKENDS", sizes.backends)?,
             services: typed(&mut ebpf, "SERVICES")?,
             maglev: typed(&mut ebpf, "MAGLEV")?,
             filter: typed(&mut ebpf, "OURS_FILTER")?,
-            addresses: typed(&mut ebpf, "OURS")?,
             counters: typed(&mut ebpf, "COUNTERS")?,
             traffic: typed(&mut ebpf, "TRAFFIC")?,
-            ours: Vec::new(),
+            staging,
             ebpf,
             sizes,
             settings,
-        })
+        };
+        if !plane.ours.is_empty() {
+            // A process that was killed while it changed them may have left the filter behind.
+            plane.set_our_addresses(&plane.ours.clone())?;
+        }
+        Ok(plane)
+    }
+
+    /// Names tables and program as what is in force now, and says where. Who has none takes away those of the program that
+    /// was replaced.
+    pub(crate) fn settle_pins(&self, interface: &Interface, left_behind: Option<&LeftBehind>) -> Vec<Pins> {
+        match (&self.staging, left_behind.map(|left| &left.source)) {
+            (Some(staging), _) => {
+                staging.settle();
+                Pins::places(&interface.name).into()
+            }
+            (None, Some(Source::Pins(pins))) => {
+                // They are stale without their program, and recognised as such.
+                let _ = pins.remove();
+                Vec::new()
+            }
+            (None, _) => Vec::new(),
+        }
     }
 
     /// The loaded program.
@@ -180,15 +226,13 @@ fn mapped<T: Cells>(ebpf: &mut Ebpf, name: &'static str, entries: u32) -> Result
     }
 }
 
-fn failed(map: &'static str, error: MapError) -> XdpError {
-    let source = match error {
-        MapError::SyscallError(error) => error.io_error,
-        other => io::Error::other(other.to_string()),
-    };
-    XdpError::Map { map, source }
+/// The addresses that are ours.
+fn keys(ours: &HashMap<MapData, Plain<Ipv4Address>, u32>) -> Result<Vec<Ipv4Addr>, XdpError> {
+    let key = |key: Result<_, _>| key.map(|Plain(address): Plain<Ipv4Address>| address.into());
+    ours.keys().map(key).collect::<Result<_, _>>().map_err(|error| failed("OURS", error))
 }
 
-/// The same for a map that has room for `most` of `what` and may be full: E2BIG of a hash (bpf(2), BPF_MAP_UPDATE_ELEM),
+/// [`failed`] for a map that has room for `most` of `what` and may be full: E2BIG of a hash (bpf(2), BPF_MAP_UPDATE_ELEM),
 /// or an index that an array does not have.
 fn full(map: &'static str, what: &'static str, most: u32) -> impl Fn(MapError) -> XdpError {
     move |error| match &error {
@@ -257,11 +301,7 @@ impl Plane for XdpPlane {
             let (Plain(key), Plain(service)) = entry.map_err(|error| failed("SERVICES", error))?;
             services.push((key, service));
         }
-        let mut addresses = Vec::new();
-        for key in self.addresses.keys() {
-            let Plain(address) = key.map_err(|error| failed("OURS", error))?;
-            addresses.push(address.into());
-        }
+        let addresses = keys(&self.addresses)?;
         Ok(Contents { places: Contents::read_places(&self.backends), services, addresses })
     }
 
@@ -323,6 +363,14 @@ impl Plane for XdpPlane {
 }
 
 impl XdpPlane {
+    /// Keeps a map as long as the program lives.
+    pub(crate) fn bind(&self, map: &Map) {
+        let Map::Array(map) = map else { return };
+        if let Ok(program) = self.program().and_then(|program| program.fd().map_err(|error| refused(&error))) {
+            bind::bind(program.as_fd(), map.fd().as_fd());
+        }
+    }
+
     fn backend(&self, index: u16) -> Result<&Backend<AtomicU64>, XdpError> {
         self.backends.get(usize::from(index)).ok_or(XdpError::Full { what: "backends", most: self.sizes.backends })
     }

@@ -1,0 +1,105 @@
+//! The BPF file system, where maps and programs have names that outlive processes.
+
+use crate::error::XdpError;
+use std::ffi::CStr;
+use std::fs::{self, DirBuilder};
+use std::io::{self, ErrorKind};
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::{Path, PathBuf};
+
+/// Where it is mounted by custom.
+const ROOT: &CStr = c"/sys/fs/bpf";
+/// What is ours of it.
+const HOME: &str = "/sys/fs/bpf/evenkeel";
+
+/// Sees to it that there is one at its usual place.
+///
+/// # Errors
+/// There is none and it cannot be mounted; or it is there, and has no room for us.
+pub(crate) fn ready() -> Result<(), XdpError> {
+    if !is_mounted() {
+        mount().map_err(|source| XdpError::NoBpffs { source })?;
+    }
+    make_directory(Path::new(HOME))
+}
+
+/// The directory for the tables of an interface. The file system has no names with a dot, interfaces do.
+pub(crate) fn directory(interface: &str) -> PathBuf {
+    Path::new(HOME).join(interface.replace('%', "%25").replace('.', "%2e"))
+}
+
+/// A second directory for the same interface, for tables that are being made ready. No interface's directory is called
+/// like this, since a percent sign in a name is written otherwise.
+pub(crate) fn second_directory(interface: &str) -> PathBuf {
+    let mut name = directory(interface).into_os_string();
+    name.push("%next");
+    name.into()
+}
+
+/// Makes a directory for us alone, if it is not there.
+pub(crate) fn make_directory(path: &Path) -> Result<(), XdpError> {
+    match DirBuilder::new().mode(0o700).create(path) {
+        Err(error) if error.kind() != ErrorKind::AlreadyExists => Err(failed(path)(error)),
+        _ => Ok(()),
+    }
+}
+
+/// Removes a directory of pins, if it is there.
+pub(crate) fn remove_directory(path: &Path) -> Result<(), XdpError> {
+    match fs::remove_dir_all(path) {
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(failed(path)(error)),
+        _ => Ok(()),
+    }
+}
+
+/// Leaves nothing of ours where no interface has anything.
+pub(crate) fn remove_home_if_empty() {
+    // Not empty is the usual case, and no reason to complain.
+    let _ = fs::remove_dir(HOME);
+}
+
+/// For errors about a pin.
+pub(crate) fn failed(path: &Path) -> impl FnOnce(io::Error) -> XdpError {
+    let path = path.to_owned();
+    move |source| XdpError::Pin { path, source }
+}
+
+fn is_mounted() -> bool {
+    // SAFETY: plain data, for which zero is a value; the call writes to it and to nothing else.
+    let kind = unsafe {
+        let mut about = std::mem::zeroed::<libc::statfs>();
+        if libc::statfs(ROOT.as_ptr(), &mut about) == 0 { about.f_type as u64 } else { 0 }
+    };
+    // BPF_FS_MAGIC (linux/magic.h).
+    kind == 0xcafe_4a11
+}
+
+fn mount() -> io::Result<()> {
+    let data = c"mode=0700";
+    // SAFETY: every pointer is to a string that ends with a zero and outlives the call.
+    let outcome = unsafe {
+        libc::mount(
+            c"bpf".as_ptr(),
+            ROOT.as_ptr(),
+            c"bpf".as_ptr(),
+            libc::MS_NOSUID | libc::MS_NODEV | libc::MS_NOEXEC,
+            data.as_ptr().cast(),
+        )
+    };
+    if outcome == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_two_interfaces_share_a_directory_and_none_has_a_dot() {
+        let names = ["eth0", "eth0.5", "eth0%2e5", "eth0%next", "eth0%25next"];
+        let mut paths: Vec<_> = names.iter().flat_map(|name| [directory(name), second_directory(name)]).collect();
+        assert!(paths.iter().all(|path| !path.to_string_lossy().contains('.')));
+        paths.sort();
+        paths.dedup();
+        assert_eq!(paths.len(), 2 * names.len());
+    }
+}

@@ -1,0 +1,131 @@
+//! The right to work on an interface, and what was found there.
+
+use crate::attach::{self, Attachment, Mode};
+use crate::error::XdpError;
+use crate::estate::{Estate, Source};
+use crate::interface::Interface;
+use crate::pinned::Pins;
+use crate::plane::{PROGRAM, XdpPlane};
+use evenkeel_control::config::XdpMode;
+use rtnetlink::Handle;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr, UnixDatagram};
+
+/// The right to attach a program to an interface: nobody else is at work there.
+#[derive(Debug)]
+pub struct Claim {
+    interface: Interface,
+    left_behind: Option<LeftBehind>,
+    only_one: UnixDatagram,
+}
+
+/// The program of an evenkeel whose process is gone.
+#[derive(Debug)]
+pub(crate) struct LeftBehind {
+    pub(crate) program: OwnedFd,
+    pub(crate) mode: Mode,
+    /// Where its tables are.
+    pub(crate) source: Source,
+}
+
+impl Claim {
+    /// Looks whether the interface is free, and keeps other evenkeels away from it.
+    ///
+    /// # Errors
+    /// Another program is attached, or another evenkeel works there.
+    pub fn take(interface: Interface) -> Result<Self, XdpError> {
+        let only_one = only_one(&interface.name, interface.index)?;
+        let left_behind = match interface.program {
+            Some((id, generic)) => Some(predecessor(&interface, id, generic)?),
+            None => None,
+        };
+        Ok(Self { interface, left_behind, only_one })
+    }
+
+    /// The interface.
+    pub fn interface(&self) -> &Interface {
+        &self.interface
+    }
+
+    /// The tables that were left here to be taken over.
+    pub(crate) fn estate(&self) -> Option<Estate> {
+        Estate::open(&self.left_behind.as_ref()?.source)
+    }
+
+    /// The pins of the program that is attached.
+    pub(crate) fn pins_in_force(&self) -> Option<&Pins> {
+        match &self.left_behind.as_ref()?.source {
+            Source::Pins(pins) => Some(pins),
+            Source::Numbers(_) => None,
+        }
+    }
+
+    /// Attaches the plane's program. `Auto` is native where frames sent natively arrive, as far as that can be seen,
+    /// and the driver can do it; generic otherwise. A program that was left behind is replaced.
+    ///
+    /// # Errors
+    /// The driver cannot do what was asked, or somebody else has attached a program meanwhile.
+    pub async fn attach(self, netlink: &Handle, wanted: XdpMode, plane: &XdpPlane) -> Result<Attachment, XdpError> {
+        let Self { interface, left_behind, only_one } = self;
+        let object = plane.program()?;
+        let unloaded = |error: aya::programs::ProgramError| XdpError::Load(error.to_string());
+        let program_id = object.info().map_err(unloaded)?.id();
+        let program = object.fd().map_err(unloaded)?.as_fd().try_clone_to_owned();
+        let program = program.map_err(|error| XdpError::Load(error.to_string()))?;
+        let mode = attach::attach(netlink, &interface, wanted, left_behind.as_ref(), program.as_fd()).await?;
+        let pins = plane.settle_pins(&interface, left_behind.as_ref());
+        Ok(Attachment::new(interface, mode, program, program_id, left_behind.is_some(), pins, only_one))
+    }
+
+    /// Gives the claim up before anything was attached, and takes away a program whose tables would have been taken over:
+    /// for who is asked to end.
+    ///
+    /// # Errors
+    /// The kernel refused.
+    pub async fn give_up(self, netlink: &Handle) -> Result<(), XdpError> {
+        let Some(LeftBehind { program, mode, source: Source::Pins(_) }) = self.left_behind else { return Ok(()) };
+        attach::detach(netlink, &self.interface, mode, program.as_fd()).await?;
+        Pins::places(&self.interface.name).iter().try_for_each(Pins::remove)
+    }
+}
+
+/// Sees to it that one evenkeel at a time works on an interface: an abstract socket address is taken by one process of
+/// a network namespace and is free again when that process ends.
+pub(crate) fn only_one(name: &str, index: u32) -> Result<UnixDatagram, XdpError> {
+    let address = SocketAddr::from_abstract_name(format!("evenkeel-xdp-{index}"));
+    address.and_then(|address| UnixDatagram::bind_addr(&address)).map_err(|error| match error.kind() {
+        std::io::ErrorKind::AddrInUse => XdpError::Running(name.to_owned()),
+        _ => XdpError::Attach { interface: name.to_owned(), reason: error.to_string() },
+    })
+}
+
+/// The program that is attached, if it is one of ours that nobody looks after any more.
+fn predecessor(interface: &Interface, id: u32, generic: bool) -> Result<LeftBehind, XdpError> {
+    let mode = if generic { Mode::Generic } else { Mode::Native };
+    if let Some((pins, program)) = Pins::in_force(&interface.name, id) {
+        return Ok(LeftBehind { program, mode, source: Source::Pins(pins) });
+    }
+    let mut name = String::new();
+    for program in aya::programs::loaded_programs() {
+        // Who may not look has found no pins: somebody else's, as far as can be told.
+        let Ok(program) = program else { break };
+        if program.id() != id {
+            continue;
+        }
+        name = program.name_as_str().unwrap_or_default().to_owned();
+        if name == PROGRAM
+            && let Ok(fd) = program.fd()
+            && let Ok(fd) = fd.as_fd().try_clone_to_owned()
+        {
+            let numbers = program.map_ids().ok().flatten().unwrap_or_default();
+            return Ok(LeftBehind { program: fd, mode, source: Source::Numbers(numbers) });
+        }
+    }
+    Err(XdpError::Occupied {
+        interface: interface.name.clone(),
+        id,
+        name: if name.is_empty() { name } else { format!(", {name}") },
+        off: mode.ip_link_word(),
+    })
+}

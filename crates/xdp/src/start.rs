@@ -1,0 +1,88 @@
+//! How a process comes by its tables: new ones, or those that another one has left.
+
+use crate::bpffs;
+use crate::claim::Claim;
+use crate::error::XdpError;
+use crate::pinned::Staging;
+use crate::plane::XdpPlane;
+use crate::state::{STATE, State};
+use evenkeel_control::{Balancer, Config, Secrets, Sizes};
+use evenkeel_core::flow::IdleTimes;
+
+/// What becomes of connections when processes end and begin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Memory {
+    /// The tables are this process's own, and nobody finds them afterwards.
+    None,
+    /// The tables of a process that is gone are taken over, and this one's can be.
+    Inherit,
+    /// The tables of a process that is gone are forgotten; this one's can be taken over.
+    Fresh,
+}
+
+/// What a start needs to know.
+#[derive(Clone, Copy, Debug)]
+pub struct Start<'a> {
+    /// The object that `crates/ebpf` builds.
+    pub object: &'a [u8],
+    /// The configuration. It is not applied here; what cannot be changed later is taken from it.
+    pub config: &'a Config,
+    /// The secrets, if the tables are new.
+    pub secrets: Secrets,
+    /// Which tables.
+    pub memory: Memory,
+}
+
+/// A balancer whose program is loaded and not attached.
+#[expect(missing_debug_implementations, reason = "the plane has none")]
+pub struct Started {
+    /// The balancer, with what the tables hold.
+    pub balancer: Balancer<XdpPlane>,
+    /// Whether the tables are those of a process before.
+    pub inherited: bool,
+    /// Why nobody will be able to take them over, where that was wanted and cannot be had.
+    pub unnamed: Option<XdpError>,
+}
+
+/// Loads the program over the tables that it shall have. Until it is attached, a program that was left behind works on, and
+/// if this process ends before, it can still be taken over by another.
+///
+/// # Errors
+/// The program cannot be loaded; or the tables that are there are not those that are wanted: nothing was changed.
+pub fn start(claim: &Claim, start: Start<'_>) -> Result<Started, XdpError> {
+    let Start { object, config, mut secrets, memory } = start;
+    let interface = claim.interface();
+    let mut sizes = Sizes::for_config(config);
+    let estate = if memory == Memory::Inherit { claim.estate() } else { None };
+    if let Some(estate) = &estate {
+        let state = estate.check(interface, config, &sizes)?;
+        (sizes, secrets) = (state.sizes(), state.secrets());
+    }
+    let settings = sizes.settings(config, &secrets, interface.mac, IdleTimes::DEFAULT);
+    if memory == Memory::None {
+        let plane = XdpPlane::load(object, sizes, settings, &config.nat.addresses)?;
+        return Ok(Started { balancer: Balancer::new(plane, &secrets), inherited: false, unnamed: None });
+    }
+
+    // First, because it tells whether we may make maps at all.
+    let state = State::new(interface, &sizes, &secrets, &config.nat)?.store()?;
+    let (mut staging, mut unnamed) = (None, None);
+    match bpffs::ready() {
+        Ok(()) => staging = Some(Staging::begin(interface, claim.pins_in_force())?),
+        // Without names the loader cannot be given the tables that are there.
+        Err(error @ XdpError::NoBpffs { .. }) if estate.is_none() => unnamed = Some(error),
+        Err(error) => return Err(error),
+    }
+    if let Some(pins) = staging.as_ref().map(Staging::pins) {
+        pins.add(STATE, |path| state.pin(path))?;
+        if let Some(estate) = &estate {
+            estate.pin(pins)?;
+        }
+    }
+    let plane = XdpPlane::load_at(object, sizes, settings, &config.nat.addresses, staging)?;
+    plane.bind(&state);
+    let inherited = estate.is_some();
+    let balancer =
+        if inherited { Balancer::adopt(plane, &secrets, config.nat.clone())? } else { Balancer::new(plane, &secrets) };
+    Ok(Started { balancer, inherited, unnamed })
+}

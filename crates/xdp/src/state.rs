@@ -1,0 +1,113 @@
+//! What a process must know of the tables that it takes over, beside what lies in them. Kept in a map of one entry, which
+//! no packet looks at: it comes and goes with the tables, and only who may read those can read the secrets in it.
+
+use crate::bpffs;
+use crate::error::XdpError;
+use crate::interface::Interface;
+use crate::plain::{Plain, failed};
+use aya::maps::{Array, Map, MapData};
+use aya_obj::generated::bpf_map_type::BPF_MAP_TYPE_ARRAY;
+use evenkeel_control::config::Nat;
+use evenkeel_control::{Secrets, Sizes};
+use evenkeel_core::{LAYOUT, counter_names};
+use evenkeel_wire::MacAddress;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+/// Name of the map.
+pub(crate) const STATE: &str = "STATE";
+
+/// Everything that the tables of one process were made for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable)]
+#[repr(C)]
+pub(crate) struct State {
+    /// See [`LAYOUT`]; stays in front in every version.
+    pub(crate) layout: u32,
+    /// The interface's index.
+    pub(crate) interface: u32,
+    /// The network namespace that the index is of: device and inode.
+    pub(crate) namespace: [u64; 2],
+    /// See [`counter_names`].
+    pub(crate) counters: u64,
+    pick_secret: [u64; 2],
+    flow_secret: [u32; 4],
+    flows: u32,
+    backends: u32,
+    services: u32,
+    addresses: u32,
+    /// How many NAT addresses there are; they lie in a table of their own.
+    pub(crate) nat_addresses: u32,
+    nat_ports: [u16; 2],
+    /// The interface's Ethernet address.
+    pub(crate) mac: MacAddress,
+    reserved: [u8; 2],
+}
+
+impl State {
+    /// The state of tables that are made now.
+    pub(crate) fn new(interface: &Interface, sizes: &Sizes, secrets: &Secrets, nat: &Nat) -> Result<Self, XdpError> {
+        Ok(Self {
+            layout: LAYOUT,
+            interface: interface.index,
+            namespace: namespace()?,
+            counters: counter_names(),
+            pick_secret: secrets.pick,
+            flow_secret: secrets.flow,
+            flows: sizes.flows,
+            backends: sizes.backends,
+            services: sizes.services,
+            addresses: sizes.addresses,
+            nat_addresses: nat.addresses.len() as u32,
+            nat_ports: nat.ports.into(),
+            mac: interface.mac,
+            reserved: [0; 2],
+        })
+    }
+
+    /// A map that holds it.
+    pub(crate) fn store(&self) -> Result<Map, XdpError> {
+        let definition = aya_obj::Map::new_from_params(BPF_MAP_TYPE_ARRAY as u32, 4, size_of::<Self>() as u32, 1, 0);
+        let mut map = Map::Array(MapData::create(definition, STATE, None).map_err(|error| failed(STATE, error))?);
+        Array::try_from(&mut map)
+            .and_then(|mut array| array.set(0, Plain(*self), 0))
+            .map_err(|error| failed(STATE, error))?;
+        Ok(map)
+    }
+
+    /// What such a map holds; nothing if it is of a version whose state is shaped otherwise.
+    pub(crate) fn load(map: MapData) -> Option<Self> {
+        if map.info().ok()?.value_size() as usize != size_of::<Self>() {
+            return None;
+        }
+        let array = Array::<_, Plain<Self>>::try_from(Map::Array(map)).ok()?;
+        array.get(&0, 0).ok().map(|Plain(state)| state)
+    }
+
+    /// The secrets.
+    pub(crate) fn secrets(&self) -> Secrets {
+        Secrets { pick: self.pick_secret, flow: self.flow_secret }
+    }
+
+    /// The sizes of the tables.
+    pub(crate) fn sizes(&self) -> Sizes {
+        Sizes { flows: self.flows, backends: self.backends, services: self.services, addresses: self.addresses }
+    }
+
+    /// First and last NAT port.
+    pub(crate) fn nat_ports(&self) -> (u16, u16) {
+        self.nat_ports.into()
+    }
+
+    /// Whether it is about an interface of this network namespace.
+    pub(crate) fn is_of_this_namespace(&self) -> bool {
+        namespace().is_ok_and(|ours| ours == self.namespace)
+    }
+}
+
+/// The network namespace that we are in: device and inode of its file.
+fn namespace() -> Result<[u64; 2], XdpError> {
+    let path = Path::new("/proc/thread-self/ns/net");
+    let file = std::fs::metadata(path).map_err(bpffs::failed(path))?;
+    Ok([file.dev(), file.ino()])
+}
