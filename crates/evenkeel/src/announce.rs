@@ -46,10 +46,12 @@ pub(crate) fn next_hop(announcer: Announcer, backend: Ipv4Addr, resolution: Reso
     }
 }
 
-pub(crate) fn ready(announcer: Announcer, attachment: &Attachment) {
+pub(crate) fn ready(announcer: Announcer, attachment: &Attachment, inherited: bool) {
     let Interface { name, mac, .. } = attachment.interface();
     let mode = attachment.mode();
-    if attachment.took_over() {
+    if inherited {
+        announcer.say("took over from the evenkeel that was here before; its connections go on.");
+    } else if attachment.took_over() {
         announcer.say("replaced the program that a killed evenkeel had left; its connections are forgotten.");
     }
     announcer.say("ICMP echo to these addresses is answered here.");

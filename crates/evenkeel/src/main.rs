@@ -11,6 +11,7 @@ mod table;
 use clap::{Parser, Subcommand, ValueEnum};
 use error::Failure;
 use evenkeel_control::config::{self, Config, Kind};
+use evenkeel_xdp::Memory;
 use run::Run;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -29,6 +30,8 @@ struct Evenkeel {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Balance what a configuration file says, in the foreground, until Ctrl-C or SIGTERM.
+    ///
+    /// The program and the connections of an evenkeel that was killed, or was run with --keep, are taken over.
     Run {
         /// The configuration file (TOML).
         #[arg(long, value_name = "FILE")]
@@ -39,6 +42,12 @@ enum Command {
         /// Where the program runs, instead of where the file says.
         #[arg(long, value_enum, value_name = "MODE")]
         xdp_mode: Option<XdpMode>,
+        /// Leave the program and the connections at work at the end, for the next evenkeel to take over.
+        #[arg(long)]
+        keep: bool,
+        /// Forget the connections of an evenkeel that was here before.
+        #[arg(long)]
+        fresh: bool,
     },
     /// Say everything that is wrong with a configuration file, with line and column.
     ///
@@ -125,18 +134,21 @@ fn xdp_lb(arguments: XdpLb) -> Result<(), Failure> {
         mode: arguments.xdp_mode.into(),
         file: None,
         socket: None,
+        memory: Memory::None,
+        keep: false,
     })
 }
 
 fn evenkeel(arguments: Evenkeel) -> Result<(), Failure> {
     match arguments.command {
-        Command::Run { config: file, interface, xdp_mode } => {
+        Command::Run { config: file, interface, xdp_mode, keep, fresh } => {
             let config = Config::load(&file)?;
             config.check_kind(&file.display().to_string(), Kind::Xdp)?;
             let interface = interface.or_else(|| config.dataplane.interface.clone()).ok_or(Failure::NoInterface)?;
             let mode = xdp_mode.map_or(config.dataplane.xdp_mode, Into::into);
             let socket = Some(arguments.socket.socket);
-            run::run(&Run { name: "evenkeel", config, interface, mode, file: Some(file), socket })
+            let memory = if fresh { Memory::Fresh } else { Memory::Inherit };
+            run::run(&Run { name: "evenkeel", config, interface, mode, file: Some(file), socket, memory, keep })
         }
         Command::Check { config: path } => {
             let config = Config::load(&path)?;

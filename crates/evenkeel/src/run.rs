@@ -5,9 +5,8 @@ use crate::error::Failure;
 use evenkeel_cli::{Announcer, Stop};
 use evenkeel_control::config::{Config, XdpMode};
 use evenkeel_control::daemon::{Daemon, every};
-use evenkeel_control::{Balancer, NextHop, Operator, Plane, Secrets, Sizes};
-use evenkeel_core::flow::IdleTimes;
-use evenkeel_xdp::{Attachment, Claim, Interface, Neighbours, Resolution, XdpPlane};
+use evenkeel_control::{Balancer, NextHop, Operator, Plane, Secrets};
+use evenkeel_xdp::{Attachment, Claim, Interface, Memory, Neighbours, Resolution, Start, Started, XdpPlane};
 use futures_util::{Stream, StreamExt};
 use netlink_packet_core::{NetlinkMessage, NetlinkPayload};
 use netlink_packet_route::RouteNetlinkMessage;
@@ -37,6 +36,10 @@ pub(crate) struct Run {
     /// Where the configuration was read from, and where questions are answered; neither for the walk-through.
     pub(crate) file: Option<PathBuf>,
     pub(crate) socket: Option<PathBuf>,
+    /// Where the tables come from.
+    pub(crate) memory: Memory,
+    /// Whether program and tables stay at work when the process ends.
+    pub(crate) keep: bool,
 }
 
 /// Balances until told to stop.
@@ -46,7 +49,7 @@ pub(crate) fn run(run: &Run) -> Result<(), Failure> {
     runtime.block_on(balance(run))
 }
 
-async fn balance(Run { name, config, interface, mode, file, socket }: &Run) -> Result<(), Failure> {
+async fn balance(Run { name, config, interface, mode, file, socket, memory, keep }: &Run) -> Result<(), Failure> {
     let announcer = Announcer(name);
     let mut stop = Stop::new().map_err(Failure::host("signals"))?;
     let groups = [MulticastGroup::Link, MulticastGroup::Neigh];
@@ -57,10 +60,13 @@ async fn balance(Run { name, config, interface, mode, file, socket }: &Run) -> R
     let claim = Claim::take(Interface::find(&netlink, interface).await?)?;
     let interface = claim.interface();
     let secrets = Secrets::random().map_err(Failure::host("random secrets"))?;
-    let sizes = Sizes::for_config(config);
-    let settings = sizes.settings(config, &secrets, interface.mac, IdleTimes::DEFAULT);
-    let plane = XdpPlane::load(OBJECT, sizes, settings, &config.nat.addresses)?;
-    let balancer = Balancer::new(plane, &secrets);
+    let start = Start { object: OBJECT, config, secrets, memory: *memory };
+    let Started { balancer, inherited, unnamed } = evenkeel_xdp::start(&claim, start)?;
+    match unnamed {
+        Some(reason) if *keep => return Err(reason.into()),
+        Some(reason) => announcer.say(&format!("warning: {reason}")),
+        None => {}
+    }
     let mut operator = Operator::new(balancer, "xdp", config.clone(), file.clone())?;
     announcer.services(config);
 
@@ -68,26 +74,46 @@ async fn balance(Run { name, config, interface, mode, file, socket }: &Run) -> R
     let mut hops = NextHops { announcer, known: BTreeMap::new() };
     tokio::select! {
         resolved = hops.resolve(&mut neighbours, operator.balancer_mut()) => resolved?,
-        () = stop.asked() => return Ok(()),
+        () = stop.asked() => {
+            if !keep {
+                claim.give_up(&netlink).await?;
+            }
+            return Ok(());
+        }
     }
     let mut daemon = Daemon::begin(operator, socket.as_deref()).await?;
     let attachment = claim.attach(&netlink, *mode, daemon.operator().balancer().plane()).await?;
     announce::veth_traps(announcer, attachment.interface(), attachment.mode());
-    announce::ready(announcer, &attachment);
+    announce::ready(announcer, &attachment, inherited);
 
     let ended = watch(&mut stop, &netlink, &mut news, &attachment, &mut hops, &mut neighbours, &mut daemon).await;
     let counters = daemon.operator().balancer().plane().counters();
     match ended {
+        // With another Ethernet address the program would only lose what is sent to it.
+        Err(failure) if *keep && !matches!(failure, Failure::MacChanged(_)) => {
+            attachment.leave();
+            return Err(failure);
+        }
         Err(failure) => {
             attachment.detach(&netlink).await?;
             return Err(failure);
+        }
+        Ok(End::Asked) if *keep => {
+            attachment.leave();
+            announcer.say("stopped; program and connections are left at work, for the next evenkeel to take over.");
         }
         Ok(End::Asked) => {
             attachment.detach(&netlink).await?;
             announcer.say("stopped; the program is detached.");
         }
-        Ok(End::Detached) => announcer.say("the program was detached by somebody else; stopped."),
-        Ok(End::InterfaceGone(name)) => return Err(Failure::InterfaceGone(name)),
+        Ok(End::Detached) => {
+            attachment.lost()?;
+            announcer.say("the program was detached by somebody else; stopped.");
+        }
+        Ok(End::InterfaceGone(name)) => {
+            attachment.lost()?;
+            return Err(Failure::InterfaceGone(name));
+        }
     }
     announcer.totals(&counters?);
     Ok(())
