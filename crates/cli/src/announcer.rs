@@ -40,7 +40,9 @@ impl Announcer {
     /// Says what came of a turn of the daemon's that somebody may want to know of.
     pub fn turn<E: std::error::Error>(self, turn: &Turn<E>) {
         match turn {
-            Turn::Reloaded(Ok(changes)) if changes.is_empty() => self.say("read the configuration again; nothing changes."),
+            Turn::Reloaded(Ok(changes)) if changes.is_empty() => {
+                self.say("read the configuration again; nothing changes.")
+            }
             Turn::Reloaded(Ok(changes)) => {
                 for Change { service, what, moved_share, .. } in changes {
                     let share = moved_share * 100.0;
@@ -51,10 +53,14 @@ impl Announcer {
                 self.say("the configuration that was in force still is, for:");
                 error.to_string().lines().for_each(|line| self.say(line));
             }
-            Turn::Judged(Judgement { backend: (_, (address, port)), verdict, reason, .. }) => match verdict {
-                Verdict::Up => self.say(&format!("backend {address}:{port} is up: {reason}")),
-                Verdict::Down => self.say(&format!("warning: backend {address}:{port} is down: {reason}")),
-            },
+            Turn::Judged(judgements) => {
+                for Judgement { backend: (_, (address, port)), verdict, reason, .. } in judgements {
+                    match verdict {
+                        Verdict::Up => self.say(&format!("backend {address}:{port} is up: {reason}")),
+                        Verdict::Down => self.say(&format!("warning: backend {address}:{port} is down: {reason}")),
+                    }
+                }
+            }
             Turn::Answered | Turn::Tidied => {}
         }
     }

@@ -51,8 +51,8 @@ pub enum Turn<E: std::error::Error + 'static> {
     Answered,
     /// The file was read again because of SIGHUP.
     Reloaded(Result<Vec<Change>, ReloadError<E>>),
-    /// A health check has turned.
-    Judged(Judgement),
+    /// Health checks have turned.
+    Judged(Vec<Judgement>),
     /// Housekeeping.
     Tidied,
 }
@@ -64,6 +64,8 @@ pub struct Daemon<P> {
     inbox: Inbox<P>,
     checker: Checker,
     judgements: mpsc::Receiver<Judgement>,
+    /// Those that have been taken in and not been noted.
+    news: Vec<Judgement>,
     hangup: Signal,
     second: Interval,
     tidy: Interval,
@@ -85,7 +87,8 @@ impl<P: Plane + 'static> Daemon<P> {
         let (sender, judgements) = mpsc::channel(JUDGEMENTS);
         let mut servers = Vec::new();
         if let Some(address) = operator.config().metrics.listen {
-            let listener = TcpListener::bind(address).await.map_err(|source| DaemonError::Metrics { address, source })?;
+            let listener =
+                TcpListener::bind(address).await.map_err(|source| DaemonError::Metrics { address, source })?;
             let router = api::metrics_router(handle.clone());
             servers.push(tokio::spawn(api::serve_tcp(listener, router)).abort_handle());
         }
@@ -98,6 +101,7 @@ impl<P: Plane + 'static> Daemon<P> {
             inbox,
             checker: Checker::new(sender),
             judgements,
+            news: Vec::new(),
             hangup: signal(SignalKind::hangup()).map_err(DaemonError::Signals)?,
             second: every(SECOND),
             tidy: every(TIDY),
@@ -130,9 +134,10 @@ impl<P: Plane + 'static> Daemon<P> {
                 self.watch();
                 Ok(Turn::Answered)
             }
-            Some(judgement) = self.judgements.recv() => {
-                self.operator.judge(judgement.clone())?;
-                Ok(Turn::Judged(judgement))
+            _ = self.judgements.recv_many(&mut self.news, JUDGEMENTS) => {
+                let judgements = std::mem::take(&mut self.news);
+                self.operator.judge(&judgements)?;
+                Ok(Turn::Judged(judgements))
             }
             _ = self.hangup.recv() => {
                 let outcome = self.operator.reload();

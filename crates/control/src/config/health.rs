@@ -13,7 +13,7 @@ use toml::de::DeTable;
 pub struct Health {
     /// What is asked; nothing: every backend is taken to serve.
     pub probe: Option<Probe>,
-    /// Time between two checks of a backend; each is put off by up to a tenth of it, at random.
+    /// Time between the beginnings of two checks of a backend; each comes up to a tenth of it earlier, at random.
     pub interval: Duration,
     /// How long an answer may take; at most the interval.
     pub timeout: Duration,
@@ -73,6 +73,10 @@ impl<'de> Deserialize<'de> for Time {
 
 /// The shortest interval and timeout.
 const SHORTEST: Duration = Duration::from_millis(10);
+/// The longest path that is asked for, in bytes.
+const LONGEST_PATH: usize = 2048;
+/// The longest text that an answer's body may be asked to hold, in bytes; well below what of the body is read.
+const LONGEST_TEXT: usize = 4096;
 /// The longest.
 const LONGEST: Duration = Duration::from_secs(3600);
 
@@ -118,9 +122,18 @@ pub(super) fn read(table: Spanned<DeTable<'_>>, faults: &mut Faults) -> Option<H
         }
     }
     if let Some(path) = &path
-        && (!path.value.starts_with('/') || path.value.contains(|c: char| !c.is_ascii_graphic()))
+        && (!path.value.starts_with('/')
+            || path.value.contains(|c: char| !c.is_ascii_graphic())
+            || path.value.len() > LONGEST_PATH)
     {
-        section.faults().add(path.span.clone(), "path begins with / and holds no spaces or control characters");
+        let message =
+            format!("path begins with / and holds no spaces or control characters, at most {LONGEST_PATH} bytes");
+        section.faults().add(path.span.clone(), message);
+    }
+    if let Some(body) = &body
+        && (body.value.is_empty() || body.value.len() > LONGEST_TEXT)
+    {
+        section.faults().add(body.span.clone(), format!("body is a text of 1 to {LONGEST_TEXT} bytes"));
     }
     if let Some(host) = &host
         && (host.value.is_empty() || host.value.contains(|c: char| !c.is_ascii_graphic()))

@@ -1,6 +1,6 @@
 //! Another configuration: what it would change, and putting it in force.
 
-use super::Operator;
+use super::{Operator, checked};
 use crate::balancer::{BalancerError, listen};
 use crate::config::{Config, ConfigError, Service};
 use crate::maglev::{self, Candidate};
@@ -80,7 +80,11 @@ impl<P: Plane> Operator<P> {
         }
         let wanted: HashSet<Owner> = owners(&self.config).collect();
         self.orders.keep(|owner| wanted.contains(owner));
-        self.health.keep(|owner| wanted.contains(owner));
+        let checked: HashSet<Owner> = checked(&self.config).collect();
+        if self.health.keep(|owner| checked.contains(owner)) {
+            // What was known of a backend that is checked no more does not count any longer.
+            self.enforce()?;
+        }
         Ok(changes)
     }
 

@@ -48,8 +48,10 @@ impl HealthTable {
         self.0.get(backend)
     }
 
-    /// Forgets those that are not wanted any more: if they come back they begin anew.
-    pub(super) fn keep(&mut self, wanted: impl Fn(&Owner) -> bool) {
+    /// Forgets those that are not wanted any more: if they come back they begin anew. Returns whether there were any.
+    pub(super) fn keep(&mut self, wanted: impl Fn(&Owner) -> bool) -> bool {
+        let before = self.0.len();
         self.0.retain(|backend, _| wanted(backend));
+        self.0.len() < before
     }
 }

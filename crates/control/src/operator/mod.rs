@@ -22,6 +22,7 @@ use crate::plane::Plane;
 use evenkeel_core::backend::BackendState;
 use health::HealthTable;
 use orders::Orders;
+use std::collections::HashSet;
 use std::path::PathBuf;
 use std::time::Instant;
 
@@ -83,12 +84,18 @@ impl<P: Plane> Operator<P> {
         self.path.as_ref()
     }
 
-    /// Notes what a health check has found.
+    /// Notes what health checks have found, about many backends at once if many have turned.
     ///
     /// # Errors
     /// A table could not be changed.
-    pub fn judge(&mut self, judgement: Judgement) -> Result<(), BalancerError<P::Error>> {
-        if self.health.note(judgement) { self.enforce() } else { Ok(()) }
+    pub fn judge(&mut self, judgements: &[Judgement]) -> Result<(), BalancerError<P::Error>> {
+        // A check that was under way when the configuration changed may be about a backend that is checked no more.
+        let checked: HashSet<Owner> = checked(&self.config).collect();
+        let mut has_turned = false;
+        for judgement in judgements.iter().filter(|judgement| checked.contains(&judgement.backend)) {
+            has_turned |= self.health.note(judgement.clone());
+        }
+        if has_turned { self.enforce() } else { Ok(()) }
     }
 
     /// Makes the tables what is wanted now.
@@ -110,6 +117,15 @@ impl<P: Plane> Operator<P> {
         }
         wanted
     }
+}
+
+/// Every backend that is health checked.
+fn checked(config: &Config) -> impl Iterator<Item = Owner> {
+    let services = config.services.iter().filter(|service| service.health.probe.is_some());
+    services.flat_map(|service| {
+        let key = listen(service);
+        service.backends.iter().map(move |backend| (key, (backend.address, backend.port)))
+    })
 }
 
 /// What may be sent to a backend.
