@@ -4,7 +4,7 @@
 #[derive(Debug, thiserror::Error)]
 pub enum XdpError {
     /// The kernel refused for want of privileges.
-    #[error("loading BPF programs needs root, or CAP_BPF and CAP_NET_ADMIN: run this with sudo.")]
+    #[error("loading BPF programs needs root, or CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON: run this with sudo.")]
     Privileges,
     /// No BPF system call.
     #[error("this kernel has no BPF (CONFIG_BPF_SYSCALL): use a kernel that has it; every Debian kernel does.")]
@@ -51,7 +51,7 @@ pub enum XdpError {
     /// Tables cannot have names.
     #[error(
         "connections cannot outlive this process: there is no BPF file system at /sys/fs/bpf and it cannot be mounted \
-         ({source}); mount it with `mount -t bpf bpf /sys/fs/bpf`, or start with --fresh and without --keep to do without."
+         ({source}); mount it with `mount -t bpf bpf /sys/fs/bpf`."
     )]
     NoBpffs {
         /// Why it cannot be mounted.

@@ -7,6 +7,7 @@
 mod attach;
 mod bind;
 mod bpffs;
+mod capabilities;
 mod claim;
 mod clock;
 mod error;

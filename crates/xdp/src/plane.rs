@@ -1,6 +1,7 @@
 //! The maps of the XDP program as the control side's tables.
 
 use crate::bind;
+use crate::capabilities;
 use crate::claim::LeftBehind;
 use crate::clock;
 use crate::error::XdpError;
@@ -260,8 +261,9 @@ fn refused(error: &(dyn std::error::Error + 'static)) -> XdpError {
     let mut cause = Some(error);
     while let Some(current) = cause {
         match current.downcast_ref::<io::Error>().and_then(io::Error::raw_os_error) {
-            // Not EACCES: that is what the verifier says to a program that it does not like.
             Some(libc::EPERM) => return XdpError::Privileges,
+            // It is also what the verifier says to a program that it does not like.
+            Some(libc::EACCES) if !capabilities::may_use_pointers() => return XdpError::Privileges,
             Some(libc::ENOSYS) => return XdpError::NoBpf,
             _ => cause = current.source(),
         }
