@@ -243,6 +243,24 @@ stop INT 0
 says 'flow-missing' log
 [ ! -e /sys/fs/bpf/evenkeel ] || fail "left: $(find /sys/fs/bpf/evenkeel)"
 
+echo "- in native mode, where \`auto\` stays if a program was left there"
+start --keep --xdp-mode native
+talk
+for mode in native auto native; do
+    first=$(program)
+    stop KILL 137
+    start --keep --xdp-mode "$mode"
+    says 'took over' log
+    says 'native XDP' log
+    [ "$(program)" != "$first" ] || fail "the program is the old one"
+    flows_on
+done
+kill "$talker"
+wait "$talker" || fail "$(grep '^connection' "$work/talk")"
+stop TERM 0
+! grep 'flow-missing' "$work/log" || fail "packets found no connection"
+must "detaching" in_lb ip link set dev veth6 xdpdrv off
+
 echo "- stale pins are not taken over: the program was detached, the interface is another one"
 start
 stop KILL 137
