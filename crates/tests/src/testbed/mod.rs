@@ -4,8 +4,12 @@
 //! for that one test, and there builds the testbed and plays the scenario. So tests run side by side, and what a killed
 //! one leaves dies with its sandbox. Everything waits with a deadline ([`until`]) and nothing measures time.
 
+mod ask;
+mod backend;
+mod file;
 mod huge_pages;
 mod live;
+mod load;
 mod nc;
 mod peers;
 mod plane;
@@ -13,7 +17,11 @@ mod process;
 mod refusal;
 mod scenario;
 
+pub use ask::{address, is_up};
+pub use backend::Backend;
+pub use file::{SERVICE_PORT, file};
 pub use live::LiveBalancer;
+pub use load::Load;
 pub use nc::{ROUNDS, connect_until_both_have_received};
 pub use peers::{Connection, Servers, within};
 pub use plane::{Plane, TAP, connect_tap, wait_for_walkthrough_backends};

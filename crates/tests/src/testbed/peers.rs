@@ -12,6 +12,7 @@ use std::net::{Ipv4Addr, SocketAddrV4, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::AsRawFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
+use std::time::Duration;
 
 /// Where the balancer listens.
 const SERVICE: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 10);
@@ -140,16 +141,24 @@ impl Connection {
     /// # Errors
     /// Nobody answers.
     pub fn open(namespace: &str, from: Option<SocketAddrV4>, port: u16) -> io::Result<Self> {
+        Self::open_within(DEADLINE, namespace, from, port)
+    }
+
+    /// The same with this patience, for the connection and for each answer.
+    ///
+    /// # Errors
+    /// Nobody answers.
+    pub fn open_within(patience: Duration, namespace: &str, from: Option<SocketAddrV4>, port: u16) -> io::Result<Self> {
         let socket = within(namespace, || Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::TCP)))?;
         socket.set_reuse_address(true)?;
         if let Some(from) = from {
             socket.bind(&from.into())?;
         }
-        socket.connect_timeout(&SocketAddrV4::new(SERVICE, port).into(), DEADLINE)?;
+        socket.connect_timeout(&SocketAddrV4::new(SERVICE, port).into(), patience)?;
         let stream = TcpStream::from(socket);
         stream.set_nodelay(true)?;
-        stream.set_read_timeout(Some(DEADLINE))?;
-        stream.set_write_timeout(Some(DEADLINE))?;
+        stream.set_read_timeout(Some(patience))?;
+        stream.set_write_timeout(Some(patience))?;
         Ok(Self { stream })
     }
 
@@ -159,7 +168,7 @@ impl Connection {
     }
 
     /// Waits this long for an answer, and no longer.
-    pub fn set_patience(&self, patience: std::time::Duration) {
+    pub fn set_patience(&self, patience: Duration) {
         self.stream.set_read_timeout(Some(patience)).expect("a patience is not zero");
     }
 

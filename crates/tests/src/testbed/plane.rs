@@ -45,7 +45,7 @@ impl Plane {
     }
 
     /// The namespace that the balancer runs in.
-    pub(super) fn namespace(self) -> &'static str {
+    pub fn namespace(self) -> &'static str {
         if self == Self::Dpdk { "" } else { "lb" }
     }
 
