@@ -8,6 +8,7 @@ use crate::config::Config;
 use crate::health::Checker;
 use crate::operator::{self, Change, Inbox, Judgement, Operator, ReloadError};
 use crate::plane::Plane;
+use sd_notify::NotifyState;
 use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -113,6 +114,12 @@ impl<P: Plane + 'static> Daemon<P> {
         Ok(daemon)
     }
 
+    /// Tells systemd that the balancer balances (sd_notify(3)); from now on the watchdog is kept quiet by every turn of a
+    /// second. Nothing happens where no systemd waits for it.
+    pub fn is_ready(&self) {
+        notify(&[NotifyState::Ready]);
+    }
+
     /// The operator.
     pub fn operator(&self) -> &Operator<P> {
         &self.operator
@@ -140,11 +147,16 @@ impl<P: Plane + 'static> Daemon<P> {
                 Ok(Turn::Judged(judgements))
             }
             _ = self.hangup.recv() => {
+                if let Ok(now) = NotifyState::monotonic_usec_now() {
+                    notify(&[NotifyState::Reloading, now]);
+                }
                 let outcome = self.operator.reload();
                 self.watch();
+                notify(&[NotifyState::Ready]);
                 Ok(Turn::Reloaded(outcome))
             }
             _ = self.second.tick() => {
+                notify(&[NotifyState::Watchdog]);
                 self.operator.balancer_mut().end_overdue(Instant::now())?;
                 Ok(Turn::Tidied)
             }
@@ -164,8 +176,14 @@ impl<P: Plane + 'static> Daemon<P> {
     }
 }
 
+/// If systemd has gone away meanwhile, there is nobody to tell.
+fn notify(state: &[NotifyState<'_>]) {
+    let _ = sd_notify::notify(state);
+}
+
 impl<P> Drop for Daemon<P> {
     fn drop(&mut self) {
+        notify(&[NotifyState::Stopping]);
         self.servers.iter().for_each(AbortHandle::abort);
         if let Some(path) = &self.socket {
             // If it is gone already, all the better.

@@ -98,6 +98,7 @@ pub(crate) fn run(name: &'static str, command: &Command) -> Result<(), Failure> 
             everywhere.restore();
             runtime.block_on(async {
                 let daemon = Daemon::begin(operator, command.socket.as_deref()).await?;
+                daemon.is_ready();
                 let mut control = Control::new(surroundings, daemon, &config.dataplane);
                 control.run(stop).await?;
                 Ok::<_, Failure>(control.counters()?)

@@ -57,3 +57,15 @@ fn a_file_that_is_not_there_ends_with_2() {
         "evenkeel: cannot read /nowhere.toml: No such file or directory (os error 2)\n"
     );
 }
+
+#[test]
+fn every_example_is_right() {
+    let directory = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../examples");
+    let mut count = 0;
+    for entry in std::fs::read_dir(directory).unwrap() {
+        let output = Command::new(env!("CARGO_BIN_EXE_evenkeel")).arg("check").arg(entry.unwrap().path()).output().unwrap();
+        assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+        count += 1;
+    }
+    assert!(count >= 3, "{count} examples");
+}

@@ -7,6 +7,7 @@ mod check;
 mod fault;
 mod health;
 mod read;
+pub mod reference;
 mod section;
 #[cfg(test)]
 mod tests;

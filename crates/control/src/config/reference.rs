@@ -1,0 +1,294 @@
+//! Every key that a file may have, for people and for editors: the one list behind `docs/configuration.md` and the JSON
+//! Schema. A test holds it against what is read.
+
+use serde_json::{Map, Value, json};
+use std::fmt::Write as _;
+
+/// What a key's value is.
+#[derive(Clone, Copy, Debug)]
+enum Kind {
+    Text,
+    Address,
+    Addresses,
+    HostAddress,
+    Socket,
+    Ports,
+    Time,
+    Flag,
+    Number(u64, u64),
+    Word(&'static [&'static str]),
+    Table(&'static Section),
+    Tables(&'static Section),
+}
+
+/// A key.
+#[derive(Debug)]
+struct Key {
+    name: &'static str,
+    kind: Kind,
+    /// What it is if it is left out; nothing: it must be there.
+    default: Option<&'static str>,
+    help: &'static str,
+}
+
+/// A table.
+#[derive(Debug)]
+struct Section {
+    /// What messages call it.
+    name: &'static str,
+    help: &'static str,
+    keys: &'static [Key],
+}
+
+const fn key(name: &'static str, kind: Kind, default: Option<&'static str>, help: &'static str) -> Key {
+    Key { name, kind, default, help }
+}
+
+const NONE: Option<&str> = Some("none");
+
+const FILE: Section = Section {
+    name: "the file",
+    help: "",
+    keys: &[
+        key("dataplane", Kind::Table(&DATAPLANE), Some("all defaults"), "Where packets are met."),
+        key("nat", Kind::Table(&NAT), None, "What full NAT sends from."),
+        key("service", Kind::Tables(&SERVICE), None, "What clients connect to; as many as are wanted."),
+        key("metrics", Kind::Table(&METRICS), NONE, "What monitoring may ask."),
+    ],
+};
+
+const DATAPLANE: Section = Section {
+    name: "[dataplane]",
+    help: "Settled at the start: another value needs a restart.",
+    keys: &[
+        key("kind", Kind::Word(&["xdp", "dpdk"]), Some("either"), "The plane that the file is for."),
+        key("interface", Kind::Text, Some("--interface"), "The network interface (XDP; on DPDK, EAL's arguments say)."),
+        key("xdp-mode", Kind::Word(&["auto", "native", "generic"]), Some("auto"), "Where in the interface's path the program runs (XDP)."),
+        key("max-flows", Kind::Number(64, 1 << 26), Some("1048576"), "Connections that the flow table is made for, of 128 bytes each."),
+        key("address", Kind::HostAddress, NONE, "The host's own address and network (DPDK; on XDP the kernel has them). Without it every backend is asked for directly."),
+        key("gateway", Kind::Address, NONE, "The way to backends outside that network (DPDK; on XDP the kernel's routes say)."),
+        key("idle", Kind::Word(&["sleep", "poll"]), Some("sleep"), "What lcores do when nothing arrives (DPDK)."),
+    ],
+};
+
+const NAT: Section = Section {
+    name: "[nat]",
+    help: "Settled at the start: another value needs a restart.",
+    keys: &[
+        key("addresses", Kind::Addresses, None, "Addresses that backends see connections come from."),
+        key("ports", Kind::Ports, Some("1024-65535"), "Source ports, first and last."),
+    ],
+};
+
+const SERVICE: Section = Section {
+    name: "[[service]]",
+    help: "",
+    keys: &[
+        key("name", Kind::Text, None, "Name, for people, commands and metrics; each once."),
+        key("address", Kind::Address, None, "Address that clients connect to."),
+        key("port", Kind::Number(0, 65535), None, "Port; 0: any."),
+        key("protocol", Kind::Word(&["tcp", "udp"]), None, "Transport protocol."),
+        key("forward", Kind::Word(&["fullnat"]), Some("fullnat"), "How packets reach a backend."),
+        key("affinity", Kind::Word(&["connection", "client-address"]), Some("connection"), "What goes to the same backend: the packets of a connection, or all connections of a client address."),
+        key("all-down", Kind::Word(&["drop", "reset"]), Some("drop"), "What becomes of new connections while no backend takes any: dropped, or TCP refused by a reset. Connections that are there go on."),
+        key("drain-time", Kind::Time, Some("until they end"), "How long the connections of a backend that was taken out of the file may go on."),
+        key("health", Kind::Table(&HEALTH), Some("kind = \"none\""), "How it is found out whether a backend serves; not for a service for any port."),
+        key("backends", Kind::Tables(&BACKEND), None, "Who serves it; may be an empty list."),
+    ],
+};
+
+const HEALTH: Section = Section {
+    name: "health",
+    help: "Checks go by the kernel's own network, on either plane.",
+    keys: &[
+        key("kind", Kind::Word(&["tcp", "http", "none"]), None, "What a backend is asked: whether it takes a connection, an HTTP/1.1 GET request, or nothing."),
+        key("interval", Kind::Time, Some("1s"), "Time between the beginnings of two checks, 10ms to 1h; each comes up to a tenth of it earlier."),
+        key("timeout", Kind::Time, Some("500ms"), "How long an answer may take; not longer than the interval."),
+        key("rise", Kind::Number(1, 100), Some("2"), "Checks in a row that must succeed until a backend that is down is up."),
+        key("fall", Kind::Number(1, 100), Some("3"), "Checks in a row that must fail until a backend that is up is down."),
+        key("path", Kind::Text, Some("/"), "Path of the request (http)."),
+        key("host", Kind::Text, Some("address:port"), "`Host` header of the request (http)."),
+        key("status", Kind::Number(100, 599), Some("200"), "Status that is wanted (http)."),
+        key("body", Kind::Text, NONE, "Text that the first 64 KiB of the answer's body must hold (http)."),
+    ],
+};
+
+const BACKEND: Section = Section {
+    name: "a backend",
+    help: "",
+    keys: &[
+        key("address", Kind::Address, None, "Address."),
+        key("port", Kind::Number(0, 65535), None, "Port; 0 for a service for any port: the one that the client asked for."),
+        key("weight", Kind::Number(0, 65535), Some("1"), "Share of new connections, relative to the service's other backends; 0: none."),
+        key("drain", Kind::Flag, Some("false"), "Whether it keeps its connections but gets no new ones."),
+    ],
+};
+
+const METRICS: Section = Section {
+    name: "[metrics]",
+    help: "Settled at the start: another value needs a restart.",
+    keys: &[key("listen", Kind::Socket, Some("nowhere"), "Where Prometheus finds `/metrics`, such as 127.0.0.1:9400.")],
+};
+
+/// The page `docs/configuration.md`.
+pub fn markdown() -> String {
+    let mut page = String::from(
+        "<!-- Made by `evenkeel reference` from the list in crates/control/src/config/reference.rs; a test compares them. -->\n\n\
+         # The configuration file\n\n\
+         TOML. `evenkeel check FILE` says everything that is wrong with one, with line and column; `evenkeel reference --schema`\n\
+         prints a JSON Schema for editors. `examples/` has annotated files. Times are like 500ms, 1s or 2m.\n",
+    );
+    for section in [&FILE, &DATAPLANE, &NAT, &SERVICE, &HEALTH, &BACKEND, &METRICS] {
+        let title = match section.name {
+            "the file" => "At the top".to_owned(),
+            "health" => "`health` of a service".to_owned(),
+            "a backend" => "`backends` of a service, each".to_owned(),
+            name => format!("`{name}`"),
+        };
+        let help = if section.help.is_empty() { String::new() } else { format!("{}\n\n", section.help) };
+        let _ = write!(page, "\n## {title}\n\n{help}| key | value | if left out | |\n|---|---|---|---|\n");
+        for Key { name, kind, default, help } in section.keys {
+            let default = default.unwrap_or("*must be there*");
+            let _ = writeln!(page, "| `{name}` | {} | {default} | {help} |", kind.words());
+        }
+    }
+    page
+}
+
+/// A JSON Schema (draft 2020-12) of the file.
+pub fn schema() -> Value {
+    let mut schema = FILE.schema();
+    if let Value::Object(object) = &mut schema {
+        object.insert("$schema".to_owned(), json!("https://json-schema.org/draft/2020-12/schema"));
+        object.insert("title".to_owned(), json!("evenkeel configuration"));
+    }
+    schema
+}
+
+impl Kind {
+    fn words(self) -> String {
+        match self {
+            Self::Text => "text".to_owned(),
+            Self::Address => "IPv4 address".to_owned(),
+            Self::Addresses => "list of IPv4 addresses".to_owned(),
+            Self::HostAddress => "address/prefix".to_owned(),
+            Self::Socket => "address:port".to_owned(),
+            Self::Ports => "FIRST-LAST".to_owned(),
+            Self::Time => "time".to_owned(),
+            Self::Flag => "true or false".to_owned(),
+            Self::Number(least, most) => format!("{least} to {most}"),
+            Self::Word(words) => words.iter().map(|word| format!("`{word}`")).collect::<Vec<_>>().join(", "),
+            Self::Table(_) => "table".to_owned(),
+            Self::Tables(_) => "list of tables".to_owned(),
+        }
+    }
+
+    fn schema(self) -> Value {
+        match self {
+            Self::Text | Self::HostAddress | Self::Socket | Self::Time => json!({ "type": "string" }),
+            Self::Address => json!({ "type": "string", "format": "ipv4" }),
+            Self::Addresses => json!({ "type": "array", "minItems": 1, "items": { "type": "string", "format": "ipv4" } }),
+            Self::Ports => json!({ "type": "string", "pattern": "^[0-9]+-[0-9]+$" }),
+            Self::Flag => json!({ "type": "boolean" }),
+            Self::Number(least, most) => json!({ "type": "integer", "minimum": least, "maximum": most }),
+            Self::Word(words) => json!({ "enum": words }),
+            Self::Table(section) => section.schema(),
+            Self::Tables(section) => json!({ "type": "array", "items": section.schema() }),
+        }
+    }
+}
+
+impl Section {
+    fn schema(&self) -> Value {
+        let mut properties = Map::new();
+        for Key { name, kind, help, .. } in self.keys {
+            let mut schema = kind.schema();
+            if let Value::Object(object) = &mut schema {
+                object.insert("description".to_owned(), json!(help));
+            }
+            properties.insert((*name).to_owned(), schema);
+        }
+        let required: Vec<_> = self.keys.iter().filter(|key| key.default.is_none()).map(|key| key.name).collect();
+        json!({ "type": "object", "additionalProperties": false, "required": required, "properties": properties })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+
+    /// A file in which every table has a key that there is not.
+    const UNKNOWN: &str = r#"
+unheard-of = 1
+[dataplane]
+unheard-of = 1
+[nat]
+addresses = ["10.0.0.10"]
+unheard-of = 1
+[[service]]
+name = "web"
+address = "10.0.0.10"
+port = 80
+protocol = "tcp"
+unheard-of = 1
+health = { kind = "tcp", unheard-of = 1 }
+backends = [{ address = "10.0.0.2", port = 80, unheard-of = 1 }]
+[metrics]
+unheard-of = 1
+"#;
+
+    #[test]
+    fn the_list_has_the_keys_that_are_read() {
+        let said = Config::parse("unknown.toml", UNKNOWN).expect_err("there are no such keys").to_string();
+        for section in [&FILE, &DATAPLANE, &NAT, &SERVICE, &HEALTH, &BACKEND, &METRICS] {
+            let line = said.lines().find(|line| line.contains(&format!("in {}: the keys are ", section.name)));
+            let read = line.and_then(|line| line.split("the keys are ").nth(1)).unwrap_or_default();
+            let mut read: Vec<_> = read.trim_end_matches('.').split(", ").collect();
+            let mut listed: Vec<_> = section.keys.iter().map(|key| key.name).collect();
+            (read.sort_unstable(), listed.sort_unstable());
+            assert_eq!(read, listed, "{}", section.name);
+        }
+        assert_eq!(said.lines().count(), 7, "{said}");
+    }
+
+    #[test]
+    fn words_and_bounds_are_those_that_are_read() {
+        let file = |section: &str, key: &str, value: &str| {
+            let mut text = UNKNOWN.replace("unheard-of = 1\n", "").replace(", unheard-of = 1", "");
+            let place = if section == "a backend" { "port = 80 }".to_owned() } else { format!("{section}\n") };
+            let put = match section {
+                "a backend" => format!("port = 80, {key} = {value} }}"),
+                _ => format!("{section}\n{key} = {value}\n"),
+            };
+            let taken = text.matches(&place).count();
+            assert_eq!(taken, 1, "{section}");
+            text = text.replace(&place, &put);
+            Config::parse("word.toml", &text)
+        };
+        for section in [&DATAPLANE, &SERVICE, &BACKEND] {
+            for key in section.keys.iter().filter(|key| key.default.is_some()) {
+                match key.kind {
+                    Kind::Word(words) => {
+                        for word in words {
+                            assert!(file(section.name, key.name, &format!("\"{word}\"")).is_ok(), "{} {word}", key.name);
+                        }
+                    }
+                    Kind::Number(least, most) => {
+                        for (value, right) in [(least, true), (most, true), (most + 1, false)] {
+                            let read = file(section.name, key.name, &value.to_string());
+                            assert_eq!(read.is_ok(), right, "{} = {value}", key.name);
+                        }
+                    }
+                    _ => {}
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_page_is_what_the_list_says() {
+        let page = include_str!("../../../../docs/configuration.md");
+        assert_eq!(page, markdown(), "write it anew: build/evenkeel reference > docs/configuration.md");
+    }
+}
