@@ -85,6 +85,7 @@ async fn balance(Run { name, config, interface, mode, file, socket, memory, keep
     let attachment = claim.attach(&netlink, *mode, daemon.operator().balancer().plane()).await?;
     announce::veth_traps(announcer, attachment.interface(), attachment.mode());
     announce::ready(announcer, &attachment, inherited);
+    daemon.is_ready();
 
     let ended = watch(&mut stop, &netlink, &mut news, &attachment, &mut hops, &mut neighbours, &mut daemon).await;
     let counters = daemon.operator().balancer().plane().counters();
