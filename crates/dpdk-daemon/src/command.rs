@@ -14,7 +14,16 @@ pub(crate) struct Command {
     /// Where the configuration was read from, and where questions are answered; neither for the walk-through.
     pub(crate) file: Option<PathBuf>,
     pub(crate) socket: Option<PathBuf>,
+    /// Where connections are kept over a restart; nowhere for the walk-through.
+    pub(crate) state: Option<PathBuf>,
+    /// Whether to leave them there at the end.
+    pub(crate) keep: bool,
+    /// Whether to forget those that are there.
+    pub(crate) fresh: bool,
 }
+
+/// Where connections are kept over a restart if nobody says otherwise.
+const DEFAULT_STATE: &str = "/run/evenkeel/dpdk.state";
 
 const EAL_HELP: &str = "\
 What stands before -- is for DPDK's EAL (https://doc.dpdk.org/guides/linux_gsg/linux_eal_parameters.html), such as:
@@ -40,6 +49,15 @@ struct Daemon {
     /// Where `evenkeel status` and its like are answered.
     #[arg(long, value_name = "PATH", default_value = evenkeel_control::api::DEFAULT_SOCKET)]
     socket: PathBuf,
+    /// At the end, keep connections for the next start, as for a restart or an upgrade.
+    #[arg(long)]
+    keep: bool,
+    /// Forget the connections that the process before has kept.
+    #[arg(long)]
+    fresh: bool,
+    /// Where they are kept.
+    #[arg(long, value_name = "PATH", default_value = DEFAULT_STATE)]
+    state: PathBuf,
     #[command(flatten)]
     shared: Shared,
 }
@@ -93,30 +111,26 @@ fn base_server(eal: Vec<String>, ours: Vec<String>) -> Result<Command, Failure> 
     let BaseServer { shared } = BaseServer::try_parse_from(std::iter::once("base-server".to_owned()).chain(ours))?;
     let mut config = evenkeel_control::walkthrough();
     config.dataplane.max_flows = 1 << 16;
-    Ok(shared.command(eal, config, None, None))
+    Ok(shared.command(eal, config))
 }
 
 fn daemon(eal: Vec<String>, ours: Vec<String>) -> Result<Command, Failure> {
-    let Daemon { config: file, socket, shared } = Daemon::try_parse_from(std::iter::once("evenkeel-dpdk".to_owned()).chain(ours))?;
+    let Daemon { config: file, socket, keep, fresh, state, shared } =
+        Daemon::try_parse_from(std::iter::once("evenkeel-dpdk".to_owned()).chain(ours))?;
     let config = Config::load(&file)?;
     config.check_kind(&file.display().to_string(), Kind::Dpdk)?;
-    Ok(shared.command(eal, config, Some(file), Some(socket)))
+    let command = shared.command(eal, config);
+    Ok(Command { file: Some(file), socket: Some(socket), state: Some(state), keep, fresh, ..command })
 }
 
 impl Shared {
-    fn command(
-        self,
-        eal: Vec<String>,
-        mut config: Config,
-        file: Option<PathBuf>,
-        socket: Option<PathBuf>,
-    ) -> Command {
+    fn command(self, eal: Vec<String>, mut config: Config) -> Command {
         match self.idle {
             Some(Idle::Sleep) => config.dataplane.idle = config::Idle::Sleep,
             Some(Idle::Poll) => config.dataplane.idle = config::Idle::Poll,
             None => {}
         }
-        Command { eal, config, file, socket }
+        Command { eal, config, file: None, socket: None, state: None, keep: false, fresh: false }
     }
 }
 

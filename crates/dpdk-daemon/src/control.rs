@@ -40,11 +40,7 @@ pub(crate) struct Control<'a, 'p> {
 }
 
 impl<'a, 'p> Control<'a, 'p> {
-    pub(crate) fn new(
-        surroundings: Surroundings<'a, 'p>,
-        daemon: Daemon<DpdkPlane>,
-        dataplane: &Dataplane,
-    ) -> Self {
+    pub(crate) fn new(surroundings: Surroundings<'a, 'p>, daemon: Daemon<DpdkPlane>, dataplane: &Dataplane) -> Self {
         let network = Network::new(dataplane.address, dataplane.gateway);
         let host = Host::new(surroundings.port.mac(), network);
         let is_connected = !announce::unconnected(surroundings.announcer, surroundings.port);

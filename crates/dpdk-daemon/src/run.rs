@@ -10,10 +10,10 @@ use crate::starting::Starting;
 use evenkeel_cli::{Announcer, Stop};
 use evenkeel_control::config::Idle;
 use evenkeel_control::daemon::Daemon;
-use evenkeel_control::{Balancer, Operator, Secrets, Sizes};
+use evenkeel_control::{Balancer, BalancerError, Operator, Secrets, Sizes};
 use evenkeel_core::flow::IdleTimes;
 use evenkeel_dpdk::{
-    BURST, DpdkPlane, Eal, HostLink, IdlePolicy, Pool, Port, PortInfo, Ring, Tables, Work, Worker, captured,
+    BURST, DpdkPlane, Eal, Handover, HostLink, IdlePolicy, Pool, Port, PortInfo, Ring, Tables, Work, Worker, captured,
 };
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -48,11 +48,20 @@ pub(crate) fn run(name: &'static str, command: &Command) -> Result<(), Failure> 
     let named = eal.lcores().len();
     let lcores = named.min(info.max_rx_queues.min(info.max_tx_queues).max(1).into());
     let config = &command.config;
-    let secrets = Secrets::random().map_err(Failure::host("random secrets"))?;
     let sizes = Sizes::for_config(config);
+    let inherited = inherit(announcer, command, &sizes);
+    let secrets = match &inherited {
+        Some(handover) => handover.secrets(),
+        None => Secrets::random().map_err(Failure::host("random secrets"))?,
+    };
     let settings = sizes.settings(config, &secrets, info.mac(), IdleTimes::DEFAULT);
     let tables = Arc::new(Tables::new(sizes, settings, &config.nat.addresses, lcores)?);
-    let balancer = Balancer::new(DpdkPlane::new(Arc::clone(&tables)), &secrets);
+    let kept = inherited.map(|handover| handover.restore(&tables));
+    let plane = DpdkPlane::new(Arc::clone(&tables));
+    let balancer = match kept {
+        Some(_) => Balancer::adopt(plane, &secrets, config.nat.clone()).map_err(BalancerError::Plane)?,
+        None => Balancer::new(plane, &secrets),
+    };
     let operator = Operator::new(balancer, "dpdk", config.clone(), command.file.clone())?;
 
     let pool = Pool::new(&eal, lcores as u32 * MBUFS_PER_QUEUE + 2 * HOST_FRAMES)?;
@@ -69,6 +78,9 @@ pub(crate) fn run(name: &'static str, command: &Command) -> Result<(), Failure> 
     announcer.services(config);
     announce::idle_lcores(announcer, &info, named, lcores);
     announce::ready(announcer, &info, lcores, &tables);
+    if let Some(kept) = kept {
+        announcer.say(&format!("{kept} connections of the process before go on."));
+    }
 
     let finished = AtomicBool::new(false);
     let idle = match config.dataplane.idle {
@@ -113,8 +125,25 @@ pub(crate) fn run(name: &'static str, command: &Command) -> Result<(), Failure> 
         Err(cause) => std::panic::resume_unwind(cause),
     };
     announcer.say(&format!("stopped; {} is closed.", info.name));
+    if let Some(path) = command.state.as_ref().filter(|_| command.keep) {
+        Handover::write(&tables, path).map_err(Failure::host("the connections' file"))?;
+        announcer.say(&format!("connections are kept for the next start in {}.", path.display()));
+    }
     announcer.totals(&counters);
     Ok(())
+}
+
+/// The connections that the process before has kept for us, if they can go on. If not, that is said, and they are forgotten.
+fn inherit(announcer: Announcer, command: &Command, sizes: &Sizes) -> Option<Handover> {
+    let handover = Handover::take(command.state.as_ref()?);
+    let usable = handover.and_then(|handover| match handover {
+        Some(handover) if !command.fresh => handover.check(sizes, &command.config.nat).map(|()| Some(handover)),
+        _ => Ok(None),
+    });
+    usable.unwrap_or_else(|error| {
+        announcer.say(&format!("warning: the connections of the process before are forgotten: {error}."));
+        None
+    })
 }
 
 /// Tells the lcores to stop.

@@ -1,0 +1,286 @@
+//! Connections over a restart: what the tables hold is written to a file when the process ends, and read by the next one.
+//!
+//! The file holds the flow table's secret, so it is its owner's alone; it is meant for a file system in memory. Each file is
+//! taken once: connections that are a while old have gone on without us.
+
+use crate::tables::Tables;
+use evenkeel_control::config::Nat;
+use evenkeel_control::{Secrets, Sizes};
+use evenkeel_core::flow::{Entry, Meta, WAYS};
+use evenkeel_core::{Backend, LAYOUT, Word};
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, BufReader, BufWriter, Read, Write};
+use std::net::Ipv4Addr;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
+use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout};
+
+/// What every file begins with.
+const MAGIC: [u8; 8] = *b"evenkeel";
+/// A file is of no use after so long: stamps of flows are told apart for nine hours, and no client waits for one.
+const OLDEST: Duration = Duration::from_secs(600);
+
+/// Why the connections of the process before are not taken over. None of it keeps a balancer from starting.
+#[derive(Debug, thiserror::Error)]
+pub enum HandoverError {
+    /// The file cannot be read or written.
+    #[error("{path}: {source}")]
+    Io {
+        /// The file.
+        path: String,
+        /// Why.
+        source: io::Error,
+    },
+    /// It is no file of ours, or half of one.
+    #[error("{0} is damaged, or not evenkeel's")]
+    Damaged(String),
+    /// It is of a version whose tables are laid out otherwise.
+    #[error("{0} was written by a version whose tables are laid out otherwise")]
+    Layout(String),
+    /// It is from before a boot, or from long ago.
+    #[error("{0} is too old")]
+    Old(String),
+    /// What connections depend on has changed.
+    #[error("max-flows or [nat] is not what it was")]
+    Changed,
+}
+
+#[derive(FromBytes, IntoBytes, KnownLayout, Immutable)]
+#[repr(C)]
+struct Head {
+    magic: [u8; 8],
+    layout: u32,
+    flow_mask: u32,
+    /// Tells one boot of the machine from another: the clock begins anew.
+    boot: [u8; 16],
+    /// When it was written, in seconds of that clock.
+    written: u64,
+    pick_secret: [u64; 2],
+    flow_secret: [u32; 4],
+    ports: [u16; 2],
+    addresses: u32,
+    backends: u64,
+    entries: u64,
+}
+
+/// An entry and its place.
+#[derive(FromBytes, IntoBytes, KnownLayout, Immutable)]
+#[repr(C)]
+struct Placed {
+    bucket: u32,
+    slot: u32,
+    words: [u64; 4],
+}
+
+/// What the process before has left.
+#[derive(Debug)]
+pub struct Handover {
+    secrets: Secrets,
+    flow_mask: u32,
+    nat: Nat,
+    /// Link, target, service, kind, from the first place on.
+    backends: Vec<[u64; 4]>,
+    entries: Vec<(u32, u32, [u64; 4])>,
+}
+
+impl Handover {
+    /// Writes down what the tables hold, whole or not at all. No lcore may be at work.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn write(tables: &Tables, path: &Path) -> Result<(), HandoverError> {
+        let failed = failed(path);
+        let beside = path.with_extension(format!("{}.new", std::process::id()));
+        let file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&beside);
+        let written =
+            file.and_then(|file| write(tables, BufWriter::new(file))).and_then(|()| fs::rename(&beside, path));
+        written.map_err(|error| {
+            let _ = fs::remove_file(&beside);
+            failed(error)
+        })
+    }
+
+    /// Takes what the process before has left; nothing if it has left nothing. The file is gone afterwards.
+    ///
+    /// # Errors
+    /// There is a file, and it is of no use.
+    pub fn take(path: &Path) -> Result<Option<Self>, HandoverError> {
+        let failed = failed(path);
+        let file = match File::open(path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(failed(error)),
+        };
+        let taken = read(&file, path);
+        fs::remove_file(path).map_err(failed)?;
+        taken.map(Some)
+    }
+
+    /// The secrets that flows were placed and backends picked by: the tables must be made with them.
+    pub fn secrets(&self) -> Secrets {
+        self.secrets
+    }
+
+    /// Whether connections can go on with tables of these sizes and this NAT.
+    ///
+    /// # Errors
+    /// They cannot.
+    pub fn check(&self, sizes: &Sizes, nat: &Nat) -> Result<(), HandoverError> {
+        let fits =
+            self.flow_mask == sizes.buckets() - 1 && self.nat == *nat && self.backends.len() <= sizes.backends as usize;
+        if fits { Ok(()) } else { Err(HandoverError::Changed) }
+    }
+
+    /// Puts connections and backends where they were, into tables that are new and were made with [`Handover::secrets`].
+    /// Returns how many connections there are.
+    pub fn restore(&self, tables: &Tables) -> usize {
+        for (backend, words) in tables.backends.iter().zip(&self.backends) {
+            for (word, value) in backend_words(backend).into_iter().zip(words) {
+                Word::store(word, *value);
+            }
+        }
+        let mut restored = 0;
+        for (bucket, slot, words) in &self.entries {
+            let bucket = tables.flows.get(*bucket as usize);
+            if let Some(entry) = bucket.and_then(|bucket| bucket.0.get(*slot as usize)) {
+                for (word, value) in entry_words(entry).into_iter().zip(words) {
+                    Word::store(word, *value);
+                }
+                restored += 1;
+            }
+        }
+        restored / 2
+    }
+}
+
+fn write(tables: &Tables, mut file: BufWriter<File>) -> io::Result<()> {
+    let settings = &tables.settings;
+    let used = tables.backends.iter().rposition(|backend| Word::load(&backend.link) != 0).map_or(0, |last| last + 1);
+    let entries = || {
+        tables.flows.iter().zip(0_u32..).flat_map(|(bucket, at)| {
+            bucket.0.iter().zip(0_u32..).filter_map(move |(entry, slot)| {
+                Meta(Word::load(&entry.meta)).is_live().then(|| Placed {
+                    bucket: at,
+                    slot,
+                    words: entry_words(entry).map(Word::load),
+                })
+            })
+        })
+    };
+    let head = Head {
+        magic: MAGIC,
+        layout: LAYOUT,
+        flow_mask: settings.flow_mask,
+        boot: boot()?,
+        written: now().as_secs(),
+        pick_secret: settings.pick_secret,
+        flow_secret: settings.flow_secret,
+        ports: [settings.nat_port_first, settings.nat_port_last],
+        addresses: tables.nat.len() as u32,
+        backends: used as u64,
+        entries: entries().count() as u64,
+    };
+    file.write_all(head.as_bytes())?;
+    for address in &tables.nat {
+        file.write_all(&address.0)?;
+    }
+    for backend in tables.backends.iter().take(used) {
+        file.write_all(backend_words(backend).map(Word::load).as_bytes())?;
+    }
+    for entry in entries() {
+        file.write_all(entry.as_bytes())?;
+    }
+    file.flush()
+}
+
+fn read(file: &File, path: &Path) -> Result<Handover, HandoverError> {
+    let name = || path.display().to_string();
+    let failed = failed(path);
+    let damaged = |_| HandoverError::Damaged(name());
+    let length = file.metadata().map_err(&failed)?.len();
+    let mut file = BufReader::new(file);
+    let mut head = Head::new_zeroed();
+    file.read_exact(head.as_mut_bytes()).map_err(damaged)?;
+    if head.magic != MAGIC {
+        return Err(HandoverError::Damaged(name()));
+    }
+    if head.layout != LAYOUT {
+        return Err(HandoverError::Layout(name()));
+    }
+    let age = now().as_secs().checked_sub(head.written);
+    if head.boot != boot().map_err(failed)? || age.is_none_or(|age| age > OLDEST.as_secs()) {
+        return Err(HandoverError::Old(name()));
+    }
+    // Told by the file, so held against its length before any memory is taken for it.
+    let said = [
+        (1, size_of::<Head>()),
+        (u64::from(head.addresses), 4),
+        (head.backends, 32),
+        (head.entries, size_of::<Placed>()),
+    ];
+    let wanted = said.iter().try_fold(0_u64, |sum, (count, size)| sum.checked_add(count.checked_mul(*size as u64)?));
+    if wanted != Some(length) {
+        return Err(HandoverError::Damaged(name()));
+    }
+    let mut addresses = Vec::new();
+    for _ in 0..head.addresses {
+        let mut address = [0; 4];
+        file.read_exact(&mut address).map_err(damaged)?;
+        addresses.push(Ipv4Addr::from(address));
+    }
+    let mut backends = Vec::new();
+    for _ in 0..head.backends {
+        let mut words = [0_u64; 4];
+        file.read_exact(words.as_mut_bytes()).map_err(damaged)?;
+        backends.push(words);
+    }
+    let mut entries = Vec::new();
+    for _ in 0..head.entries {
+        let mut placed = Placed::new_zeroed();
+        file.read_exact(placed.as_mut_bytes()).map_err(damaged)?;
+        if placed.bucket > head.flow_mask || placed.slot >= WAYS as u32 {
+            return Err(HandoverError::Damaged(name()));
+        }
+        entries.push((placed.bucket, placed.slot, placed.words));
+    }
+    let [first, last] = head.ports;
+    Ok(Handover {
+        secrets: Secrets { pick: head.pick_secret, flow: head.flow_secret },
+        flow_mask: head.flow_mask,
+        nat: Nat { addresses, ports: (first, last) },
+        backends,
+        entries,
+    })
+}
+
+fn entry_words(entry: &Entry<AtomicU64>) -> [&AtomicU64; 4] {
+    [&entry.meta, &entry.addresses, &entry.ports, &entry.peer]
+}
+
+fn backend_words(backend: &Backend<AtomicU64>) -> [&AtomicU64; 4] {
+    [&backend.link, &backend.target, &backend.service, &backend.kind]
+}
+
+/// The kernel's random name of this boot (random(4)).
+fn boot() -> io::Result<[u8; 16]> {
+    let text = fs::read_to_string("/proc/sys/kernel/random/boot_id")?;
+    let digits: Vec<_> = text.bytes().filter(u8::is_ascii_hexdigit).collect();
+    let mut boot = [0; 16];
+    for (byte, pair) in boot.iter_mut().zip(digits.chunks(2)) {
+        let pair = std::str::from_utf8(pair).unwrap_or_default();
+        *byte = u8::from_str_radix(pair, 16).map_err(|_| io::ErrorKind::InvalidData)?;
+    }
+    Ok(boot)
+}
+
+/// The clock that flows are stamped by.
+fn now() -> Duration {
+    crate::clock::monotonic()
+}
+
+fn failed(path: &Path) -> impl Fn(io::Error) -> HandoverError {
+    let path = path.display().to_string();
+    move |source| HandoverError::Io { path: path.clone(), source }
+}

@@ -1,0 +1,133 @@
+//! Connections over a restart, without EAL: tables are written down, and others made from that.
+#![allow(clippy::unwrap_used, reason = "a test that fails may do so anywhere")]
+
+use evenkeel_control::{Balancer, Config, NextHop, Plane, Secrets, Sizes, walkthrough};
+use evenkeel_core::flow::IdleTimes;
+use evenkeel_core::{Reason, SliceFrame, process};
+use evenkeel_dpdk::{DpdkPlane, Handover, HandoverError, Tables, coarse_now};
+use evenkeel_wire::MacAddress;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+const OURS: [u8; 6] = [2, 0, 0, 0, 0, 0x10];
+const CLIENT: [u8; 6] = [2, 0, 0, 0, 0, 1];
+const SIZES: Sizes = Sizes { flows: 4096, backends: 16, services: 4, addresses: 4 };
+
+fn path(name: &str) -> PathBuf {
+    std::env::temp_dir().join(format!("evenkeel-handover-{}-{name}", std::process::id()))
+}
+
+/// The walk-through's balancer with these secrets, over new tables.
+fn tables(config: &Config, secrets: &Secrets) -> Arc<Tables> {
+    let settings = SIZES.settings(config, secrets, MacAddress(OURS), IdleTimes::DEFAULT);
+    Arc::new(Tables::new(SIZES, settings, &config.nat.addresses, 1).unwrap())
+}
+
+fn balance(mut balancer: Balancer<DpdkPlane>, config: &Config) -> Balancer<DpdkPlane> {
+    balancer.apply(config).unwrap();
+    for backend in &config.services[0].backends {
+        let mac = MacAddress([2, 0, 1, 0, 0, backend.address.octets()[3]]);
+        balancer.set_next_hop(NextHop { address: backend.address, mac }).unwrap();
+    }
+    balancer
+}
+
+/// What becomes of a frame, and the frame afterwards.
+fn judge(tables: &Tables, mut frame: Vec<u8>) -> (Reason, Vec<u8>) {
+    let reason = tables.view(0, coarse_now(), |view| process(&mut SliceFrame(&mut frame), view));
+    (reason, frame)
+}
+
+/// A client's datagram from this port.
+fn datagram(port: u16) -> Vec<u8> {
+    let mut frame = Vec::new();
+    let builder = etherparse::PacketBuilder::ethernet2(CLIENT, OURS).ipv4([10, 0, 0, 1], [10, 0, 0, 10], 64);
+    builder.udp(port, 53).write(&mut frame, b"evenkeel").unwrap();
+    frame
+}
+
+#[test]
+fn connections_go_on_where_they_were_whatever_the_next_process_would_pick() {
+    let path = path("go-on");
+    let config = walkthrough();
+    let before = {
+        let secrets = Secrets::random().unwrap();
+        let tables = tables(&config, &secrets);
+        let balancer = balance(Balancer::new(DpdkPlane::new(Arc::clone(&tables)), &secrets), &config);
+        let sent: Vec<_> = (0..1000).map(|n| judge(&tables, datagram(20_000 + n))).collect();
+        assert!(sent.iter().all(|(reason, _)| *reason == Reason::ToBackend));
+        Handover::write(&tables, &path).unwrap();
+        drop(balancer);
+        sent
+    };
+    assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+
+    let handover = Handover::take(&path).unwrap().expect("it was left");
+    handover.check(&SIZES, &config.nat).unwrap();
+    assert!(Handover::take(&path).unwrap().is_none(), "it is taken once");
+    let secrets = handover.secrets();
+    let tables = tables(&config, &secrets);
+    assert_eq!(handover.restore(&tables), 1000);
+    let adopted = Balancer::adopt(DpdkPlane::new(Arc::clone(&tables)), &secrets, config.nat.clone()).unwrap();
+    let mut balancer = adopted;
+    balancer.apply(&config).unwrap();
+    let after: Vec<_> = (0..1000).map(|n| judge(&tables, datagram(20_000 + n))).collect();
+    assert!(before == after, "every packet of every connection leaves as it did before");
+    let opened = balancer.plane().counters().unwrap().events[evenkeel_core::Event::FlowOpened as usize];
+    assert_eq!(opened, 0, "none was opened anew");
+}
+
+#[test]
+fn files_that_are_of_no_use_are_refused_and_gone() {
+    let path = path("refused");
+    let config = walkthrough();
+    let secrets = Secrets::random().unwrap();
+    let tables = tables(&config, &secrets);
+    let _balancer = balance(Balancer::new(DpdkPlane::new(Arc::clone(&tables)), &secrets), &config);
+    (0..50).for_each(|n| drop(judge(&tables, datagram(20_000 + n))));
+    Handover::write(&tables, &path).unwrap();
+    let good = fs::read(&path).unwrap();
+    assert!(Handover::take(&path).unwrap().is_some());
+    let take = |bytes: &[u8]| {
+        fs::write(&path, bytes).unwrap();
+        let taken = Handover::take(&path);
+        assert!(!path.exists());
+        taken.and_then(|handover| handover.unwrap().check(&SIZES, &config.nat)).err()
+    };
+    assert!(take(&good).is_none());
+    // Every way of being cut short, and every byte of the head being another one.
+    for length in 0..good.len() {
+        assert!(take(&good[..length]).is_some(), "{length} bytes");
+    }
+    for at in 0..120 {
+        let mut bytes = good.clone();
+        bytes[at] ^= 0x80;
+        // Secrets may be any, and so may the time, as long as it is neither long ago nor to come.
+        let refused = take(&bytes);
+        assert!(refused.is_some() || (32..72).contains(&at), "byte {at}");
+    }
+    let mut bytes = good.clone();
+    bytes[8] ^= 1;
+    assert!(matches!(take(&bytes), Some(HandoverError::Layout(_))));
+    bytes = good.clone();
+    bytes[16] ^= 1;
+    assert!(matches!(take(&bytes), Some(HandoverError::Old(_))), "another boot");
+    bytes = [good.as_slice(), b"x"].concat();
+    assert!(matches!(take(&bytes), Some(HandoverError::Damaged(_))));
+}
+
+#[test]
+fn other_sizes_or_another_nat_mean_that_connections_cannot_go_on() {
+    let path = path("changed");
+    let config = walkthrough();
+    let secrets = Secrets::random().unwrap();
+    Handover::write(&tables(&config, &secrets), &path).unwrap();
+    let handover = Handover::take(&path).unwrap().unwrap();
+    assert!(handover.check(&SIZES, &config.nat).is_ok());
+    assert!(handover.check(&Sizes { flows: 8192, ..SIZES }, &config.nat).is_err());
+    let mut nat = config.nat.clone();
+    nat.ports = (2000, 3000);
+    assert!(handover.check(&SIZES, &nat).is_err());
+}
