@@ -1,0 +1,157 @@
+//! Backends that fail and come back, and what becomes of the connections of each; and services of which nobody is left.
+
+use evenkeel_tests::on_every_plane;
+use evenkeel_tests::testbed::{Backend, Connection, Load, Running, SERVICE_PORT, Testbed, file, is_up, until};
+use std::io;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+on_every_plane! {
+    a_killed_server_is_avoided_until_it_serves_again["python3"],
+    a_backend_cut_off_is_avoided_until_it_is_back["python3", "curl"],
+    connections_go_on_and_new_ones_wait_while_every_check_fails["python3"],
+    new_connections_are_refused_at_once_where_the_service_says_so["python3"],
+}
+
+/// Connections after which each of two servers has surely been reached.
+const MANY: usize = 60;
+
+/// Quick, but three times as long as a busy machine may need for an answer.
+fn checks(kind: &str) -> String {
+    format!("health = {{ {kind}, interval = \"500ms\", timeout = \"500ms\", rise = 2, fall = 3 }}")
+}
+
+const TCP: &str = "kind = \"tcp\"";
+const HTTP: &str = "kind = \"http\", path = \"/health\"";
+
+fn wait_until_up(bed: &Testbed) {
+    until("both backends are up", || {
+        bed.backends().iter().all(|backend| is_up(backend) && backend["since"].is_u64()).then_some(())
+    });
+}
+
+/// Waits until h3 is held to be down, and sees to it that the reason is one of these, and since when.
+fn wait_until_down(bed: &Testbed, reasons: &[&str]) {
+    let seconds = || SystemTime::now().duration_since(UNIX_EPOCH).expect("it is later than 1970").as_secs();
+    let before = seconds();
+    let down = until("h3 is down", || bed.backend(3).filter(|backend| backend["state"] == "down"));
+    let reason = down["reason"].as_str().expect("text");
+    assert!(reasons.contains(&reason), "it is down for one of {reasons:?}: {down}");
+    assert!((before..=seconds()).contains(&down["since"].as_u64().expect("a time")), "{down}");
+    assert!(is_up(&bed.backend(2).expect("it is there")));
+    let text = bed.told(&["status"]);
+    assert!(text.lines().any(|line| line.contains("10.0.0.3:8080") && line.contains(reason)), "{text}");
+}
+
+/// A balancer before h2 and h3, long connections to both, and new ones all the time.
+fn under_load(bed: &Testbed, service: &str) -> (Running, Load) {
+    let balancer = bed.balance_config(&file("", service, &[(2, ""), (3, "")]));
+    wait_until_up(bed);
+    let load = Load::start(MANY / 3);
+    load.goes_on(&["h2", "h3"]);
+    (balancer, load)
+}
+
+/// Connections to h2 know of nothing, and all new ones go there.
+fn assert_avoided(load: &Load) {
+    load.goes_on(&["h2"]);
+    load.next(2 * MANY).assert_on(&["h2"]);
+    load.assert_lost_only("h3");
+}
+
+fn assert_healed(bed: &Testbed, load: &Load) {
+    wait_until_up(bed);
+    load.next(2 * MANY).assert_on(&["h2", "h3"]);
+    load.goes_on(&["h2"]);
+    load.assert_lost_only("h3");
+}
+
+fn a_killed_server_is_avoided_until_it_serves_again(bed: &Testbed) {
+    let (_h2, mut h3) = (Backend::start(bed, "h2"), Backend::start(bed, "h3"));
+    let (balancer, load) = under_load(bed, &checks(TCP));
+    h3.kill();
+    wait_until_down(bed, &["connection refused"]);
+    balancer.wait_for("warning: backend 10.0.0.3:8080 is down: connection refused");
+    assert_avoided(&load);
+    load.stands_still("h3", "h2");
+    h3.heal(bed);
+    assert_healed(bed, &load);
+    // A connection that began before the server was back does not count against those that begin now.
+    let mut connection = Connection::new(SERVICE_PORT);
+    connection.exchange(b"hello").expect("it works");
+}
+
+fn a_backend_cut_off_is_avoided_until_it_is_back(bed: &Testbed) {
+    let (_h2, _h3) = (Backend::start(bed, "h2"), Backend::start(bed, "h3"));
+    let (_balancer, load) = under_load(bed, &checks(HTTP));
+    bed.do_in("", &["ip", "link", "set", "dev", "veth5", "down"]);
+    wait_until_down(bed, &["no answer within 500ms", "no route to host"]);
+    assert_avoided(&load);
+    load.stands_still("h3", "h2");
+    for _ in 0..10 {
+        let answer = bed.do_in("", &["curl", "-sS", "--fail", "http://10.0.0.10:8080/"]);
+        assert_eq!(answer.stdout, "h2");
+    }
+    bed.do_in("", &["ip", "link", "set", "dev", "veth5", "up"]);
+    assert_healed(bed, &load);
+}
+
+/// What becomes of a new connection, within two seconds.
+fn open() -> io::Result<Connection> {
+    Connection::open_within(Duration::from_secs(2), "", None, SERVICE_PORT)
+}
+
+/// Two servers that say by HTTP that they do not serve, while they do; gives them with a connection to each.
+fn all_down(bed: &Testbed, all_down: &str) -> (Running, [Backend; 2], [Connection; 2]) {
+    let backends = ["h2", "h3"].map(|name| Backend::start(bed, name));
+    let service = format!("all-down = \"{all_down}\"\n{}", checks(HTTP));
+    let balancer = bed.balance_config(&file("", &service, &[(2, ""), (3, "")]));
+    wait_until_up(bed);
+    let connections = ["h2", "h3"].map(|name| {
+        until("a connection to each", || {
+            let mut connection = Connection::new(SERVICE_PORT);
+            (connection.exchange(b"who is it?").expect("it works") == name).then_some(connection)
+        })
+    });
+    backends.iter().for_each(|backend| backend.answer_health("503 Service Unavailable"));
+    until("nobody serves any more", || {
+        let told = bed.backends();
+        told.iter()
+            .all(|backend| !is_up(backend) && backend["reason"].as_str().is_some_and(|it| it.contains("503")))
+            .then_some(())
+    });
+    (balancer, backends, connections)
+}
+
+/// The check may be wrong: live connections go on. Then both are well again.
+fn end_of_all_down(bed: &Testbed, backends: &[Backend; 2], mut connections: [Connection; 2]) {
+    for (connection, name) in connections.iter_mut().zip(["h2", "h3"]) {
+        for round in 0..20 {
+            assert_eq!(connection.exchange(&[round; 3000]).expect("it goes on"), name);
+        }
+    }
+    backends.iter().for_each(|backend| backend.answer_health("200 OK"));
+    wait_until_up(bed);
+    let load = Load::start(0);
+    load.next(MANY).assert_on(&["h2", "h3"]);
+    for (connection, name) in connections.iter_mut().zip(["h2", "h3"]) {
+        assert_eq!(connection.exchange(b"still there?").expect("it goes on"), name);
+    }
+}
+
+fn connections_go_on_and_new_ones_wait_while_every_check_fails(bed: &Testbed) {
+    let (_balancer, backends, connections) = all_down(bed, "drop");
+    let error = open().expect_err("nobody takes it");
+    assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+    assert!(bed.told_json(&["counters"])["no-backend"].as_u64() > Some(0));
+    end_of_all_down(bed, &backends, connections);
+}
+
+fn new_connections_are_refused_at_once_where_the_service_says_so(bed: &Testbed) {
+    let (_balancer, backends, connections) = all_down(bed, "reset");
+    for _ in 0..10 {
+        let error = open().expect_err("nobody takes it");
+        assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
+    }
+    assert_eq!(bed.told_json(&["counters"])["refused"], 10);
+    end_of_all_down(bed, &backends, connections);
+}
