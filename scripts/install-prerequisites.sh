@@ -40,8 +40,11 @@ test  bpftool           bpftool
 test  iperf3            iperf3
 test  tcpdump           tcpdump
 test  curl              curl
+test  tmux              tmux
+test  bsdutils          script
 test  bind9-dnsutils    dig
 test  python3-scapy     /usr/lib/python3/dist-packages/scapy/__init__.py
+test  python3-prometheus-client /usr/lib/python3/dist-packages/prometheus_client/__init__.py
 lint  shellcheck        shellcheck
 "
 
