@@ -27,7 +27,7 @@ pub use peers::{Connection, Servers, within};
 pub use plane::{Plane, TAP, connect_tap, wait_for_walkthrough_backends};
 pub use process::{Ended, Running};
 pub use refusal::{assert_clean, assert_refused};
-pub use scenario::{Scenario, on};
+pub use scenario::{Scenario, note, on};
 
 use std::ffi::OsStr;
 use std::fs;

@@ -18,6 +18,15 @@ const INSIDE: &str = "EVENKEEL_TEST_INSIDE";
 /// What a scenario prints when it has come to its end: an exit code alone would also be 0 if no test had that name.
 const COMPLETED: &str = "the scenario has come to its end";
 
+/// What [`note`] begins with.
+const NOTE: &str = "note: ";
+
+/// Tells something that is no verdict, whether the test succeeds or not.
+pub fn note(text: &str) {
+    // The test harness has begun a line.
+    println!("\n{NOTE}{text}");
+}
+
 /// A scenario with a balancer on this plane.
 pub fn on(plane: Plane) -> Scenario {
     Scenario { plane, programs: &[], with_lb: plane != Plane::Dpdk, with_huge_pages: false, lcores: 1 }
@@ -103,8 +112,12 @@ impl Scenario {
 
 /// Says that a test did not take place, and why.
 fn skip(name: &str, reason: &str) {
+    say(&format!("skipped, because {reason}: {name}"));
+}
+
+fn say(text: &str) {
     // Not by a macro: the test harness would keep it for itself.
-    let _ = std::io::stderr().write_all(format!("skipped, because {reason}: {name}\n").as_bytes());
+    let _ = std::io::stderr().write_all(format!("{text}\n").as_bytes());
 }
 
 fn play_in_sandbox(name: &str) {
@@ -121,6 +134,7 @@ fn play_in_sandbox(name: &str) {
     }
     let mut sandbox = Running::start(&mut sandbox);
     let ended = sandbox.finish_within(DEADLINE);
+    ended.stdout.lines().filter_map(|line| line.strip_prefix(NOTE)).for_each(|text| say(&format!("{name}: {text}")));
     if ended.code != Some(0) || !ended.stdout.contains(COMPLETED) {
         panic!("in the sandbox:\n{}{}", ended.stdout, ended.stderr);
     }
