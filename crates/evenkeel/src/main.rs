@@ -7,6 +7,7 @@ mod error;
 mod reasons;
 mod run;
 mod table;
+mod top;
 
 use clap::{Parser, Subcommand, ValueEnum};
 use error::Failure;
@@ -59,6 +60,11 @@ enum Command {
     },
     #[command(flatten)]
     Ask(ask::Ask),
+    /// Watch a running balancer live: services, backends, rates, drops. Keys: q quits, ? helps.
+    ///
+    /// Needs a terminal of at least 40 columns and 10 lines; without one it ends with 2, unless it is asked for --once.
+    /// NO_COLOR is honoured.
+    Top(top::Top),
     /// List the reasons that a packet's verdict can have.
     Reasons {
         /// As a Markdown page.
@@ -157,6 +163,7 @@ fn evenkeel(arguments: Evenkeel) -> Result<(), Failure> {
             Ok(())
         }
         Command::Ask(question) => ask::ask(&arguments.socket, question),
+        Command::Top(how) => top::top(&arguments.socket, how),
         Command::Reasons { markdown } => {
             print!("{}", if markdown { reasons::markdown() } else { reasons::plain() });
             Ok(())
