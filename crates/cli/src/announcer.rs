@@ -1,20 +1,54 @@
 //! What a program in the foreground says: what it does, what may be wrong, what it has done. All on standard error.
 
+use clap::ValueEnum;
 use evenkeel_control::config::{Config, Protocol};
 use evenkeel_control::daemon::Turn;
 use evenkeel_control::operator::{Change, Judgement, Verdict};
 use evenkeel_core::{Counters, Event, Reason};
 use std::io::Write as _;
+use std::time::SystemTime;
+
+/// How messages are written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// For people: the program's name and a sentence.
+    #[default]
+    Text,
+    /// For programs: a JSON object a line, with `time` (RFC 3339), `level` (`info` or `warning`), `program`, `message`.
+    Json,
+}
 
 /// Says things under a program's name.
 #[derive(Clone, Copy, Debug)]
-pub struct Announcer(pub &'static str);
+pub struct Announcer {
+    name: &'static str,
+    format: LogFormat,
+}
 
 impl Announcer {
-    /// Says a sentence.
+    /// Speaks for this program.
+    pub fn new(name: &'static str, format: LogFormat) -> Self {
+        Self { name, format }
+    }
+
+    /// Says a sentence. One that begins with "warning: " is one.
     pub fn say(self, text: &str) {
-        // Nobody may be reading any more; that is no reason to stop balancing.
-        let _ = writeln!(std::io::stderr(), "{}: {text}", self.0);
+        let line = match self.format {
+            LogFormat::Text => format!("{}: {text}\n", self.name),
+            LogFormat::Json => self.json(text, SystemTime::now()),
+        };
+        // In one piece, so that lines of several threads stay whole. Nobody may be reading any more; that is no reason to
+        // stop balancing.
+        let _ = std::io::stderr().write_all(line.as_bytes());
+    }
+
+    fn json(self, text: &str, now: SystemTime) -> String {
+        let (level, message) = match text.strip_prefix("warning: ") {
+            Some(message) => ("warning", message),
+            None => ("info", text),
+        };
+        let time = humantime::format_rfc3339_millis(now).to_string();
+        format!("{}\n", serde_json::json!({ "time": time, "level": level, "program": self.name, "message": message }))
     }
 
     /// Says what is balanced, and onto whom.
@@ -73,5 +107,28 @@ impl Announcer {
         for (event, count) in Event::ALL.iter().zip(counters.events).filter(|(_, count)| *count > 0) {
             self.say(&format!("{count:>12} event {}", event.name()));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::{Duration, UNIX_EPOCH};
+
+    #[test]
+    fn a_line_of_json_says_when_how_bad_who_and_what() {
+        let announcer = Announcer::new("evenkeel", LogFormat::Json);
+        let now = UNIX_EPOCH + Duration::from_millis(1_795_563_914_250);
+        let read = |text: &str| -> serde_json::Value {
+            let line = announcer.json(text, now);
+            assert_eq!(line.matches('\n').count(), 1, "{line:?}");
+            serde_json::from_str(&line).expect("it is JSON")
+        };
+        let warning = read("warning: backend \"x\" is\ndown");
+        let expected = serde_json::json!({
+            "time": "2026-11-24T23:45:14.250Z", "level": "warning", "program": "evenkeel", "message": "backend \"x\" is\ndown"
+        });
+        assert_eq!(warning, expected);
+        assert_eq!(read("ready")["level"], "info");
     }
 }

@@ -6,6 +6,6 @@ mod announcer;
 mod stop;
 mod usage;
 
-pub use announcer::Announcer;
+pub use announcer::{Announcer, LogFormat};
 pub use stop::Stop;
 pub use usage::Refusal;

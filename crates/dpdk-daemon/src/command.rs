@@ -3,6 +3,7 @@
 
 use crate::error::Failure;
 use clap::{Args, Parser, ValueEnum};
+use evenkeel_cli::LogFormat;
 use evenkeel_control::config::{self, Config, Kind};
 use std::path::{Path, PathBuf};
 
@@ -20,6 +21,8 @@ pub(crate) struct Command {
     pub(crate) keep: bool,
     /// Whether to forget those that are there.
     pub(crate) fresh: bool,
+    /// How messages are written.
+    pub(crate) log_format: LogFormat,
 }
 
 /// Where connections are kept over a restart if nobody says otherwise.
@@ -58,6 +61,9 @@ struct Daemon {
     /// Where they are kept.
     #[arg(long, value_name = "PATH", default_value = DEFAULT_STATE)]
     state: PathBuf,
+    /// How messages are written.
+    #[arg(long, value_enum, value_name = "FORMAT", default_value = "text")]
+    log_format: LogFormat,
     #[command(flatten)]
     shared: Shared,
 }
@@ -115,12 +121,12 @@ fn base_server(eal: Vec<String>, ours: Vec<String>) -> Result<Command, Failure> 
 }
 
 fn daemon(eal: Vec<String>, ours: Vec<String>) -> Result<Command, Failure> {
-    let Daemon { config: file, socket, keep, fresh, state, shared } =
+    let Daemon { config: file, socket, keep, fresh, state, log_format, shared } =
         Daemon::try_parse_from(std::iter::once("evenkeel-dpdk".to_owned()).chain(ours))?;
     let config = Config::load(&file)?;
     config.check_kind(&file.display().to_string(), Kind::Dpdk)?;
     let command = shared.command(eal, config);
-    Ok(Command { file: Some(file), socket: Some(socket), state: Some(state), keep, fresh, ..command })
+    Ok(Command { file: Some(file), socket: Some(socket), state: Some(state), keep, fresh, log_format, ..command })
 }
 
 impl Shared {
@@ -130,7 +136,8 @@ impl Shared {
             Some(Idle::Poll) => config.dataplane.idle = config::Idle::Poll,
             None => {}
         }
-        Command { eal, config, file: None, socket: None, state: None, keep: false, fresh: false }
+        let (file, socket, state) = (None, None, None);
+        Command { eal, config, file, socket, state, keep: false, fresh: false, log_format: LogFormat::Text }
     }
 }
 

@@ -13,9 +13,8 @@ mod error;
 mod run;
 mod starting;
 
-use command::Command;
 use error::Failure;
-use evenkeel_cli::Announcer;
+use evenkeel_cli::{Announcer, LogFormat};
 use std::panic::catch_unwind;
 
 /// Does what the process's command line says, and returns its exit code.
@@ -26,20 +25,17 @@ pub extern "C" fn evenkeel_dpdk_main() -> i32 {
 }
 
 fn program() -> i32 {
-    let (name, outcome) = command::read(std::env::args());
-    match outcome.and_then(|command| run(name, command)) {
+    let (name, command) = command::read(std::env::args());
+    let log_format = command.as_ref().map_or(LogFormat::Text, |command| command.log_format);
+    match command.and_then(|command| run::run(name, &command)) {
         Ok(()) => 0,
         Err(Failure::Asked(text)) => {
             print!("{text}");
             0
         }
         Err(failure) => {
-            failure.to_string().lines().for_each(|line| Announcer(name).say(line));
+            failure.to_string().lines().for_each(|line| Announcer::new(name, log_format).say(line));
             failure.exit_code()
         }
     }
-}
-
-fn run(name: &'static str, command: Command) -> Result<(), Failure> {
-    run::run(name, &command)
 }

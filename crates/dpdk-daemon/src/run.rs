@@ -27,7 +27,7 @@ const MBUFS_PER_QUEUE: u32 = 2 * 1024 + 4 * BURST as u32 + 1024;
 
 /// Balances until told to stop.
 pub(crate) fn run(name: &'static str, command: &Command) -> Result<(), Failure> {
-    let announcer = Announcer(name);
+    let announcer = Announcer::new(name, command.log_format);
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::host("the runtime"))?;
     // Before EAL starts, which takes its time.

@@ -149,7 +149,16 @@ fn services_text(services: &[ServiceStatus]) -> String {
     for service in services {
         let port = if service.port == 0 { "any".to_owned() } else { service.port.to_string() };
         let listens = format!("{} {}:{port}", service.protocol, service.address);
-        table.row([service.name.clone(), listens, String::new(), String::new(), String::new(), String::new(), String::new(), service.forward.clone()]);
+        table.row([
+            service.name.clone(),
+            listens,
+            String::new(),
+            String::new(),
+            String::new(),
+            String::new(),
+            String::new(),
+            service.forward.clone(),
+        ]);
         for backend in &service.backends {
             let port = if backend.port == 0 { "any".to_owned() } else { backend.port.to_string() };
             let state = match backend.state {
@@ -205,7 +214,8 @@ fn changes_text(changes: &[Change], dry_run: bool) -> String {
     for Change { service, what, moved_share, draining_flows } in changes {
         table.row([service.clone(), what.clone(), format!("{:.1} %", moved_share * 100.0), draining_flows.to_string()]);
     }
-    let end = if dry_run { "Nothing was changed. No connection would move." } else { "In force. No connection has moved." };
+    let end =
+        if dry_run { "Nothing was changed. No connection would move." } else { "In force. No connection has moved." };
     format!("{table}{end}\n")
 }
 

@@ -11,6 +11,7 @@ mod top;
 
 use clap::{Parser, Subcommand, ValueEnum};
 use error::Failure;
+use evenkeel_cli::{Announcer, LogFormat};
 use evenkeel_control::config::{self, Config, Kind};
 use evenkeel_xdp::Memory;
 use run::Run;
@@ -43,6 +44,9 @@ enum Command {
         /// Where the program runs, instead of where the file says.
         #[arg(long, value_enum, value_name = "MODE")]
         xdp_mode: Option<XdpMode>,
+        /// How messages are written.
+        #[arg(long, value_enum, value_name = "FORMAT", default_value = "text")]
+        log_format: LogFormat,
         /// Leave the program and the connections at work at the end, for the next evenkeel to take over.
         #[arg(long)]
         keep: bool,
@@ -65,6 +69,12 @@ enum Command {
     /// Needs a terminal of at least 40 columns and 10 lines; without one it ends with 2, unless it is asked for --once.
     /// NO_COLOR is honoured.
     Top(top::Top),
+    /// Describe every key of the configuration file, as a Markdown page.
+    Reference {
+        /// As a JSON Schema, for editors.
+        #[arg(long)]
+        schema: bool,
+    },
     /// List the reasons that a packet's verdict can have.
     Reasons {
         /// As a Markdown page.
@@ -112,10 +122,15 @@ impl From<XdpMode> for config::XdpMode {
 fn main() -> ExitCode {
     let arguments: Vec<OsString> = std::env::args_os().collect();
     let called = arguments.first().map(Path::new).and_then(Path::file_name).unwrap_or_default();
-    let (name, outcome) = if called == "xdp_lb" {
-        ("xdp_lb", XdpLb::try_parse().map_err(Failure::from).and_then(xdp_lb))
+    let (name, log_format, outcome) = if called == "xdp_lb" {
+        ("xdp_lb", LogFormat::Text, XdpLb::try_parse().map_err(Failure::from).and_then(xdp_lb))
     } else {
-        ("evenkeel", Evenkeel::try_parse().map_err(Failure::from).and_then(evenkeel))
+        let arguments = Evenkeel::try_parse();
+        let log_format = match &arguments {
+            Ok(Evenkeel { command: Command::Run { log_format, .. }, .. }) => *log_format,
+            _ => LogFormat::Text,
+        };
+        ("evenkeel", log_format, arguments.map_err(Failure::from).and_then(evenkeel))
     };
     match outcome {
         Err(Failure::Asked(help)) => {
@@ -124,7 +139,7 @@ fn main() -> ExitCode {
         }
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            failure.to_string().lines().for_each(|line| evenkeel_cli::Announcer(name).say(line));
+            failure.to_string().lines().for_each(|line| Announcer::new(name, log_format).say(line));
             failure.exit_code()
         }
     }
@@ -140,6 +155,7 @@ fn xdp_lb(arguments: XdpLb) -> Result<(), Failure> {
         mode: arguments.xdp_mode.into(),
         file: None,
         socket: None,
+        log_format: LogFormat::Text,
         memory: Memory::None,
         keep: false,
     })
@@ -147,14 +163,15 @@ fn xdp_lb(arguments: XdpLb) -> Result<(), Failure> {
 
 fn evenkeel(arguments: Evenkeel) -> Result<(), Failure> {
     match arguments.command {
-        Command::Run { config: file, interface, xdp_mode, keep, fresh } => {
+        Command::Run { config: file, interface, xdp_mode, keep, fresh, log_format } => {
             let config = Config::load(&file)?;
             config.check_kind(&file.display().to_string(), Kind::Xdp)?;
             let interface = interface.or_else(|| config.dataplane.interface.clone()).ok_or(Failure::NoInterface)?;
             let mode = xdp_mode.map_or(config.dataplane.xdp_mode, Into::into);
             let socket = Some(arguments.socket.socket);
             let memory = if fresh { Memory::Fresh } else { Memory::Inherit };
-            run::run(&Run { name: "evenkeel", config, interface, mode, file: Some(file), socket, memory, keep })
+            let (name, file) = ("evenkeel", Some(file));
+            run::run(&Run { name, config, interface, mode, file, socket, log_format, memory, keep })
         }
         Command::Check { config: path } => {
             let config = Config::load(&path)?;
@@ -164,6 +181,14 @@ fn evenkeel(arguments: Evenkeel) -> Result<(), Failure> {
         }
         Command::Ask(question) => ask::ask(&arguments.socket, question),
         Command::Top(how) => top::top(&arguments.socket, how),
+        Command::Reference { schema } => {
+            if schema {
+                println!("{:#}", config::reference::schema());
+            } else {
+                print!("{}", config::reference::markdown());
+            }
+            Ok(())
+        }
         Command::Reasons { markdown } => {
             print!("{}", if markdown { reasons::markdown() } else { reasons::plain() });
             Ok(())

@@ -2,7 +2,7 @@
 
 use crate::announce;
 use crate::error::Failure;
-use evenkeel_cli::{Announcer, Stop};
+use evenkeel_cli::{Announcer, LogFormat, Stop};
 use evenkeel_control::config::{Config, XdpMode};
 use evenkeel_control::daemon::{Daemon, every};
 use evenkeel_control::{Balancer, NextHop, Operator, Plane, Secrets};
@@ -36,6 +36,8 @@ pub(crate) struct Run {
     /// Where the configuration was read from, and where questions are answered; neither for the walk-through.
     pub(crate) file: Option<PathBuf>,
     pub(crate) socket: Option<PathBuf>,
+    /// How messages are written.
+    pub(crate) log_format: LogFormat,
     /// Where the tables come from.
     pub(crate) memory: Memory,
     /// Whether program and tables stay at work when the process ends.
@@ -49,8 +51,9 @@ pub(crate) fn run(run: &Run) -> Result<(), Failure> {
     runtime.block_on(balance(run))
 }
 
-async fn balance(Run { name, config, interface, mode, file, socket, memory, keep }: &Run) -> Result<(), Failure> {
-    let announcer = Announcer(name);
+async fn balance(run: &Run) -> Result<(), Failure> {
+    let Run { name, config, interface, mode, file, socket, log_format, memory, keep } = run;
+    let announcer = Announcer::new(name, *log_format);
     let mut stop = Stop::new().map_err(Failure::host("signals"))?;
     let groups = [MulticastGroup::Link, MulticastGroup::Neigh];
     let (connection, netlink, mut news) =
