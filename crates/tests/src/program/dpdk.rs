@@ -26,8 +26,10 @@ pub fn eal() -> &'static Eal {
 pub fn start_eal(lcores: usize) -> Eal {
     let cpus: Vec<_> = cpu::cpus().into_iter().take(lcores).map(|cpu| cpu.to_string()).collect();
     let cpus = cpus.join(",");
-    let prefix = format!("--file-prefix=evenkeel-program-{}", std::process::id());
-    let words = ["--no-huge", "-m", "512", "--no-pci", "--no-shconf", "--no-telemetry", "--iova-mode=va", &prefix];
+    // EAL makes a directory of this name and leaves it there; nothing is put into it (--no-shconf), so that it serves any
+    // number of tests at once.
+    let prefix = "--file-prefix=evenkeel-program";
+    let words = ["--no-huge", "-m", "512", "--no-pci", "--no-shconf", "--no-telemetry", "--iova-mode=va", prefix];
     let arguments = [&["-l", &cpus], &words[..]].concat();
     let started = Eal::start("test", &Vec::from_iter(arguments.into_iter().map(str::to_owned)));
     started.unwrap_or_else(|error| panic!("{error}")).0
