@@ -20,7 +20,7 @@ const FUNCTIONS: &[&str] = &[
     "rte_eth_(find_next|from_rings|macaddr_get|promiscuous_enable|link_get_nowait|stats_get|stats_reset)",
     "rte_eth_(rx|tx)_queue_setup",
     "rte_eth_dev_(configure|info_get|start|stop|close|socket_id|get_name_by_port|get_port_by_name|adjust_nb_rx_tx_desc)",
-    "rte_pktmbuf_(pool_create|free_bulk)",
+    "rte_pktmbuf_(pool_create_by_ops|free_bulk)",
     "rte_mempool_(free|avail_count|in_use_count)",
     "rte_ring_(create|free)",
     "rte_hash_(create|free|add_key|lookup_bulk|count)",

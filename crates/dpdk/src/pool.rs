@@ -4,6 +4,7 @@ use crate::eal::{Eal, last_error};
 use crate::error::DpdkError;
 use crate::mbuf::Mbuf;
 use evenkeel_dpdk_sys as sys;
+use std::ffi::CStr;
 use std::fmt;
 use std::ptr::NonNull;
 
@@ -27,6 +28,9 @@ impl fmt::Debug for Pool<'_> {
 
 /// Mbufs that each lcore keeps at hand.
 const CACHE: u32 = 256;
+/// The pool's driver: a ring in which nobody waits for a thread that was interrupted in the middle of it. The control side
+/// uses the pool as well, on a CPU that it may share with an lcore (DPDK Programmer's Guide, "Ring Library", "MP_RTS").
+const DRIVER: &CStr = c"ring_mt_rts";
 /// Bytes in front of every packet.
 const HEADROOM: u16 = 128;
 
@@ -48,8 +52,11 @@ impl<'e> Pool<'e> {
         let name = eal.name("pool");
         // A cache must be smaller than two thirds of the pool (rte_mempool_create).
         let cache = if mbufs >= 4 * CACHE { CACHE } else { 0 };
-        // SAFETY: a C string and numbers; -1 is SOCKET_ID_ANY.
-        let raw = unsafe { sys::rte_pktmbuf_pool_create(name.as_ptr(), mbufs, cache, 0, room + HEADROOM, -1) };
+        // SAFETY: C strings and numbers; -1 is SOCKET_ID_ANY.
+        let raw = unsafe {
+            let (name, driver) = (name.as_ptr(), DRIVER.as_ptr());
+            sys::rte_pktmbuf_pool_create_by_ops(name, mbufs, cache, 0, room + HEADROOM, -1, driver)
+        };
         let raw = NonNull::new(raw)
             .ok_or_else(|| DpdkError::Memory { what: format!("{mbufs} packets"), reason: last_error() })?;
         Ok(Self { eal, raw, room })

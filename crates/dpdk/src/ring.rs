@@ -27,6 +27,10 @@ impl fmt::Debug for Ring<'_> {
     }
 }
 
+/// Nobody waits for a thread that was interrupted in the middle of the ring: the control side uses rings as well, on a CPU
+/// that it may share with an lcore.
+const FLAGS: u32 = sys::RING_F_EXACT_SZ | sys::RING_F_MP_RTS_ENQ | sys::RING_F_MC_RTS_DEQ;
+
 impl<'p> Ring<'p> {
     /// A ring for so many mbufs.
     ///
@@ -36,7 +40,7 @@ impl<'p> Ring<'p> {
         let _one_at_a_time = eal.configure();
         let name = eal.name("ring");
         // SAFETY: a C string and numbers; -1 is SOCKET_ID_ANY.
-        let raw = unsafe { sys::rte_ring_create(name.as_ptr(), size, -1, sys::RING_F_EXACT_SZ) };
+        let raw = unsafe { sys::rte_ring_create(name.as_ptr(), size, -1, FLAGS) };
         let raw = NonNull::new(raw)
             .ok_or_else(|| DpdkError::Memory { what: format!("a ring of {size} packets"), reason: last_error() })?;
         Ok(Self { eal, raw, mbufs: PhantomData })

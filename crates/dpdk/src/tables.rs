@@ -6,7 +6,7 @@ use crate::mbuf::prefetch;
 use crate::memory::{Backing, Memory};
 use arc_swap::ArcSwap;
 use evenkeel_control::Sizes;
-use evenkeel_core::flow::{Bucket, Side, Tick};
+use evenkeel_core::flow::{Bucket, Side, Tick, WAYS};
 use evenkeel_core::{
     AddressFilter, Backend, BackendRef, Event, MAGLEV_SLOTS, Reason, Service, ServiceKey, Settings, hash,
 };
@@ -114,13 +114,15 @@ pub struct View<'t> {
 }
 
 impl View<'_> {
-    /// Asks for the line of the flow table in which the search for the flow at this place begins.
+    /// Asks for the two entries at which the search for the flow at this place begins. They are in one line or in two. In
+    /// a table that is as full as it was made for, seventeen flows in a hundred are not in the first of these lines, and
+    /// seven in neither.
     #[inline(always)]
     pub fn prefetch(&self, place: u64) {
-        if let Some(bucket) = self.tables.flows.get(hash::bucket(place, self.tables.settings.flow_mask) as usize)
-            && let Some(entry) = bucket.0.get(hash::start(place))
-        {
-            prefetch(entry);
+        if let Some(bucket) = self.tables.flows.get(hash::bucket(place, self.tables.settings.flow_mask) as usize) {
+            let start = hash::start(place);
+            prefetch(&bucket.0[start % WAYS]);
+            prefetch(&bucket.0[(start + 1) % WAYS]);
         }
     }
 }

@@ -10,7 +10,6 @@ use crate::error::BenchError;
 /// All contestants, ready, with the packets of so many flows.
 #[derive(Debug)]
 pub(crate) struct Contest {
-    flows: u32,
     ours: Ours,
     testpmd: Testpmd,
 }
@@ -20,10 +19,11 @@ pub(crate) struct Contest {
 pub(crate) struct Round {
     pub(crate) everything: f64,
     pub(crate) swap: f64,
-    pub(crate) glance: f64,
+    pub(crate) look_up: f64,
     pub(crate) io: f64,
-    pub(crate) port: f64,
+    pub(crate) glance: f64,
     pub(crate) checksum: f64,
+    pub(crate) port: f64,
 }
 
 /// What was measured with so many flows.
@@ -41,24 +41,20 @@ impl Contest {
         let port = format!("--vdev=net_pcap0,rx_pcap={},infinite_rx=1", path.display());
         let ours = Ours::start(environment, flows, &port, &path)?;
         let testpmd = Testpmd::start(environment, flows, &port)?;
-        Ok(Self { flows, ours, testpmd })
-    }
-
-    pub(crate) fn rounds(&mut self, effort: Effort) -> Result<Rounds, BenchError> {
-        let rounds = (0..effort.rounds).map(|_| self.round(effort)).collect::<Result<_, _>>()?;
-        Ok(Rounds { flows: self.flows, rounds })
+        Ok(Self { ours, testpmd })
     }
 
     /// Everybody's turn, in the order of the fields: what is compared most comes together.
-    fn round(&mut self, effort: Effort) -> Result<Round, BenchError> {
-        let Self { ours, testpmd, .. } = self;
+    pub(crate) fn round(&mut self, effort: Effort) -> Result<Round, BenchError> {
+        let Self { ours, testpmd } = self;
         Ok(Round {
             everything: ours.measure(Part::Everything, effort)?,
             swap: testpmd.measure(Mode::Swap, effort)?,
-            glance: ours.measure(Part::Glance, effort)?,
+            look_up: ours.measure(Part::LookUp, effort)?,
             io: testpmd.measure(Mode::Io, effort)?,
-            port: ours.measure(Part::Port, effort)?,
+            glance: ours.measure(Part::Glance, effort)?,
             checksum: testpmd.measure(Mode::Checksum, effort)?,
+            port: ours.measure(Part::Port, effort)?,
         })
     }
 }

@@ -3,6 +3,7 @@
 
 use super::cpu_time::cpu_time;
 use super::environment::{Environment, ROOM, mbufs, packets};
+use super::lookups::find;
 use super::talker::Talker;
 use super::{Effort, WARM_UP, capture};
 use crate::deployment::{Connected, Deployment, connect, refresh};
@@ -10,7 +11,7 @@ use crate::error::BenchError;
 use crate::packet::{ACK, Head};
 use crate::shuffle::shuffled;
 use evenkeel_control::Plane;
-use evenkeel_core::{Counters, Reason};
+use evenkeel_core::{Counters, Glance, Reason};
 use evenkeel_dpdk::{
     Burst, DpdkPlane, Eal, HostLink, IdlePolicy, Pool, Port, PortInfo, Queues, Ring, Tables, Worker, coarse_now,
     glances,
@@ -33,17 +34,20 @@ pub(crate) enum Part {
     Port,
     /// Reads the headers as well, and asks for the flow buckets.
     Glance,
+    /// Looks the flows up as well.
+    LookUp,
     /// Everything: the real loop.
     Everything,
 }
 
 impl Part {
-    const ALL: [Self; 3] = [Self::Port, Self::Glance, Self::Everything];
+    const ALL: [Self; 4] = [Self::Port, Self::Glance, Self::LookUp, Self::Everything];
 
     fn name(self) -> &'static str {
         match self {
             Self::Port => "port",
             Self::Glance => "glance",
+            Self::LookUp => "look-up",
             Self::Everything => "everything",
         }
     }
@@ -134,9 +138,17 @@ fn take_turn<'p>(
     clock(port, span, |stop| {
         while !stop.load(Relaxed) {
             rx.receive(&mut burst);
-            if part == Part::Glance {
+            if part != Part::Port {
                 tables.view(0, coarse_now(), |view| {
-                    black_box(glances(&mut burst, view));
+                    let glances = glances(&mut burst, view);
+                    let flows = glances.iter().filter_map(|glance| match glance {
+                        Glance::Flow(packet, place) if part == Part::LookUp => find(view, packet.key, *place),
+                        _ => None,
+                    });
+                    flows.for_each(|peer| {
+                        black_box(peer);
+                    });
+                    black_box(&glances);
                 });
             }
             tx.send(&mut burst);

@@ -8,7 +8,7 @@ use crate::deployment::{Connected, Deployment, connect};
 use crate::error::BenchError;
 use crate::shuffle::shuffled;
 use crate::spread::Spread;
-use evenkeel_core::flow::{self, FlowKey, WAYS};
+use evenkeel_core::flow::{self, FlowKey, Peer, WAYS};
 use evenkeel_core::{Tables as _, hash};
 use evenkeel_dpdk::{BURST, DpdkPlane, Eal, Tables, View, coarse_now};
 use evenkeel_wire::IpProtocol;
@@ -175,10 +175,13 @@ fn look_up(view: &View<'_>, keys: &[FlowKey; BURST]) -> usize {
     let settings = view.settings();
     let places = keys.map(|key| hash::place(key, &settings.flow_secret));
     places.iter().for_each(|&place| view.prefetch(place));
-    let found = keys.iter().zip(places).filter_map(|(&key, place)| {
-        let bucket = view.flows(hash::bucket(place, settings.flow_mask))?;
-        // The answer as well, not only that there is one.
-        flow::find(bucket, key, hash::start(place)).map(|found| black_box(found.peer))
-    });
-    found.count()
+    // The answer as well, not only that there is one.
+    keys.iter().zip(places).filter_map(|(&key, place)| find(view, key, place).map(black_box)).count()
+}
+
+/// What the flow table says about a key, whose place is known.
+#[inline(always)]
+pub(crate) fn find(view: &View<'_>, key: FlowKey, place: u64) -> Option<Peer> {
+    let bucket = view.flows(hash::bucket(place, view.settings().flow_mask))?;
+    flow::find(bucket, key, hash::start(place)).map(|found| found.peer)
 }

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU16, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread;
 
-/// Mbufs of a rig: two full receive rings of the largest packets there are.
+/// Mbufs of a pool: a full receive ring of the largest packets there are.
 const MBUFS: u32 = 4096;
 /// Packets that a ring has room for.
 pub const RING: usize = 2 * BURST;
@@ -26,8 +26,10 @@ pub fn eal() -> &'static Eal {
 pub fn start_eal(lcores: usize) -> Eal {
     let cpus: Vec<_> = cpu::cpus().into_iter().take(lcores).map(|cpu| cpu.to_string()).collect();
     let cpus = cpus.join(",");
-    let prefix = format!("--file-prefix=evenkeel-program-{}", std::process::id());
-    let words = ["--no-huge", "-m", "512", "--no-pci", "--no-shconf", "--no-telemetry", "--iova-mode=va", &prefix];
+    // EAL makes a directory of this name and leaves it there; nothing is put into it (--no-shconf), so that it serves any
+    // number of tests at once.
+    let prefix = "--file-prefix=evenkeel-program";
+    let words = ["--no-huge", "-m", "512", "--no-pci", "--no-shconf", "--no-telemetry", "--iova-mode=va", prefix];
     let arguments = [&["-l", &cpus], &words[..]].concat();
     let started = Eal::start("test", &Vec::from_iter(arguments.into_iter().map(str::to_owned)));
     started.unwrap_or_else(|error| panic!("{error}")).0
@@ -35,7 +37,10 @@ pub fn start_eal(lcores: usize) -> Eal {
 
 /// Gives a test a plane with empty tables, over a port of its own. When port and rings are gone, every mbuf must be back.
 pub fn with_port(eal: &Eal, setup: &Setup, test: impl FnOnce(DpdkUnderTest)) {
-    let pool = Pool::with_room(eal, MBUFS, setup.room).expect("EAL has memory");
+    // One for each queue: whoever waits for another thread in one pool waits as long as that one has no CPU
+    // (Programmer's Guide, "Known Issues" of the Environment Abstraction Layer).
+    let pool = |_| Pool::with_room(eal, MBUFS, setup.room).expect("EAL has memory");
+    let pools: Vec<_> = (0..setup.queues).map(pool).collect();
     {
         let rings = || -> Vec<_> {
             (0..setup.queues).map(|_| Arc::new(Ring::new(eal, RING as u32).expect("EAL has memory"))).collect()
@@ -44,7 +49,7 @@ pub fn with_port(eal: &Eal, setup: &Setup, test: impl FnOnce(DpdkUnderTest)) {
         let nat = &setup.config.nat.addresses;
         let tables = Tables::new(setup.sizes(), setup.settings(), nat, setup.queues).expect("there is memory");
         let tables = Arc::new(tables);
-        let mut port = Port::over_rings(eal, &rx, &tx, &pool).expect("EAL has room for a port");
+        let mut port = Port::over_rings(eal, &rx, &tx, &pools[0]).expect("EAL has room for a port");
         let clock = Clock::default();
         let seen = clock.clone();
         let lanes = port.queues().into_iter().zip(&tx).enumerate().map(|(lcore, (queues, tx))| {
@@ -54,11 +59,11 @@ pub fn with_port(eal: &Eal, setup: &Setup, test: impl FnOnce(DpdkUnderTest)) {
         test(DpdkUnderTest {
             plane: DpdkPlane::with_clock(Arc::clone(&tables), move || seen.now()),
             lanes: lanes.collect(),
-            inlets: rx.into_iter().map(|rx| Inlet { pool: &pool, rx }).collect(),
+            inlets: rx.into_iter().zip(&pools).map(|(rx, pool)| Inlet { pool, rx }).collect(),
             clock,
         });
     }
-    assert_eq!(pool.in_use(), 0, "mbufs did not come back");
+    assert_eq!(pools.iter().map(Pool::in_use).sum::<u32>(), 0, "mbufs did not come back");
 }
 
 /// The DPDK plane with its workers.
