@@ -51,7 +51,8 @@ impl Deployment {
 }
 
 fn config() -> Config {
-    let backends = (1..=WIDTH).map(|last| Backend { address: [10, 0, 1, last].into(), port: 8080, weight: 1, drain: false });
+    let backends =
+        (1..=WIDTH).map(|last| Backend { address: [10, 0, 1, last].into(), port: 8080, weight: 1, drain: false });
     Config {
         dataplane: Default::default(),
         metrics: Default::default(),

@@ -159,15 +159,14 @@ fn write(tables: &Tables, mut file: BufWriter<File>) -> io::Result<()> {
     let settings = &tables.settings;
     let used = tables.backends.iter().rposition(|backend| Word::load(&backend.link) != 0).map_or(0, |last| last + 1);
     let entries = || {
-        tables.flows.iter().zip(0_u32..).flat_map(|(bucket, at)| {
-            bucket.0.iter().zip(0_u32..).filter_map(move |(entry, slot)| {
-                Meta(Word::load(&entry.meta)).is_live().then(|| Placed {
-                    bucket: at,
-                    slot,
-                    words: entry_words(entry).map(Word::load),
-                })
+        let places = tables.flows.iter().zip(0_u32..).flat_map(|(bucket, at)| {
+            bucket.0.iter().zip(0_u32..).map(move |(entry, slot)| Placed {
+                bucket: at,
+                slot,
+                words: entry_words(entry).map(Word::load),
             })
-        })
+        });
+        places.filter(|placed| Meta(placed.words[0]).is_live())
     };
     let head = Head {
         magic: MAGIC,

@@ -63,7 +63,8 @@ fn every_example_is_right() {
     let directory = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../examples");
     let mut count = 0;
     for entry in std::fs::read_dir(directory).unwrap() {
-        let output = Command::new(env!("CARGO_BIN_EXE_evenkeel")).arg("check").arg(entry.unwrap().path()).output().unwrap();
+        let output =
+            Command::new(env!("CARGO_BIN_EXE_evenkeel")).arg("check").arg(entry.unwrap().path()).output().unwrap();
         assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
         count += 1;
     }

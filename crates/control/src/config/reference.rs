@@ -63,10 +63,30 @@ const DATAPLANE: Section = Section {
     keys: &[
         key("kind", Kind::Word(&["xdp", "dpdk"]), Some("either"), "The plane that the file is for."),
         key("interface", Kind::Text, Some("--interface"), "The network interface (XDP; on DPDK, EAL's arguments say)."),
-        key("xdp-mode", Kind::Word(&["auto", "native", "generic"]), Some("auto"), "Where in the interface's path the program runs (XDP)."),
-        key("max-flows", Kind::Number(64, 1 << 26), Some("1048576"), "Connections that the flow table is made for, of 128 bytes each."),
-        key("address", Kind::HostAddress, NONE, "The host's own address and network (DPDK; on XDP the kernel has them). Without it every backend is asked for directly."),
-        key("gateway", Kind::Address, NONE, "The way to backends outside that network (DPDK; on XDP the kernel's routes say)."),
+        key(
+            "xdp-mode",
+            Kind::Word(&["auto", "native", "generic"]),
+            Some("auto"),
+            "Where in the interface's path the program runs (XDP).",
+        ),
+        key(
+            "max-flows",
+            Kind::Number(64, 1 << 26),
+            Some("1048576"),
+            "Connections that the flow table is made for, of 128 bytes each.",
+        ),
+        key(
+            "address",
+            Kind::HostAddress,
+            NONE,
+            "The host's own address and network (DPDK; on XDP the kernel has them). Without it every backend is asked for directly.",
+        ),
+        key(
+            "gateway",
+            Kind::Address,
+            NONE,
+            "The way to backends outside that network (DPDK; on XDP the kernel's routes say).",
+        ),
         key("idle", Kind::Word(&["sleep", "poll"]), Some("sleep"), "What lcores do when nothing arrives (DPDK)."),
     ],
 };
@@ -89,10 +109,30 @@ const SERVICE: Section = Section {
         key("port", Kind::Number(0, 65535), None, "Port; 0: any."),
         key("protocol", Kind::Word(&["tcp", "udp"]), None, "Transport protocol."),
         key("forward", Kind::Word(&["fullnat"]), Some("fullnat"), "How packets reach a backend."),
-        key("affinity", Kind::Word(&["connection", "client-address"]), Some("connection"), "What goes to the same backend: the packets of a connection, or all connections of a client address."),
-        key("all-down", Kind::Word(&["drop", "reset"]), Some("drop"), "What becomes of new connections while no backend takes any: dropped, or TCP refused by a reset. Connections that are there go on."),
-        key("drain-time", Kind::Time, Some("until they end"), "How long the connections of a backend that was taken out of the file may go on."),
-        key("health", Kind::Table(&HEALTH), Some("kind = \"none\""), "How it is found out whether a backend serves; not for a service for any port."),
+        key(
+            "affinity",
+            Kind::Word(&["connection", "client-address"]),
+            Some("connection"),
+            "What goes to the same backend: the packets of a connection, or all connections of a client address.",
+        ),
+        key(
+            "all-down",
+            Kind::Word(&["drop", "reset"]),
+            Some("drop"),
+            "What becomes of new connections while no backend takes any: dropped, or TCP refused by a reset. Connections that are there go on.",
+        ),
+        key(
+            "drain-time",
+            Kind::Time,
+            Some("until they end"),
+            "How long the connections of a backend that was taken out of the file may go on.",
+        ),
+        key(
+            "health",
+            Kind::Table(&HEALTH),
+            Some("kind = \"none\""),
+            "How it is found out whether a backend serves; not for a service for any port.",
+        ),
         key("backends", Kind::Tables(&BACKEND), None, "Who serves it; may be an empty list."),
     ],
 };
@@ -101,11 +141,31 @@ const HEALTH: Section = Section {
     name: "health",
     help: "Checks go by the kernel's own network, on either plane.",
     keys: &[
-        key("kind", Kind::Word(&["tcp", "http", "none"]), None, "What a backend is asked: whether it takes a connection, an HTTP/1.1 GET request, or nothing."),
-        key("interval", Kind::Time, Some("1s"), "Time between the beginnings of two checks, 10ms to 1h; each comes up to a tenth of it earlier."),
+        key(
+            "kind",
+            Kind::Word(&["tcp", "http", "none"]),
+            None,
+            "What a backend is asked: whether it takes a connection, an HTTP/1.1 GET request, or nothing.",
+        ),
+        key(
+            "interval",
+            Kind::Time,
+            Some("1s"),
+            "Time between the beginnings of two checks, 10ms to 1h; each comes up to a tenth of it earlier.",
+        ),
         key("timeout", Kind::Time, Some("500ms"), "How long an answer may take; not longer than the interval."),
-        key("rise", Kind::Number(1, 100), Some("2"), "Checks in a row that must succeed until a backend that is down is up."),
-        key("fall", Kind::Number(1, 100), Some("3"), "Checks in a row that must fail until a backend that is up is down."),
+        key(
+            "rise",
+            Kind::Number(1, 100),
+            Some("2"),
+            "Checks in a row that must succeed until a backend that is down is up.",
+        ),
+        key(
+            "fall",
+            Kind::Number(1, 100),
+            Some("3"),
+            "Checks in a row that must fail until a backend that is up is down.",
+        ),
         key("path", Kind::Text, Some("/"), "Path of the request (http)."),
         key("host", Kind::Text, Some("address:port"), "`Host` header of the request (http)."),
         key("status", Kind::Number(100, 599), Some("200"), "Status that is wanted (http)."),
@@ -118,8 +178,18 @@ const BACKEND: Section = Section {
     help: "",
     keys: &[
         key("address", Kind::Address, None, "Address."),
-        key("port", Kind::Number(0, 65535), None, "Port; 0 for a service for any port: the one that the client asked for."),
-        key("weight", Kind::Number(0, 65535), Some("1"), "Share of new connections, relative to the service's other backends; 0: none."),
+        key(
+            "port",
+            Kind::Number(0, 65535),
+            None,
+            "Port; 0 for a service for any port: the one that the client asked for.",
+        ),
+        key(
+            "weight",
+            Kind::Number(0, 65535),
+            Some("1"),
+            "Share of new connections, relative to the service's other backends; 0: none.",
+        ),
         key("drain", Kind::Flag, Some("false"), "Whether it keeps its connections but gets no new ones."),
     ],
 };
@@ -187,7 +257,9 @@ impl Kind {
         match self {
             Self::Text | Self::HostAddress | Self::Socket | Self::Time => json!({ "type": "string" }),
             Self::Address => json!({ "type": "string", "format": "ipv4" }),
-            Self::Addresses => json!({ "type": "array", "minItems": 1, "items": { "type": "string", "format": "ipv4" } }),
+            Self::Addresses => {
+                json!({ "type": "array", "minItems": 1, "items": { "type": "string", "format": "ipv4" } })
+            }
             Self::Ports => json!({ "type": "string", "pattern": "^[0-9]+-[0-9]+$" }),
             Self::Flag => json!({ "type": "boolean" }),
             Self::Number(least, most) => json!({ "type": "integer", "minimum": least, "maximum": most }),
@@ -246,7 +318,8 @@ unheard-of = 1
             let read = line.and_then(|line| line.split("the keys are ").nth(1)).unwrap_or_default();
             let mut read: Vec<_> = read.trim_end_matches('.').split(", ").collect();
             let mut listed: Vec<_> = section.keys.iter().map(|key| key.name).collect();
-            (read.sort_unstable(), listed.sort_unstable());
+            read.sort_unstable();
+            listed.sort_unstable();
             assert_eq!(read, listed, "{}", section.name);
         }
         assert_eq!(said.lines().count(), 7, "{said}");
@@ -271,7 +344,11 @@ unheard-of = 1
                 match key.kind {
                     Kind::Word(words) => {
                         for word in words {
-                            assert!(file(section.name, key.name, &format!("\"{word}\"")).is_ok(), "{} {word}", key.name);
+                            assert!(
+                                file(section.name, key.name, &format!("\"{word}\"")).is_ok(),
+                                "{} {word}",
+                                key.name
+                            );
                         }
                     }
                     Kind::Number(least, most) => {
