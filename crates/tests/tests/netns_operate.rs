@@ -152,24 +152,13 @@ fn a_rehearsal_says_the_share_and_changes_nothing(bed: &Testbed) {
     load.assert_whole();
 }
 
-/// Sees to it that a server gets its share of new connections, in quarters, give or take six standard deviations.
-#[track_caller]
-fn assert_share(load: &Load, server: &str, quarters: usize) {
-    const COUNT: usize = 400;
-    let share = quarters as f64 / 4.0;
-    let tolerance = 6.0 * (COUNT as f64 * share * (1.0 - share)).sqrt();
-    let got = load.next(COUNT).on(server);
-    let expected = COUNT as f64 * share;
-    assert!((got as f64 - expected).abs() <= tolerance, "{got} of {COUNT} on {server}, not about {expected}");
-}
-
 fn new_connections_follow_the_weights_of_command_and_file(bed: &Testbed) {
     let _servers = Servers::tcp(SERVICE_PORT);
     let balancer = bed.balance_config(&both());
     let load = Load::start(MANY / 3);
-    assert_share(&load, "h2", 2);
+    load.assert_share("h2", 2);
     assert_eq!(bed.told(&["weight", "web", "10.0.0.3", "3"]), "");
-    assert_share(&load, "h3", 3);
+    load.assert_share("h3", 3);
     assert_eq!(bed.backend(3).expect("it is there")["weight"], 3);
     bed.told(&["weight", "web", "10.0.0.3:8080", "0"]);
     load.next(MANY).assert_on(&["h2"]);
@@ -181,7 +170,7 @@ fn new_connections_follow_the_weights_of_command_and_file(bed: &Testbed) {
     assert_eq!(bed.backend(3).expect("it is there")["weight"], 1);
     load.next(MANY).assert_on(&["h2", "h3"]);
     bed.reload(&file("", "", &[(2, ", weight = 300"), (3, ", weight = 100")]));
-    assert_share(&load, "h2", 3);
+    load.assert_share("h2", 3);
     reload_by_signal(
         bed,
         &balancer,

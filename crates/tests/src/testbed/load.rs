@@ -80,7 +80,7 @@ impl Load {
             pairs
                 .all(|(before, now)| {
                     assert_eq!(now.lost, None, "a connection to {} was lost", now.home);
-                    now.exchanges >= before.exchanges + 3
+                    now.exchanges >= before.exchanges + 10
                 })
                 .then_some(())
         });
@@ -102,9 +102,21 @@ impl Load {
         next
     }
 
+    /// Sees to it that a server gets its share of new connections, in quarters, give or take six standard deviations, and
+    /// that none fails.
+    #[track_caller]
+    pub fn assert_share(&self, server: &str, quarters: usize) {
+        const COUNT: usize = 400;
+        let share = quarters as f64 / 4.0;
+        let expected = COUNT as f64 * share;
+        let tolerance = 6.0 * (expected * (1.0 - share)).sqrt();
+        let got = self.next(COUNT).on(server);
+        assert!((got as f64 - expected).abs() <= tolerance, "{got} of {COUNT} on {server}, not about {expected}");
+    }
+
     /// Waits until every short connection that is under way has come to something.
     fn settle(&self) {
-        let ended = lock(&self.shared.ended).clone();
+        let ended = *lock(&self.shared.ended);
         until("connections end", || {
             lock(&self.shared.ended).iter().zip(&ended).all(|(now, before)| now > before).then_some(())
         });
@@ -192,7 +204,7 @@ impl Shared {
         let home = lock(&self.talks)[place].home.clone();
         for round in 1.. {
             // From one segment to many.
-            let payload = format!("talk {place} round {round} ").repeat(round % 100 * 20 + 1);
+            let payload = format!("talk {place} round {round} ").repeat(round % 50 * 8 + 1);
             let lost = match connection.exchange(payload.as_bytes()) {
                 Ok(server) if server == home => None,
                 Ok(server) => Some(format!("moved from {home} to {server}")),
@@ -202,14 +214,18 @@ impl Shared {
                 return;
             }
             let is_lost = lost.is_some();
-            let talk = &mut lock(&self.talks)[place];
-            talk.exchanges += 1;
-            talk.lost = lost;
+            self.note(place, lost);
             if is_lost {
                 return;
             }
             thread::sleep(Duration::from_millis(10));
         }
+    }
+
+    fn note(&self, place: usize, lost: Option<String>) {
+        let talk = &mut lock(&self.talks)[place];
+        talk.exchanges += 1;
+        talk.lost = lost;
     }
 
     fn request(&self, number: usize) {
