@@ -72,7 +72,7 @@ impl Announcer {
     }
 
     /// Says what came of a turn of the daemon's that somebody may want to know of.
-    pub fn turn<E: std::error::Error>(self, turn: &Turn<E>) {
+    pub fn turn(self, turn: &Turn) {
         match turn {
             Turn::Reloaded(Ok(changes)) if changes.is_empty() => {
                 self.say("read the configuration again; nothing changes.")
@@ -85,7 +85,7 @@ impl Announcer {
             }
             Turn::Reloaded(Err(error)) => {
                 self.say("the configuration that was in force still is, for:");
-                error.to_string().lines().for_each(|line| self.say(line));
+                error.lines().for_each(|line| self.say(line));
             }
             Turn::Judged(judgements) => {
                 for Judgement { backend: (_, (address, port)), verdict, reason, .. } in judgements {

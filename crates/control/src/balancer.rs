@@ -11,7 +11,7 @@ use evenkeel_core::{Service, ServiceKey};
 use evenkeel_wire::{IpProtocol, MacAddress, Port};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::net::Ipv4Addr;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// What the control side could not do.
 #[derive(Debug, thiserror::Error)]
@@ -67,6 +67,8 @@ struct Active {
     service: Service,
     /// What its Maglev table was made of; nothing if another process made it.
     candidates: Option<Vec<Candidate>>,
+    /// How long its backends' connections may go on when they have left.
+    drain_time: Option<Duration>,
 }
 
 /// The control side's picture of a plane, and the plane.
@@ -127,7 +129,7 @@ impl<P: Plane> Balancer<P> {
         // Which slots a Maglev table has is not read back: it is written once more, whole.
         for (key, service) in services {
             if let Some(listen) = listen_of(&key) {
-                balancer.services.insert(listen, Active { service, candidates: None });
+                balancer.services.insert(listen, Active { service, candidates: None, drain_time: None });
             }
         }
         Ok(balancer)
@@ -190,20 +192,26 @@ impl<P: Plane> Balancer<P> {
         self.write_addresses(config.services.iter().map(|service| service.address))?;
         let wanted: HashSet<_> = config.services.iter().map(listen).collect();
         let gone: Vec<_> = self.services.keys().filter(|key| !wanted.contains(key)).copied().collect();
+        let mut limits: HashMap<_, _> =
+            config.services.iter().map(|service| (listen(service), service.drain_time)).collect();
         for key in gone {
             self.plane.remove_service(service_key(key))?;
-            self.services.remove(&key);
+            limits.insert(key, self.services.remove(&key).and_then(|active| active.drain_time));
         }
         let mut free_tables = FreeTables::of(&self.services);
         for service in &config.services {
             self.apply_service(service, &state, &mut free_tables)?;
         }
-        self.let_go(config)?;
+        self.let_go(config, &limits)?;
         self.write_addresses([])
     }
 
-    /// Refuses what would fail half-way.
-    fn check_room(&self, config: &Config) -> Result<(), BalancerError<P::Error>> {
+    /// Refuses a configuration that would fail half-way: there is no room for it, or it wants what cannot be changed while
+    /// packets fly.
+    ///
+    /// # Errors
+    /// It is refused.
+    pub fn check_room(&self, config: &Config) -> Result<(), BalancerError<P::Error>> {
         if self.nat.as_ref().is_some_and(|nat| *nat != config.nat) {
             return Err(BalancerError::NatChanged);
         }
@@ -261,7 +269,8 @@ impl<P: Plane> Balancer<P> {
         if known.is_none_or(|active| active.service != wanted) {
             self.plane.set_service(service_key(key), wanted)?;
         }
-        self.services.insert(key, Active { service: wanted, candidates: Some(candidates) });
+        let drain_time = service.drain_time;
+        self.services.insert(key, Active { service: wanted, candidates: Some(candidates), drain_time });
         Ok(())
     }
 
@@ -291,15 +300,17 @@ impl<P: Plane> Balancer<P> {
         Ok(reference)
     }
 
-    /// No new connection for backends that are not wanted any more.
-    fn let_go(&mut self, config: &Config) -> Result<(), BalancerError<P::Error>> {
+    /// No new connection for backends that are not wanted any more. `limits`: how long those that they have may go on.
+    fn let_go(
+        &mut self,
+        config: &Config,
+        limits: &HashMap<Listen, Option<Duration>>,
+    ) -> Result<(), BalancerError<P::Error>> {
         let wanted: HashSet<Owner> = config
             .services
             .iter()
             .flat_map(|service| service.backends.iter().map(|backend| owner(service, backend)))
             .collect();
-        let limits: HashMap<_, _> =
-            config.services.iter().map(|service| (listen(service), service.drain_time)).collect();
         let leave: Vec<_> = self
             .places
             .taken()

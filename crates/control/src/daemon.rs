@@ -6,7 +6,7 @@ use crate::api::{self, SocketError};
 use crate::balancer::BalancerError;
 use crate::config::Config;
 use crate::health::Checker;
-use crate::operator::{self, Change, Inbox, Judgement, Operator, ReloadError};
+use crate::operator::{self, Change, Inbox, Judgement, Operator};
 use crate::plane::Plane;
 use sd_notify::NotifyState;
 use std::io;
@@ -47,11 +47,11 @@ pub enum DaemonError {
 
 /// What a turn was about.
 #[derive(Debug)]
-pub enum Turn<E: std::error::Error + 'static> {
+pub enum Turn {
     /// A question was answered; it may have been an order, so backends and addresses may be others now.
     Answered,
-    /// The file was read again because of SIGHUP.
-    Reloaded(Result<Vec<Change>, ReloadError<E>>),
+    /// The file was read again, by order or because of SIGHUP: what that changes, or why it does not.
+    Reloaded(Result<Vec<Change>, String>),
     /// Health checks have turned.
     Judged(Vec<Judgement>),
     /// Housekeeping.
@@ -134,12 +134,12 @@ impl<P: Plane + 'static> Daemon<P> {
     ///
     /// # Errors
     /// A table could not be changed.
-    pub async fn turn(&mut self) -> Result<Turn<P::Error>, BalancerError<P::Error>> {
+    pub async fn turn(&mut self) -> Result<Turn, BalancerError<P::Error>> {
         tokio::select! {
             question = self.inbox.next() => {
                 question(&mut self.operator);
                 self.watch();
-                Ok(Turn::Answered)
+                Ok(self.operator.take_reloaded().map_or(Turn::Answered, Turn::Reloaded))
             }
             _ = self.judgements.recv_many(&mut self.news, JUDGEMENTS) => {
                 let judgements = std::mem::take(&mut self.news);
@@ -150,10 +150,11 @@ impl<P: Plane + 'static> Daemon<P> {
                 if let Ok(now) = NotifyState::monotonic_usec_now() {
                     notify(&[NotifyState::Reloading, now]);
                 }
-                let outcome = self.operator.reload();
+                // What comes of it is for the log: nobody waits for an answer.
+                let _ = self.operator.reload();
                 self.watch();
                 notify(&[NotifyState::Ready]);
-                Ok(Turn::Reloaded(outcome))
+                Ok(self.operator.take_reloaded().map_or(Turn::Answered, Turn::Reloaded))
             }
             _ = self.second.tick() => {
                 notify(&[NotifyState::Watchdog]);

@@ -75,13 +75,6 @@ pub(crate) fn run(name: &'static str, command: &Command) -> Result<(), Failure> 
     if say_all {
         eprint!("{said}");
     }
-    announcer.services(config);
-    announce::idle_lcores(announcer, &info, named, lcores);
-    announce::ready(announcer, &info, lcores, &tables);
-    if let Some(kept) = kept {
-        announcer.say(&format!("{kept} connections of the process before go on."));
-    }
-
     let finished = AtomicBool::new(false);
     let idle = match config.dataplane.idle {
         Idle::Sleep => IdlePolicy::Sleep,
@@ -110,6 +103,12 @@ pub(crate) fn run(name: &'static str, command: &Command) -> Result<(), Failure> 
             everywhere.restore();
             runtime.block_on(async {
                 let daemon = Daemon::begin(operator, command.socket.as_deref()).await?;
+                announcer.services(config);
+                announce::idle_lcores(announcer, &info, named, lcores);
+                announce::ready(announcer, &info, lcores, &tables);
+                if let Some(kept) = kept {
+                    announcer.say(&format!("{kept} connections of the process before go on."));
+                }
                 daemon.is_ready();
                 let mut control = Control::new(surroundings, daemon, &config.dataplane);
                 control.run(stop).await?;

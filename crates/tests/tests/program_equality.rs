@@ -7,7 +7,9 @@ use evenkeel_control::config::Protocol;
 use evenkeel_core::Reason;
 use evenkeel_core::flow::IdleTimes;
 use evenkeel_tests::program::packet::{ACK, Draft, FIN, Parsed, RST, SYN, echo, end, tcp, udp};
-use evenkeel_tests::program::scenes::{ANY, DNS, EMPTY, LOST, LOST_BACKEND, NAT, REFUSING, STICKY, WALKTHROUGH, WEB, client};
+use evenkeel_tests::program::scenes::{
+    ANY, DNS, EMPTY, LOST, LOST_BACKEND, NAT, REFUSING, STICKY, WALKTHROUGH, WEB, client,
+};
 use evenkeel_tests::program::{Connection, Difference, Setup, Twins, scenes, with_twins};
 use proptest::prelude::*;
 use proptest::test_runner::{Config as Effort, TestCaseError, TestRunner};

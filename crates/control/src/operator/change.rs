@@ -49,8 +49,14 @@ impl<P: Plane> Operator<P> {
     /// # Errors
     /// The file is wrong, or wants what cannot be had while the balancer runs.
     pub fn reload(&mut self) -> Result<Vec<Change>, ReloadError<P::Error>> {
-        let config = self.read_again()?;
-        self.replace(config)
+        let outcome = self.read_again().and_then(|config| self.replace(config));
+        self.reloaded = Some(outcome.as_ref().map(Vec::clone).map_err(ToString::to_string));
+        outcome
+    }
+
+    /// What came of the last reload, if there was one since this was asked.
+    pub fn take_reloaded(&mut self) -> Option<Result<Vec<Change>, String>> {
+        self.reloaded.take()
     }
 
     /// The same without putting it in force.
@@ -60,6 +66,7 @@ impl<P: Plane> Operator<P> {
     pub fn rehearse(&self) -> Result<Vec<Change>, ReloadError<P::Error>> {
         let config = self.read_again()?;
         self.check_fixed(&config)?;
+        self.balancer.check_room(&config)?;
         self.changes(&config)
     }
 

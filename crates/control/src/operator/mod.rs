@@ -38,6 +38,8 @@ pub struct Operator<P> {
     orders: Orders,
     health: HealthTable,
     started: Instant,
+    /// What came of the last reload, for the log.
+    reloaded: Option<Result<Vec<Change>, String>>,
 }
 
 impl<P: Plane> Operator<P> {
@@ -59,6 +61,7 @@ impl<P: Plane> Operator<P> {
             orders: Orders::default(),
             health: HealthTable::default(),
             started: Instant::now(),
+            reloaded: None,
         };
         operator.enforce()?;
         Ok(operator)

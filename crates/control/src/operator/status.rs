@@ -9,7 +9,7 @@ use crate::plane::Plane;
 use evenkeel_core::backend::{BackendRef, BackendState};
 use evenkeel_core::{Event, Reason, Traffic, flow};
 use serde::{Deserialize, Serialize};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::UNIX_EPOCH;
 
@@ -22,7 +22,7 @@ pub struct Status {
     pub plane: String,
     /// Since when it runs, in seconds.
     pub uptime_seconds: u64,
-    /// In the order of the file.
+    /// In the order of the file, then those that have left it and have connections.
     pub services: Vec<ServiceStatus>,
 }
 
@@ -108,6 +108,7 @@ impl<P: Plane> Operator<P> {
         let views: HashMap<Owner, _> =
             self.balancer.backends().map(|view| ((view.service, view.target), view)).collect();
         let wanted = self.wanted(&self.config);
+        let listed: HashSet<_> = wanted.services.iter().map(listen).collect();
         let mut services = Vec::new();
         for service in &wanted.services {
             let key = listen(service);
@@ -135,6 +136,25 @@ impl<P: Plane> Operator<P> {
                 forward: match service.forward {
                     Forward::Fullnat => "fullnat".to_owned(),
                 },
+                backends,
+            });
+        }
+        // Services that have left the file, as long as they have connections.
+        let mut gone: Vec<_> = views.values().filter(|view| view.leaving && !listed.contains(&view.service)).collect();
+        gone.sort_by_key(|view| (view.service, view.target));
+        for leaving in gone.chunk_by(|a, b| a.service == b.service) {
+            let mut backends = Vec::new();
+            for view in leaving {
+                let owner = (view.service, view.target);
+                backends.push(self.backend_status(owner, 0, true, Some(**view), &flows)?);
+            }
+            let (address, port, protocol) = leaving[0].service;
+            services.push(ServiceStatus {
+                name: format!("{} {address}:{port} (removed)", protocol_name(protocol)),
+                address,
+                port,
+                protocol: protocol_name(protocol).to_owned(),
+                forward: "fullnat".to_owned(),
                 backends,
             });
         }

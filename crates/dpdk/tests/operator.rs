@@ -1,0 +1,74 @@
+//! What the operator makes of a plane, on tables in memory.
+#![allow(clippy::unwrap_used, reason = "a test that fails may do so anywhere")]
+
+use evenkeel_control::operator::State;
+use evenkeel_control::{Balancer, Config, Operator, Secrets, Sizes};
+use evenkeel_core::flow::IdleTimes;
+use evenkeel_dpdk::{DpdkPlane, Tables};
+use evenkeel_wire::MacAddress;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+const SIZES: Sizes = Sizes { flows: 1024, backends: 3, services: 4, addresses: 4 };
+
+fn text(services: &str) -> String {
+    format!("[nat]\naddresses = [\"10.0.0.10\"]\n{services}")
+}
+
+fn service(name: &str, port: u16, more: &str, backends: &[u8]) -> String {
+    let backends: Vec<_> =
+        backends.iter().map(|last| format!("{{ address = \"10.0.1.{last}\", port = 80 }}")).collect();
+    let backends = backends.join(", ");
+    format!(
+        "[[service]]\nname = \"{name}\"\naddress = \"10.0.0.10\"\nport = {port}\nprotocol = \"tcp\"\n{more}\nbackends = [{backends}]\n"
+    )
+}
+
+/// An operator whose file is this, and the file.
+fn operator(name: &str, text: &str) -> (Operator<DpdkPlane>, PathBuf) {
+    let path = std::env::temp_dir().join(format!("evenkeel-operator-{}-{name}.toml", std::process::id()));
+    std::fs::write(&path, text).unwrap();
+    let config = Config::load(&path).unwrap();
+    let secrets = Secrets::random().unwrap();
+    let settings = SIZES.settings(&config, &secrets, MacAddress([2, 0, 0, 0, 0, 1]), IdleTimes::DEFAULT);
+    let tables = Tables::new(SIZES, settings, &config.nat.addresses, 1).unwrap();
+    let balancer = Balancer::new(DpdkPlane::new(Arc::new(tables)), &secrets);
+    (Operator::new(balancer, "dpdk", config, Some(path.clone())).unwrap(), path)
+}
+
+#[test]
+fn a_removed_service_drains_for_its_own_time_and_is_seen_until_then() {
+    let (first, second) = (service("first", 80, "drain-time = \"10s\"", &[1]), service("second", 81, "", &[2]));
+    let (mut operator, path) = operator("drains", &text(&[first.as_str(), &second].concat()));
+    std::fs::write(&path, text(&second)).unwrap();
+    operator.reload().unwrap();
+    let status = operator.status().unwrap();
+    let gone = status.services.iter().find(|service| service.name == "tcp 10.0.0.10:80 (removed)").expect("it drains");
+    assert_eq!((gone.backends.len(), gone.backends[0].state), (1, State::Draining));
+
+    let now = Instant::now();
+    operator.balancer_mut().end_overdue(now + Duration::from_secs(9)).unwrap();
+    assert_eq!(operator.balancer().backends().count(), 2);
+    operator.balancer_mut().end_overdue(now + Duration::from_secs(11)).unwrap();
+    assert_eq!(operator.balancer().backends().count(), 1);
+    assert_eq!(operator.status().unwrap().services.len(), 1);
+    std::fs::remove_file(path).unwrap();
+}
+
+#[test]
+fn a_rehearsal_refuses_what_a_reload_would_refuse() {
+    let (mut operator, path) = operator("rehearsal", &text(&service("first", 80, "", &[1, 2])));
+    std::fs::write(&path, text(&service("first", 80, "", &[1, 2, 3, 4]))).unwrap();
+    let (rehearsed, reloaded) = (operator.rehearse().unwrap_err(), operator.reload().unwrap_err());
+    assert_eq!(rehearsed.to_string(), reloaded.to_string());
+    assert!(rehearsed.to_string().starts_with("4 backends are too many"), "{rehearsed}");
+    assert_eq!(operator.take_reloaded().unwrap().unwrap_err(), reloaded.to_string(), "and the log is told");
+    assert_eq!(operator.balancer().backends().count(), 2, "nothing was changed");
+
+    std::fs::write(&path, text(&service("first", 80, "", &[1, 3]))).unwrap();
+    assert_eq!(operator.rehearse().unwrap()[0].what, "1 backend added, 1 backend removed");
+    assert_eq!(operator.balancer().backends().count(), 2, "it was only a rehearsal");
+    assert_eq!(operator.take_reloaded(), None);
+    std::fs::remove_file(path).unwrap();
+}
