@@ -191,6 +191,14 @@ open_firewall() {
     [ -z "$refused" ] || note "could not add a rule for $bridge to: $refused. If pings get no answer, allow $bridge to $bridge there."
 }
 
+# Before lb there may have been a balancer on DPDK, with the same address at another Ethernet address.
+forget_former_balancer() {
+    step="forgetting where 10.0.0.10 was"
+    ip neigh flush to 10.0.0.10 dev veth0
+    ip -n h2 neigh flush to 10.0.0.10
+    ip -n h3 neigh flush to 10.0.0.10
+}
+
 already_there() {
     link_is_ours "" "$bridge" && namespace_is_ours h2 && namespace_is_ours h3 && link_is_ours "" veth0 &&
         link_is_ours h2 veth2 && link_is_ours h3 veth4 &&
@@ -212,6 +220,7 @@ if [ -n "$with_lb" ]; then
     make_namespace lb
     make_port lb veth6 veth7 10.0.0.10/24 de:ad:be:ef:00:10
     attach_pass_program veth7
+    forget_former_balancer
 fi
 open_firewall
 wait_until_forwarding
