@@ -34,9 +34,10 @@ fn main() {
     let library = match found {
         Ok(library) => library,
         Err(error) => {
-            let reason = error.to_string().replace('\n', " ");
+            let reason = error.to_string();
+            let reason = reason.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or_default();
             println!(
-                "cargo::error=libdpdk {OLDEST} or newer was not found, which the DPDK plane needs: install it (Debian: libdpdk-dev), or build without that plane by leaving out --workspace. pkg-config said: {reason}"
+                "cargo::error=libdpdk {OLDEST} or newer was not found, which the DPDK plane needs: install it (Debian: libdpdk-dev), or build without that plane by leaving out --workspace ({reason})"
             );
             return;
         }
