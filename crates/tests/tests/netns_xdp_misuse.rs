@@ -219,9 +219,24 @@ fn a_wrong_configuration_is_refused_with_line_and_column() {
         refused(&GOOD.replace("\"10.0.0.10\"\nport", "\"10.0.0.300\"\nport"), &["wrong.toml:10:11: "]);
         refused(&GOOD.replace("[[service]]", "[[service]"), &["wrong.toml:8:"]);
         refused(&GOOD.replace("10.0.0.2", "10.0.0.10"), &["wrong.toml", "the balancer itself"]);
-        refused("", &["wrong.toml", "nat"]);
-        refused("\u{0}\u{1}\u{fe}", &["wrong.toml:1:"]);
+        refused(&GOOD.replace("[nat]\naddresses = [\"10.0.0.10\"]\n", ""), &["wrong.toml:1:1: ", "[nat]"]);
         refused(&GOOD.replace("interface = \"veth6\"\n", ""), &["no interface", "--interface"]);
+
+        // Every fault has a line of its own, so that nobody mends a file one refusal at a time.
+        let refused_for_all = |text: &str, faults: &[&str]| {
+            let path = bed.config("wrong.toml", text).display().to_string();
+            let ended = evenkeel(bed, &["run", "--config", &path]);
+            assert_eq!(ended.code, Some(2), "{ended}");
+            assert_clean(&ended.stderr);
+            let lines: Vec<&str> = ended.stderr.lines().collect();
+            assert_eq!(lines.len(), faults.len(), "{ended}");
+            for (line, fault) in lines.iter().zip(faults) {
+                assert!(line.starts_with(&format!("evenkeel: {path}:1:")) && line.contains(fault), "{fault}: {ended}");
+            }
+            assert_nothing_attached(bed);
+        };
+        refused_for_all("", &[":1:1: the file has no [nat]", ":1:1: the file has no [[service]]"]);
+        refused_for_all("\u{0}\u{1}\u{fe}", &[":1:1: ", ":1:4: "]);
 
         std::fs::write(bed.work.join("latin1.toml"), b"name = \"\xe9\"").expect("the directory can be written");
         let path = bed.work.join("latin1.toml").display().to_string();
