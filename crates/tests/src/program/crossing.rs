@@ -87,6 +87,9 @@ impl Note {
 
 const LAST: u16 = ROUNDS - 1;
 
+/// After so long a client says its SYN again.
+const RETRY: Duration = Duration::from_millis(200);
+
 /// Packets on their way to each queue.
 type Outbox = [VecDeque<Vec<u8>>; 2];
 
@@ -136,7 +139,11 @@ impl<'r, 'a, 'p> Crossing<'r, 'a, 'p> {
             // A SYN may be told to try again, if two lcores want one place in the flow table in the same instant.
             while conversation.way.get().is_none() && self.is_sound() {
                 if self.offer(queue, &conversation.says(&note)) {
-                    while turn(&mut outbox) {}
+                    // Not again at once: a packet offered to a ring is unseen while another's offer is under way.
+                    let again = Instant::now() + RETRY;
+                    while conversation.way.get().is_none() && Instant::now() < again {
+                        turn(&mut outbox);
+                    }
                 } else {
                     turn(&mut outbox);
                 }
