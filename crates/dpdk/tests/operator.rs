@@ -1,7 +1,7 @@
 //! What the operator makes of a plane, on tables in memory.
 #![allow(clippy::unwrap_used, reason = "a test that fails may do so anywhere")]
 
-use evenkeel_control::operator::State;
+use evenkeel_control::operator::{Order, State};
 use evenkeel_control::{Balancer, Config, Operator, Secrets, Sizes};
 use evenkeel_core::flow::IdleTimes;
 use evenkeel_dpdk::{DpdkPlane, Tables};
@@ -70,5 +70,44 @@ fn a_rehearsal_refuses_what_a_reload_would_refuse() {
     assert_eq!(operator.rehearse().unwrap()[0].what, "1 backend added, 1 backend removed");
     assert_eq!(operator.balancer().backends().count(), 2, "it was only a rehearsal");
     assert_eq!(operator.take_reloaded(), None);
+    std::fs::remove_file(path).unwrap();
+}
+
+/// The weights that services' backends have now.
+fn weights(operator: &Operator<DpdkPlane>) -> Vec<u16> {
+    operator.status().unwrap().services[0].backends.iter().map(|backend| backend.weight).collect()
+}
+
+#[test]
+fn a_refused_reload_leaves_what_was_ordered_in_force() {
+    let (mut operator, path) = operator("refused", &text(&service("first", 80, "", &[1, 2])));
+    operator.order("first", "10.0.1.1", Order::Weight(9)).unwrap();
+    operator.order("first", "10.0.1.2", Order::Drain).unwrap();
+    std::fs::write(&path, text(&service("first", 80, "", &[1, 3, 4, 5]))).unwrap();
+    operator.reload().unwrap_err();
+    assert_eq!(weights(&operator), [9, 1]);
+    // If it had been forgotten, a new enforcement would show it: another order is one.
+    operator.order("first", "10.0.1.1", Order::Undrain).unwrap();
+    let states: Vec<_> = operator.status().unwrap().services[0].backends.iter().map(|backend| backend.state).collect();
+    assert_eq!((weights(&operator), states), (vec![9, 1], vec![State::Up, State::Draining]));
+    std::fs::remove_file(path).unwrap();
+}
+
+#[test]
+fn a_rehearsal_counts_from_what_was_ordered_and_not_from_the_file() {
+    let (mut operator, path) = operator("ordered", &text(&service("first", 80, "", &[1, 2])));
+    assert!(operator.rehearse().unwrap().is_empty());
+    operator.order("first", "10.0.1.1", Order::Weight(9)).unwrap();
+    // The file speaks again: backend 2 gets half of the new connections, and not a tenth.
+    let changes = operator.rehearse().unwrap();
+    assert_eq!(changes.len(), 1);
+    assert!((0.38..0.42).contains(&changes[0].moved_share), "{changes:?}");
+    operator.order("first", "10.0.1.1", Order::Weight(1)).unwrap();
+    assert!(operator.rehearse().unwrap().is_empty());
+
+    // A backend that takes no new connections has none to lose.
+    operator.order("first", "10.0.1.2", Order::Drain).unwrap();
+    std::fs::write(&path, text(&service("first", 80, "", &[1]))).unwrap();
+    assert_eq!(operator.rehearse().unwrap()[0].moved_share, 0.0);
     std::fs::remove_file(path).unwrap();
 }

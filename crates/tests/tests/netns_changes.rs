@@ -2,14 +2,14 @@
 
 use evenkeel_control::Config;
 use evenkeel_tests::on_every_plane;
-use evenkeel_tests::testbed::{self, Connection, LiveBalancer, Plane, Running, Servers, Testbed, until};
+use evenkeel_tests::testbed::{
+    self, Connection, LiveBalancer, Plane, Running, SERVICE_PORT, Servers, Testbed, file, until,
+};
 use std::collections::BTreeMap;
 use std::net::UdpSocket;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
-
-const PORT: u16 = 8080;
 
 /// Connections opened to see where new ones go. That one of two servers gets none of them by chance: 2^-39.
 const PROBES: usize = 40;
@@ -27,23 +27,8 @@ on_every_plane! {
 
 /// A service in front of these hosts of 10.0.0.0/24.
 fn config(hosts: &[u8]) -> Config {
-    let backends: Vec<_> =
-        hosts.iter().map(|host| format!("{{ address = \"10.0.0.{host}\", port = {PORT} }}")).collect();
-    let text = format!(
-        r#"
-        [dataplane]
-        max-flows = 4096
-        [nat]
-        addresses = ["10.0.0.10"]
-        [[service]]
-        name = "test"
-        address = "10.0.0.10"
-        port = {PORT}
-        protocol = "tcp"
-        backends = [{}]
-        "#,
-        backends.join(", ")
-    );
+    let backends: Vec<_> = hosts.iter().map(|&host| (host, "")).collect();
+    let text = file("[dataplane]\nmax-flows = 4096", "", &backends);
     Config::parse("test.toml", &text).expect("the configuration is right")
 }
 
@@ -76,7 +61,7 @@ impl Talkers<'_> {
 fn open(tag: &str, count: usize) -> Vec<(Connection, String)> {
     (0..count)
         .map(|number| {
-            let mut connection = Connection::new(PORT);
+            let mut connection = Connection::new(SERVICE_PORT);
             let server = connection.exchange(format!("{tag} {number}").as_bytes()).expect("a new connection works");
             (connection, server)
         })
@@ -92,7 +77,7 @@ fn servers_of(connections: &[(Connection, String)]) -> Vec<&str> {
 }
 
 fn adding_and_removing_backends_moves_no_live_connection(bed: &Testbed) {
-    let _servers = Servers::tcp(PORT);
+    let _servers = Servers::tcp(SERVICE_PORT);
     let balancer = LiveBalancer::start(bed, config(&[2]));
     let (stop, exchanges) = (AtomicBool::new(false), AtomicU64::new(0));
     let talkers = Talkers { stop: &stop, exchanges: &exchanges };
@@ -148,7 +133,7 @@ impl Drop for StopAtTheEnd<'_> {
 }
 
 fn a_killed_balancer_can_be_started_again(bed: &Testbed) {
-    let servers = Servers::tcp(PORT);
+    let servers = Servers::tcp(SERVICE_PORT);
     let mut balancer = bed.balance();
     let mut old = open("before", PROBES);
     balancer.signal(libc::SIGKILL);
@@ -190,7 +175,7 @@ fn works_without_its_process(old: &mut [(Connection, String)]) {
 #[test]
 fn a_program_left_behind_in_one_mode_is_replaced_in_the_other() {
     testbed::on(Plane::GenericXdp).run(|bed| {
-        let _servers = Servers::tcp(PORT);
+        let _servers = Servers::tcp(SERVICE_PORT);
         let [generic, native] = Plane::XDP;
         for (old, new) in [(generic, native), (native, generic)] {
             let balancer = bed.balance_on(old);
@@ -208,7 +193,7 @@ fn a_program_left_behind_in_one_mode_is_replaced_in_the_other() {
 /// Opens one connection after the other until one works; those to a server that is not there fail quickly enough.
 fn open_until(what: &str, server: &str) -> Connection {
     until(what, || {
-        let mut connection = Connection::new(PORT);
+        let mut connection = Connection::new(SERVICE_PORT);
         connection.set_patience(Duration::from_millis(500));
         (connection.exchange(b"who is it?").ok()? == server).then_some(connection)
     })
@@ -222,7 +207,7 @@ fn opened(bed: &Testbed, count: usize) -> usize {
 }
 
 fn a_backend_that_is_down_at_the_start_works_once_it_is_up(bed: &Testbed) {
-    let _servers = Servers::tcp(PORT);
+    let _servers = Servers::tcp(SERVICE_PORT);
     bed.do_in("h3", &["ip", "link", "set", "dev", "veth4", "down"]);
     let mut balancer = bed.start_balancer();
     balancer.wait_for("backend 10.0.0.2 is at de:ad:be:ef:00:02");
@@ -247,7 +232,7 @@ fn a_balancer_whose_backends_are_all_absent_works_once_they_are_there(bed: &Test
     bed.do_in("h3", &["ip", "link", "set", "dev", "veth4", "up"]);
     balancer.wait_for("backend 10.0.0.2 is at");
     balancer.wait_for("backend 10.0.0.3 is at");
-    let _servers = Servers::tcp(PORT);
+    let _servers = Servers::tcp(SERVICE_PORT);
     assert_eq!(servers_of(&open("both are up", PROBES)), ["h2", "h3"]);
 }
 
@@ -258,7 +243,7 @@ fn connection_to_h3(bed: &Testbed) -> (Running, Connection) {
 }
 
 fn a_backend_that_announces_a_new_ethernet_address_is_followed_at_once(bed: &Testbed) {
-    let _servers = Servers::tcp(PORT);
+    let _servers = Servers::tcp(SERVICE_PORT);
     let (balancer, mut connection) = connection_to_h3(bed);
     bed.do_in("h3", &["ip", "link", "set", "dev", "veth4", "address", "de:ad:be:ef:00:33"]);
     // There are two programs of this name: one ends with 1 if nobody answers, and to an announcement nobody does.
@@ -273,7 +258,7 @@ fn a_backend_that_moves_in_silence_is_followed_when_it_is_asked_again(bed: &Test
     if bed.plane != Plane::Dpdk {
         hurry_the_kernel(bed);
     }
-    let _servers = Servers::tcp(PORT);
+    let _servers = Servers::tcp(SERVICE_PORT);
     let (balancer, mut connection) = connection_to_h3(bed);
     bed.do_in("h3", &["ip", "link", "set", "dev", "veth4", "address", "de:ad:be:ef:00:33"]);
     balancer.wait_for("backend 10.0.0.3 is at de:ad:be:ef:00:33");
@@ -295,7 +280,7 @@ fn hurry_the_kernel(bed: &Testbed) {
 }
 
 fn a_client_that_changes_its_ethernet_address_is_followed(bed: &Testbed) {
-    let _servers = Servers::tcp(PORT);
+    let _servers = Servers::tcp(SERVICE_PORT);
     let _balancer = bed.balance();
     let mut connections = open("before", 10);
     bed.do_in("", &["ip", "link", "set", "dev", "veth0", "address", "de:ad:be:ef:00:99"]);
@@ -308,7 +293,7 @@ fn a_client_that_changes_its_ethernet_address_is_followed(bed: &Testbed) {
 }
 
 fn the_first_datagram_of_a_client_that_has_moved_is_answered(bed: &Testbed) {
-    let _servers = Servers::udp(PORT);
+    let _servers = Servers::udp(SERVICE_PORT);
     let _balancer = bed.balance();
     let socket = UdpSocket::bind("10.0.0.1:0").expect("a port is free");
     socket.connect("10.0.0.10:8080").expect("there is a route");

@@ -2,7 +2,8 @@
 //! right exit code, and nothing left behind.
 
 use evenkeel_tests::testbed::{
-    self, Ended, Plane, Running, TAP, Testbed, assert_clean, assert_refused, connect_tap, repository, until,
+    self, Ended, GOOD_CONFIG, Plane, Running, TAP, Testbed, assert_clean, assert_refused, connect_tap, repository,
+    until,
 };
 use std::path::Path;
 use std::process::Command;
@@ -228,20 +229,6 @@ fn a_missing_libdpdk_or_library_of_ours_is_named_with_what_to_install() {
     });
 }
 
-const GOOD: &str = r#"[dataplane]
-max-flows = 1024
-
-[nat]
-addresses = ["10.0.0.10"]
-
-[[service]]
-name = "web"
-address = "10.0.0.10"
-port = 8080
-protocol = "tcp"
-backends = [{ address = "10.0.0.2", port = 8080 }]
-"#;
-
 #[test]
 fn a_wrong_configuration_is_refused_before_anything_is_started() {
     testbed::on(Plane::Dpdk).run(|bed| {
@@ -250,11 +237,14 @@ fn a_wrong_configuration_is_refused_before_anything_is_started() {
             let path = bed.config("wrong.toml", text).display().to_string();
             assert_refused(&with(&path), 2, &[&["evenkeel-dpdk: ", "wrong.toml"], words].concat());
         };
-        refused(&GOOD.replace("port = 8080\n", "port = 808080\n"), &["wrong.toml:10:8: "]);
-        refused(&GOOD.replace("name = ", "colour = \"red\"\nname = "), &["wrong.toml:8:1: ", "colour"]);
-        refused(&GOOD.replace("max-flows = 1024", "address = \"10.0.0.10\""), &["wrong.toml:2:11: ", "192.0.2.5/24"]);
-        refused(&GOOD.replace("max-flows = 1024", "kind = \"xdp\""), &["kind is \"xdp\"", "evenkeel run"]);
-        refused(&GOOD.replace("10.0.0.2", "10.0.0.10"), &["the balancer itself"]);
+        refused(&GOOD_CONFIG.replace("port = 8080\n", "port = 808080\n"), &["wrong.toml:10:8: "]);
+        refused(&GOOD_CONFIG.replace("name = ", "colour = \"red\"\nname = "), &["wrong.toml:8:1: ", "colour"]);
+        refused(
+            &GOOD_CONFIG.replace("max-flows = 1024", "address = \"10.0.0.10\""),
+            &["wrong.toml:2:11: ", "192.0.2.5/24"],
+        );
+        refused(&GOOD_CONFIG.replace("max-flows = 1024", "kind = \"xdp\""), &["kind is \"xdp\"", "evenkeel run"]);
+        refused(&GOOD_CONFIG.replace("10.0.0.2", "10.0.0.10"), &["the balancer itself"]);
         for missing in ["nowhere.toml", "/", "/root/nowhere/evenkeel.toml"] {
             assert_refused(&with(missing), 2, &["cannot read", missing]);
         }

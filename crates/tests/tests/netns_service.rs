@@ -1,23 +1,12 @@
 //! The daemon as a service manager has it: what it tells by sd_notify(3), and what it writes for programs to read.
 
-use evenkeel_tests::testbed::{self, Plane, Running, Testbed, repository, until};
+use evenkeel_tests::testbed::{self, GOOD_CONFIG, Plane, Running, Testbed, repository, until};
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 
-const CONFIG: &str = r#"
-    [nat]
-    addresses = ["10.0.0.10"]
-    [[service]]
-    name = "web"
-    address = "10.0.0.10"
-    port = 8080
-    protocol = "tcp"
-    backends = [{ address = "10.0.0.2", port = 8080 }]
-"#;
-
 /// The daemon in lb, with these variables and options.
 fn start(bed: &Testbed, variables: &[String], options: &[&str]) -> Running {
-    let file = bed.config("evenkeel.toml", CONFIG).display().to_string();
+    let file = bed.config("evenkeel.toml", GOOD_CONFIG).display().to_string();
     let socket = bed.work.join("socket").display().to_string();
     let program = repository().join("build/evenkeel").display().to_string();
     let mut words = vec!["env".to_owned()];

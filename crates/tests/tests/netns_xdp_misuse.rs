@@ -1,7 +1,9 @@
 //! What goes wrong at the command line of the balancer on XDP, and how it is said: one sentence on standard error, the right exit code, and
 //! nothing left attached.
 
-use evenkeel_tests::testbed::{self, Ended, Plane, Running, Testbed, assert_clean, assert_refused, repository, until};
+use evenkeel_tests::testbed::{
+    self, Ended, GOOD_CONFIG, Plane, Running, Testbed, assert_clean, assert_refused, repository, until,
+};
 use std::io;
 use std::os::unix::process::CommandExt as _;
 use std::process::Command;
@@ -143,7 +145,7 @@ fn a_second_one_on_the_same_interface_is_refused_and_the_first_works_on() {
         for options in [&["veth6"][..], &["--xdp-mode", "native", "veth6"]] {
             assert_refused(&xdp_lb(bed, options), 1, &["already runs on veth6"]);
         }
-        let config = bed.config("good.toml", GOOD).display().to_string();
+        let config = bed.config("good.toml", &good()).display().to_string();
         assert_refused(&evenkeel(bed, &["run", "--config", &config]), 1, &["already runs on veth6"]);
         assert!(!first.has_ended());
         assert!(bed.is_occupied());
@@ -189,20 +191,9 @@ fn wrong_arguments_and_none_are_wrong_usage() {
     });
 }
 
-const GOOD: &str = r#"[dataplane]
-interface = "veth6"
-max-flows = 1024
-
-[nat]
-addresses = ["10.0.0.10"]
-
-[[service]]
-name = "web"
-address = "10.0.0.10"
-port = 8080
-protocol = "tcp"
-backends = [{ address = "10.0.0.2", port = 8080 }]
-"#;
+fn good() -> String {
+    GOOD_CONFIG.replace("[dataplane]\n", "[dataplane]\ninterface = \"veth6\"\n")
+}
 
 #[test]
 fn a_wrong_configuration_is_refused_with_line_and_column() {
@@ -213,14 +204,14 @@ fn a_wrong_configuration_is_refused_with_line_and_column() {
             assert_refused(&ended, 2, words);
             assert_nothing_attached(bed);
         };
-        refused(&GOOD.replace("port = 8080\n", "port = 808080\n"), &["wrong.toml:11:8: "]);
-        refused(&GOOD.replace("name = ", "colour = \"red\"\nname = "), &["wrong.toml:9:1: ", "colour"]);
-        refused(&GOOD.replace("protocol = \"tcp\"", "protocol = \"sctp\""), &["wrong.toml:12:12: ", "sctp", "tcp"]);
-        refused(&GOOD.replace("\"10.0.0.10\"\nport", "\"10.0.0.300\"\nport"), &["wrong.toml:10:11: "]);
-        refused(&GOOD.replace("[[service]]", "[[service]"), &["wrong.toml:8:"]);
-        refused(&GOOD.replace("10.0.0.2", "10.0.0.10"), &["wrong.toml", "the balancer itself"]);
-        refused(&GOOD.replace("[nat]\naddresses = [\"10.0.0.10\"]\n", ""), &["wrong.toml:1:1: ", "[nat]"]);
-        refused(&GOOD.replace("interface = \"veth6\"\n", ""), &["no interface", "--interface"]);
+        refused(&good().replace("port = 8080\n", "port = 808080\n"), &["wrong.toml:11:8: "]);
+        refused(&good().replace("name = ", "colour = \"red\"\nname = "), &["wrong.toml:9:1: ", "colour"]);
+        refused(&good().replace("protocol = \"tcp\"", "protocol = \"sctp\""), &["wrong.toml:12:12: ", "sctp", "tcp"]);
+        refused(&good().replace("\"10.0.0.10\"\nport", "\"10.0.0.300\"\nport"), &["wrong.toml:10:11: "]);
+        refused(&good().replace("[[service]]", "[[service]"), &["wrong.toml:8:"]);
+        refused(&good().replace("10.0.0.2", "10.0.0.10"), &["wrong.toml", "the balancer itself"]);
+        refused(&good().replace("[nat]\naddresses = [\"10.0.0.10\"]\n", ""), &["wrong.toml:1:1: ", "[nat]"]);
+        refused(GOOD_CONFIG, &["no interface", "--interface"]);
 
         // Every fault has a line of its own, so that nobody mends a file one refusal at a time.
         let refused_for_all = |text: &str, faults: &[&str]| {

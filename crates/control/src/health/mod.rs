@@ -20,6 +20,7 @@ use crate::balancer::listen;
 use crate::config::{Config, Health};
 use crate::operator::Judgement;
 use crate::places::Owner;
+use fastrand::Rng;
 use pace::Pace;
 use prober::Prober;
 use std::collections::HashMap;
@@ -97,7 +98,7 @@ impl Checker {
 
     fn start(&self, backend: Owner, health: Arc<Health>) -> Watched {
         let prober = Prober::new(backend.1, Arc::clone(&health), Arc::clone(&self.permits));
-        let pace = Pace::new(health.interval, pace::seed());
+        let pace = Pace::new(health.interval, Rng::new());
         let judgements = self.judgements.clone();
         let task = tokio::spawn(attend::attend(backend, Arc::clone(&health), pace, judgements, async move || {
             prober.check().await

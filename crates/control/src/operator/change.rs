@@ -1,12 +1,15 @@
 //! Another configuration: what it would change, and putting it in force.
 
-use super::{Operator, checked};
+use super::health::HealthTable;
+use super::orders::Orders;
+use super::{Operator, admission, checked};
 use crate::balancer::{BalancerError, listen};
-use crate::config::{Config, ConfigError, Service};
+use crate::config::{Backend, Config, ConfigError, Service};
 use crate::maglev::{self, Candidate};
 use crate::places::{Listen, Owner};
 use crate::plane::Plane;
 use evenkeel_core::BackendRef;
+use evenkeel_core::backend::BackendState;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -77,22 +80,31 @@ impl<P: Plane> Operator<P> {
     pub fn replace(&mut self, config: Config) -> Result<Vec<Change>, ReloadError<P::Error>> {
         self.check_fixed(&config)?;
         let changes = self.changes(&config)?;
-        let before = std::mem::replace(&mut self.config, config);
-        self.orders.forget_weights();
+        let (orders, health) = self.outlasting(&config);
+        let before = (
+            std::mem::replace(&mut self.config, config),
+            std::mem::replace(&mut self.orders, orders),
+            std::mem::replace(&mut self.health, health),
+        );
         if let Err(error) = self.enforce() {
             // Refused before anything was changed, or the kernel failed half-way: back to what was in force.
-            self.config = before;
+            (self.config, self.orders, self.health) = before;
             let _ = self.enforce();
             return Err(error.into());
         }
-        let wanted: HashSet<Owner> = owners(&self.config).collect();
-        self.orders.keep(|owner| wanted.contains(owner));
-        let checked: HashSet<Owner> = checked(&self.config).collect();
-        if self.health.keep(|owner| checked.contains(owner)) {
-            // What was known of a backend that is checked no more does not count any longer.
-            self.enforce()?;
-        }
         Ok(changes)
+    }
+
+    /// The orders and judgements that still count under another configuration: weights are the file's again, and what was
+    /// known of a backend that is not there or not checked any more is forgotten.
+    fn outlasting(&self, config: &Config) -> (Orders, HealthTable) {
+        let wanted: HashSet<Owner> = owners(config).collect();
+        let checked: HashSet<Owner> = checked(config).collect();
+        let (mut orders, mut health) = (self.orders.clone(), self.health.clone());
+        orders.forget_weights();
+        orders.keep(|owner| wanted.contains(owner));
+        health.keep(|owner| checked.contains(owner));
+        (orders, health)
     }
 
     fn read_again(&self) -> Result<Config, ReloadError<P::Error>> {
@@ -130,7 +142,9 @@ impl<P: Plane> Operator<P> {
         let by_listen = |config: &Config| -> BTreeMap<Listen, Service> {
             config.services.iter().map(|service| (listen(service), service.clone())).collect()
         };
-        let (before, after) = (by_listen(&self.config), by_listen(config));
+        // Compared is what is in force, orders and all, with what would be.
+        let (before, after) = (by_listen(&self.wanted(&self.config)), by_listen(config));
+        let (orders, health) = self.outlasting(config);
         let mut changes = Vec::new();
         for (key, old) in &before {
             if !after.contains_key(key) {
@@ -159,7 +173,7 @@ impl<P: Plane> Operator<P> {
             let kept: HashSet<_> = backends_of(new).collect();
             let draining_flows =
                 backends_of(old).filter(|owner| !kept.contains(owner)).map(|owner| flows_of(&owner)).sum();
-            let moved_share = moved_share(old, new);
+            let moved_share = moved_share(&serving(old, &self.orders, &self.health), &serving(new, &orders, &health));
             changes.push(Change { service: new.name.clone(), what: describe(old, new), moved_share, draining_flows });
         }
         Ok(changes)
@@ -194,16 +208,20 @@ fn describe(old: &Service, new: &Service) -> String {
     parts.join(", ")
 }
 
+/// The backends that new connections go to.
+fn serving<'a>(service: &'a Service, orders: &Orders, health: &HealthTable) -> Vec<&'a Backend> {
+    let is_up = |backend: &&Backend| admission(service, backend, orders, health) == BackendState::Up;
+    service.backends.iter().filter(is_up).collect()
+}
+
 /// The share of a Maglev table's slots that change hands.
-fn moved_share(old: &Service, new: &Service) -> f64 {
+fn moved_share(old: &[&Backend], new: &[&Backend]) -> f64 {
     // Places in the plane have no say in which slots a backend gets, so any will do, as long as both tables agree; and so
     // will any secret.
     let mut numbers: HashMap<_, u16> = HashMap::new();
-    let mut slots = |service: &Service| {
-        let candidates: Vec<_> = service
-            .backends
+    let mut slots = |backends: &[&Backend]| {
+        let candidates: Vec<_> = backends
             .iter()
-            .filter(|backend| !backend.drain)
             .map(|backend| {
                 let next = numbers.len() as u16;
                 let index = *numbers.entry((backend.address, backend.port)).or_insert(next);

@@ -27,7 +27,7 @@ pub struct Judgement {
 }
 
 /// The last judgement on each backend.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct HealthTable(HashMap<Owner, Judgement>);
 
 impl HealthTable {
@@ -48,10 +48,8 @@ impl HealthTable {
         self.0.get(backend)
     }
 
-    /// Forgets those that are not wanted any more: if they come back they begin anew. Returns whether there were any.
-    pub(super) fn keep(&mut self, wanted: impl Fn(&Owner) -> bool) -> bool {
-        let before = self.0.len();
+    /// Forgets those that are not wanted any more: if they come back they begin anew.
+    pub(super) fn keep(&mut self, wanted: impl Fn(&Owner) -> bool) {
         self.0.retain(|backend, _| wanted(backend));
-        self.0.len() < before
     }
 }

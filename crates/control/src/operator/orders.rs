@@ -55,7 +55,7 @@ pub enum OrderError<E: std::error::Error + 'static> {
     Balancer(#[from] BalancerError<E>),
 }
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Orders {
     drained: BTreeSet<Owner>,
     weights: BTreeMap<Owner, u16>,

@@ -1,5 +1,20 @@
 //! A configuration file of one service, in which a test says only what it is about.
 
+/// A file of one service that is right, for tests that put something wrong into it.
+pub const GOOD_CONFIG: &str = r#"[dataplane]
+max-flows = 1024
+
+[nat]
+addresses = ["10.0.0.10"]
+
+[[service]]
+name = "web"
+address = "10.0.0.10"
+port = 8080
+protocol = "tcp"
+backends = [{ address = "10.0.0.2", port = 8080 }]
+"#;
+
 /// The service's port, and that of its backends.
 pub const SERVICE_PORT: u16 = 8080;
 

@@ -19,7 +19,7 @@ mod scenario;
 
 pub use ask::{address, is_up};
 pub use backend::Backend;
-pub use file::{SERVICE_PORT, file};
+pub use file::{GOOD_CONFIG, SERVICE_PORT, file};
 pub use live::LiveBalancer;
 pub use load::Load;
 pub use nc::{ROUNDS, connect_until_both_have_received};

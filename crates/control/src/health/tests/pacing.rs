@@ -5,6 +5,7 @@ use crate::health::attend::attend;
 use crate::health::finding::Finding;
 use crate::health::pace::Pace;
 use crate::operator::{Judgement, Verdict};
+use fastrand::Rng;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -27,7 +28,7 @@ async fn attended(
     mut check: impl AsyncFnMut() -> (Duration, Finding),
 ) -> Vec<(Instant, Judgement)> {
     let (sender, mut receiver) = mpsc::channel(1);
-    let pace = Pace::new(health.interval, seed);
+    let pace = Pace::new(health.interval, Rng::with_seed(seed));
     let attending = attend(OWNER, Arc::new(health), pace, sender, async || {
         let (takes, finding) = check().await;
         sleep(takes).await;
@@ -120,7 +121,7 @@ async fn when_nobody_listens_any_more_checks_end() {
     let (sender, receiver) = mpsc::channel(1);
     drop(receiver);
     // Returns; otherwise the clock would go on for ever.
-    attend(OWNER, Arc::new(health()), Pace::new(health().interval, 1), sender, async || GOOD).await;
+    attend(OWNER, Arc::new(health()), Pace::new(health().interval, Rng::with_seed(1)), sender, async || GOOD).await;
 }
 
 #[tokio::test(start_paused = true)]
