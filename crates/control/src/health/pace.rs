@@ -31,6 +31,7 @@ impl Pace {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use fastrand::Rng;
     use proptest::prelude::*;
 
     proptest! {
