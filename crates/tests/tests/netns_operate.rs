@@ -168,7 +168,7 @@ fn new_connections_follow_the_weights_of_command_and_file(bed: &Testbed) {
 
     // The file speaks again when it is read again.
     balancer.signal(libc::SIGHUP);
-    balancer.wait_for("read the configuration again");
+    balancer.wait_for("service \"web\": settings changed; 50.0 % of new connections go elsewhere.");
     assert_eq!(bed.backend(3).expect("it is there")["weight"], 1);
     load.next(MANY).assert_on(&["h2", "h3"]);
     bed.reload(&file("", "", &[(2, ", weight = 300"), (3, ", weight = 100")]));
