@@ -34,10 +34,10 @@ demo: build ## Runs the walk-through in a sandbox
 	@scripts/install-prerequisites.sh demo
 	scripts/sandbox.sh scripts/demo.sh
 
-# In the release profile: the tests share what the build made.
+# In the release profile: the tests share what the build made. One that fails does not hide the next.
 test: build ## Runs every test
 	@scripts/install-prerequisites.sh test
-	$(CARGO) test --workspace --release --locked
+	$(CARGO) test --workspace --release --locked --no-fail-fast
 	scripts/tests/run.sh
 
 test-kernel: build ## Boots Debian's 6.1 kernel under emulation and balances there
