@@ -67,7 +67,10 @@ impl Turn {
     /// Takes the next free slot; there must be one.
     fn take(&mut self, slots: &mut [u32]) {
         while slots[self.next] != 0 {
-            self.next = (self.next + self.skip) % SLOTS;
+            self.next += self.skip;
+            if self.next >= SLOTS {
+                self.next -= SLOTS;
+            }
         }
         slots[self.next] = self.value;
     }
