@@ -62,10 +62,14 @@ pub struct BackendView {
     pub leaving: bool,
 }
 
+/// Maglev tables that are made and written together: 17 MB of them.
+const TABLES_AT_ONCE: usize = 64;
+
+/// A service as the plane has it, or shall have it.
 #[derive(Debug)]
 struct Active {
     service: Service,
-    /// What its Maglev table was made of; nothing if another process made it.
+    /// What its Maglev table is made of; nothing if that is not known, since another process made it or a write failed.
     candidates: Option<Vec<Candidate>>,
     /// How long its backends' connections may go on when they have left.
     drain_time: Option<Duration>,
@@ -199,8 +203,13 @@ impl<P: Plane> Balancer<P> {
             limits.insert(key, self.services.remove(&key).and_then(|active| active.drain_time));
         }
         let mut free_tables = FreeTables::of(&self.services);
+        let mut services = Vec::with_capacity(config.services.len());
         for service in &config.services {
-            self.apply_service(service, &state, &mut free_tables)?;
+            services.push((listen(service), self.prepare_service(service, &state, &mut free_tables)?));
+        }
+        self.write_maglev(&services)?;
+        for (key, service) in services {
+            self.put_service(key, service)?;
         }
         self.let_go(config, &limits)?;
         self.write_addresses([])
@@ -244,13 +253,13 @@ impl<P: Plane> Balancer<P> {
         Ok(())
     }
 
-    fn apply_service(
+    /// Sees to the places of a service's backends, and says what the service shall be.
+    fn prepare_service(
         &mut self,
         service: &config::Service,
         state: &impl Fn(&config::Service, &config::Backend) -> BackendState,
         free_tables: &mut FreeTables,
-    ) -> Result<(), BalancerError<P::Error>> {
-        let key = listen(service);
+    ) -> Result<Active, BalancerError<P::Error>> {
         let mut candidates = Vec::with_capacity(service.backends.len());
         for backend in &service.backends {
             let state = state(service, backend);
@@ -260,17 +269,40 @@ impl<P: Plane> Balancer<P> {
                 candidates.push(Candidate { address, port, weight, reference });
             }
         }
-        let known = self.services.get(&key);
+        let known = self.services.get(&listen(service));
         let table = known.map_or_else(|| free_tables.take(), |active| active.service.table);
-        if known.is_none_or(|active| active.candidates.as_ref() != Some(&candidates)) {
-            self.plane.set_maglev(table, &maglev::table(&candidates, &self.pick_secret))?;
-        }
-        let wanted = Service { table, flags: flags(service) };
-        if known.is_none_or(|active| active.service != wanted) {
-            self.plane.set_service(service_key(key), wanted)?;
-        }
         let drain_time = service.drain_time;
-        self.services.insert(key, Active { service: wanted, candidates: Some(candidates), drain_time });
+        let service = Service { table, flags: flags(service) };
+        Ok(Active { service, candidates: Some(candidates), drain_time })
+    }
+
+    /// Writes the Maglev tables that shall be made of something else than they are.
+    fn write_maglev(&mut self, services: &[(Listen, Active)]) -> Result<(), P::Error> {
+        let is_stale = |(key, wanted): &&(Listen, Active)| {
+            self.services.get(key).is_none_or(|known| known.candidates != wanted.candidates)
+        };
+        let stale: Vec<_> = services.iter().filter(is_stale).collect();
+        for stale in stale.chunks(TABLES_AT_ONCE) {
+            let mut tables = Vec::with_capacity(stale.len());
+            for (key, wanted) in stale {
+                // Until it is certain that all of them were written.
+                if let Some(known) = self.services.get_mut(key) {
+                    known.candidates = None;
+                }
+                let candidates = wanted.candidates.as_deref().unwrap_or_default();
+                tables.push((wanted.service.table, maglev::table(candidates, &self.pick_secret)));
+            }
+            self.plane.set_maglev(&tables)?;
+        }
+        Ok(())
+    }
+
+    /// Tells the plane of a service whose Maglev table is written.
+    fn put_service(&mut self, key: Listen, wanted: Active) -> Result<(), P::Error> {
+        if self.services.get(&key).is_none_or(|known| known.service != wanted.service) {
+            self.plane.set_service(service_key(key), wanted.service)?;
+        }
+        self.services.insert(key, wanted);
         Ok(())
     }
 

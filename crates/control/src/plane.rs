@@ -35,8 +35,10 @@ pub trait Plane {
     /// Sets the changing part of the backend at this place: next hop, generation, state.
     fn set_link(&mut self, index: u16, link: Link) -> Result<(), Self::Error>;
 
-    /// Replaces a Maglev table whole; `slots` are [`BackendRef`] bits, zero for none.
-    fn set_maglev(&mut self, table: u32, slots: &[u32]) -> Result<(), Self::Error>;
+    /// Replaces Maglev tables, each of them whole: their numbers, and their slots as [`BackendRef`] bits, zero for none.
+    /// Many in one call cost a plane that has to wait for its CPUs one time to wait. After a failure it is not known which
+    /// of them were replaced.
+    fn set_maglev(&mut self, tables: &[(u32, Vec<u32>)]) -> Result<(), Self::Error>;
 
     /// Adds or replaces a service.
     fn set_service(&mut self, key: ServiceKey, service: Service) -> Result<(), Self::Error>;

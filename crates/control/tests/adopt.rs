@@ -114,9 +114,11 @@ impl Plane for MemoryPlane {
         Ok(())
     }
 
-    fn set_maglev(&mut self, table: u32, slots: &[u32]) -> Result<(), Killed> {
-        self.write(|memory| {
-            memory.maglev.insert(table, slots.to_vec());
+    fn set_maglev(&mut self, tables: &[(u32, Vec<u32>)]) -> Result<(), Killed> {
+        tables.iter().try_for_each(|(table, slots)| {
+            self.write(|memory| {
+                memory.maglev.insert(*table, slots.clone());
+            })
         })
     }
 
@@ -288,4 +290,31 @@ fn killed_after_any_write_it_can_be_followed() {
         }
     }
     assert!(killed > 300, "the test kills: {killed} times");
+}
+
+/// A process that lives on after a write has failed: whichever one it was, what was in force can be put back.
+#[test]
+fn after_any_failed_write_the_way_back_is_open() {
+    let before = config(&[("192.0.2.10", 80, &[2, 3]), ("192.0.2.11", 443, &[4, 5])]);
+    let after = config(&[("192.0.2.10", 80, &[3, 6]), ("192.0.2.11", 443, &[5]), ("192.0.2.12", 80, &[2])]);
+    let mut failed = 0;
+    for life in 0..24 {
+        let plane = MemoryPlane::new();
+        let mut balancer = Balancer::new(plane.clone(), &SECRETS);
+        balancer.apply(&before).expect("it fits");
+        plane.life.set(life);
+        failed += u32::from(balancer.apply(&after).is_err());
+        plane.life.set(usize::MAX);
+        balancer.apply(&before).expect("it fits");
+
+        let memory = plane.memory.borrow();
+        assert_eq!(memory.services.len(), 2, "{life} writes");
+        for (key, service) in &memory.services {
+            let slots: BTreeSet<_> = memory.maglev[&service.table].iter().copied().collect();
+            let targets = slots.into_iter().map(|slot| memory.owners[&BackendRef::from_bits(slot)].1.0.octets()[3]);
+            let expected = if key.port.number() == 80 { [2, 3] } else { [4, 5] };
+            assert_eq!(targets.collect::<BTreeSet<_>>(), BTreeSet::from(expected), "{life} writes");
+        }
+    }
+    assert!(failed > 8, "writes fail: {failed}");
 }

@@ -104,18 +104,23 @@ impl Plane for DpdkPlane {
         Ok(())
     }
 
-    fn set_maglev(&mut self, table: u32, slots: &[u32]) -> Result<(), PlaneError> {
-        if table >= self.tables.sizes.services {
-            return Err(self.full("services", self.tables.sizes.services));
-        }
-        let slots: Arc<[u32]> = slots.into();
-        let slots = slots.try_into().map_err(|slots: Arc<[u32]>| PlaneError::Slots(slots.len()))?;
-        self.replace(|directory| {
-            let table = table as usize;
-            if directory.maglev.len() <= table {
-                directory.maglev.resize(table + 1, None);
+    fn set_maglev(&mut self, tables: &[(u32, Vec<u32>)]) -> Result<(), PlaneError> {
+        let mut replacements = Vec::with_capacity(tables.len());
+        for (table, slots) in tables {
+            if *table >= self.tables.sizes.services {
+                return Err(self.full("services", self.tables.sizes.services));
             }
-            directory.maglev[table] = Some(slots);
+            let slots: Arc<[u32]> = slots.as_slice().into();
+            let slots = slots.try_into().map_err(|slots: Arc<[u32]>| PlaneError::Slots(slots.len()))?;
+            replacements.push((*table as usize, slots));
+        }
+        self.replace(|directory| {
+            for (table, slots) in replacements {
+                if directory.maglev.len() <= table {
+                    directory.maglev.resize(table + 1, None);
+                }
+                directory.maglev[table] = Some(slots);
+            }
         });
         Ok(())
     }

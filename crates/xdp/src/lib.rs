@@ -13,6 +13,7 @@ mod clock;
 mod error;
 mod estate;
 mod interface;
+mod maglev;
 mod maps;
 mod neighbours;
 mod pinned;

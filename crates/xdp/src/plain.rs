@@ -26,3 +26,15 @@ pub(crate) fn failed(map: &'static str, error: MapError) -> XdpError {
     };
     XdpError::Map { map, source }
 }
+
+/// [`failed`] for a map that has room for `most` of `what` and may be full: E2BIG of a hash (bpf(2), BPF_MAP_UPDATE_ELEM),
+/// or an index that an array does not have.
+pub(crate) fn full(map: &'static str, what: &'static str, most: u32) -> impl Fn(MapError) -> XdpError {
+    move |error| match &error {
+        MapError::OutOfBounds { .. } => XdpError::Full { what, most },
+        MapError::SyscallError(refused) if refused.io_error.raw_os_error() == Some(libc::E2BIG) => {
+            XdpError::Full { what, most }
+        }
+        _ => failed(map, error),
+    }
+}

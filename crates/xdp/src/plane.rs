@@ -7,16 +7,17 @@ use crate::clock;
 use crate::error::XdpError;
 use crate::estate::Source;
 use crate::interface::Interface;
+use crate::maglev::MaglevTables;
 use crate::maps::{Cells, MappedArray};
 use crate::pinned::{MAPS, Pins, Staging};
-use crate::plain::{Plain, failed};
-use aya::maps::{Array, ArrayOfMaps, HashMap, Map, MapData, MapError, PerCpuArray};
+use crate::plain::{Plain, failed, full};
+use aya::maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray};
 use aya::programs::Xdp;
 use aya::{Ebpf, EbpfLoader};
 use evenkeel_control::{Contents, FlowView, Plane, Sizes};
 use evenkeel_core::backend::Link;
 use evenkeel_core::flow::{Bucket, Peer, Tick};
-use evenkeel_core::{AddressFilter, Backend, Counters, MAGLEV_SLOTS, Service, ServiceKey, Settings, Traffic, Word};
+use evenkeel_core::{AddressFilter, Backend, Counters, Service, ServiceKey, Settings, Traffic, Word};
 use evenkeel_wire::{IpProtocol, Ipv4Address};
 use std::io;
 use std::net::Ipv4Addr;
@@ -40,7 +41,7 @@ pub struct XdpPlane {
     flows: MappedArray<Bucket<AtomicU64>>,
     backends: MappedArray<Backend<AtomicU64>>,
     services: HashMap<MapData, Plain<ServiceKey>, Plain<Service>>,
-    maglev: ArrayOfMaps<MapData, Array<MapData, MaglevSlots>>,
+    maglev: MaglevTables,
     filter: Array<MapData, Plain<AddressFilter>>,
     addresses: HashMap<MapData, Plain<Ipv4Address>, u32>,
     counters: PerCpuArray<MapData, Plain<Counters>>,
@@ -49,8 +50,6 @@ pub struct XdpPlane {
     /// Where tables and program have names, if they outlive this process.
     staging: Option<Staging>,
 }
-
-type MaglevSlots = [u32; MAGLEV_SLOTS as usize];
 
 impl XdpPlane {
     /// Loads the object that `crates/ebpf` builds, with empty tables of these sizes. `nat` are the NAT addresses. The tables
@@ -122,7 +121,7 @@ impl XdpPlane {
             flows: mapped(&mut ebpf, "FLOWS", sizes.buckets())?,
             backends: mapped(&mut ebpf, "BACKENDS", sizes.backends)?,
             services: typed(&mut ebpf, "SERVICES")?,
-            maglev: typed(&mut ebpf, "MAGLEV")?,
+            maglev: MaglevTables::new(&mut ebpf)?,
             filter: typed(&mut ebpf, "OURS_FILTER")?,
             counters: typed(&mut ebpf, "COUNTERS")?,
             traffic: typed(&mut ebpf, "TRAFFIC")?,
@@ -233,18 +232,6 @@ fn keys(ours: &HashMap<MapData, Plain<Ipv4Address>, u32>) -> Result<Vec<Ipv4Addr
     ours.keys().map(key).collect::<Result<_, _>>().map_err(|error| failed("OURS", error))
 }
 
-/// [`failed`] for a map that has room for `most` of `what` and may be full: E2BIG of a hash (bpf(2), BPF_MAP_UPDATE_ELEM),
-/// or an index that an array does not have.
-fn full(map: &'static str, what: &'static str, most: u32) -> impl Fn(MapError) -> XdpError {
-    move |error| match &error {
-        MapError::OutOfBounds { .. } => XdpError::Full { what, most },
-        MapError::SyscallError(refused) if refused.io_error.raw_os_error() == Some(libc::E2BIG) => {
-            XdpError::Full { what, most }
-        }
-        _ => failed(map, error),
-    }
-}
-
 /// An error without most of the verifier's log, whose last line says what was wrong.
 fn shortened(error: &str) -> String {
     let mut lines = error.lines().map(str::trim).filter(|line| !line.is_empty());
@@ -317,12 +304,8 @@ impl Plane for XdpPlane {
         Ok(())
     }
 
-    fn set_maglev(&mut self, table: u32, slots: &[u32]) -> Result<(), XdpError> {
-        let slots: &MaglevSlots =
-            slots.try_into().map_err(|_| XdpError::Object(format!("{} Maglev slots", slots.len())))?;
-        let mut inner = Array::create(1, 0).map_err(|error| failed("MAGLEV", error))?;
-        inner.set(0, slots, 0).map_err(|error| failed("MAGLEV", error))?;
-        self.maglev.set(table, &inner, 0).map_err(full("MAGLEV", "services", self.sizes.services))
+    fn set_maglev(&mut self, tables: &[(u32, Vec<u32>)]) -> Result<(), XdpError> {
+        self.maglev.replace(tables)
     }
 
     fn set_service(&mut self, key: ServiceKey, service: Service) -> Result<(), XdpError> {

@@ -102,9 +102,9 @@ impl Plane for Stage {
         self.plane.set_link(index, link)
     }
 
-    fn set_maglev(&mut self, table: u32, slots: &[u32]) -> Result<(), XdpError> {
-        self.maglev.insert(table, slots.to_vec());
-        self.plane.set_maglev(table, slots)
+    fn set_maglev(&mut self, tables: &[(u32, Vec<u32>)]) -> Result<(), XdpError> {
+        self.maglev.extend(tables.iter().cloned());
+        self.plane.set_maglev(tables)
     }
 
     fn set_service(&mut self, key: ServiceKey, service: Service) -> Result<(), XdpError> {

@@ -103,8 +103,8 @@ impl Plane for PlaneUnderTest<'_, '_> {
         each!(self, plane => plane.set_link(index, link))
     }
 
-    fn set_maglev(&mut self, table: u32, slots: &[u32]) -> Result<(), Refused> {
-        each!(self, plane => plane.set_maglev(table, slots))
+    fn set_maglev(&mut self, tables: &[(u32, Vec<u32>)]) -> Result<(), Refused> {
+        each!(self, plane => plane.set_maglev(tables))
     }
 
     fn set_service(&mut self, key: ServiceKey, service: Service) -> Result<(), Refused> {
