@@ -2,10 +2,10 @@
 
 use crate::config::{self, Affinity, AllDown, Config, Nat, Protocol};
 use crate::maglev::{self, Candidate};
-use crate::places::{Listen, Owner, Places};
-use crate::plane::{Contents, Plane};
+use crate::places::{Listen, Owner, Place, Places};
+use crate::plane::{Contents, PlaceContents, Plane};
 use crate::secrets::Secrets;
-use evenkeel_core::backend::{BackendRef, BackendState, Link};
+use evenkeel_core::backend::{BackendRef, BackendState, Link, Standing};
 use evenkeel_core::flow::Peer;
 use evenkeel_core::{Service, ServiceKey};
 use evenkeel_wire::{IpProtocol, MacAddress, Port};
@@ -115,19 +115,16 @@ impl<P: Plane> Balancer<P> {
         let mut balancer = Self::new(plane, secrets);
         balancer.nat = Some(nat);
         balancer.ours = addresses.into_iter().collect();
-        for (index, link, owner) in places {
+        for PlaceContents { index, link, owner, standing } in places {
             let index = usize::from(index);
             match owner {
-                Some(owner) if link.state() != BackendState::Down => {
-                    balancer.places.put(index, owner, link.generation(), link.state());
+                Some(owner) => {
+                    balancer.places.put(index, Place::left(owner, link, standing));
                     if !link.mac().is_zero() {
                         balancer.next_hops.insert(owner.1.0, link.mac());
                     }
-                    if let Some(place) = balancer.places.get_mut(index) {
-                        place.written = Some(link);
-                    }
                 }
-                _ => balancer.places.note_generation(index, link.generation()),
+                None => balancer.places.note_generation(index, link.generation()),
             }
         }
         // Which slots a Maglev table has is not read back: it is written once more, whole.
@@ -159,6 +156,11 @@ impl<P: Plane> Balancer<P> {
         &self.ours
     }
 
+    /// What is known of every backend that the plane knows.
+    pub fn standings(&self) -> impl Iterator<Item = (Owner, Standing)> {
+        self.places.taken().map(|(_, place)| (place.owner, place.standing))
+    }
+
     /// Every backend that the plane knows.
     pub fn backends(&self) -> impl Iterator<Item = BackendView> {
         self.places.taken().map(|(index, place)| BackendView {
@@ -177,17 +179,17 @@ impl<P: Plane> Balancer<P> {
     /// `[nat]` is not what it was, or something does not fit: nothing was changed. Or a table could not be changed, and
     /// what was changed before stays.
     pub fn apply(&mut self, config: &Config) -> Result<(), BalancerError<P::Error>> {
-        self.apply_with(config, |_, _| BackendState::Up)
+        self.apply_with(config, |_, _| (BackendState::Up, Standing::default()))
     }
 
-    /// The same with each backend in the state that it is in.
+    /// The same with each backend in the state that it is in, and with what is known of it.
     ///
     /// # Errors
     /// As for [`Balancer::apply`].
     pub fn apply_with(
         &mut self,
         config: &Config,
-        state: impl Fn(&config::Service, &config::Backend) -> BackendState,
+        state: impl Fn(&config::Service, &config::Backend) -> (BackendState, Standing),
     ) -> Result<(), BalancerError<P::Error>> {
         self.check_room(config)?;
         self.nat.get_or_insert_with(|| config.nat.clone());
@@ -257,13 +259,13 @@ impl<P: Plane> Balancer<P> {
     fn prepare_service(
         &mut self,
         service: &config::Service,
-        state: &impl Fn(&config::Service, &config::Backend) -> BackendState,
+        state: &impl Fn(&config::Service, &config::Backend) -> (BackendState, Standing),
         free_tables: &mut FreeTables,
     ) -> Result<Active, BalancerError<P::Error>> {
         let mut candidates = Vec::with_capacity(service.backends.len());
         for backend in &service.backends {
-            let state = state(service, backend);
-            let reference = self.place(owner(service, backend), state)?;
+            let (state, standing) = state(service, backend);
+            let reference = self.place(owner(service, backend), state, standing)?;
             if state == BackendState::Up {
                 let config::Backend { address, port, weight, .. } = *backend;
                 candidates.push(Candidate { address, port, weight, reference });
@@ -306,8 +308,13 @@ impl<P: Plane> Balancer<P> {
         Ok(())
     }
 
-    /// The place of a backend, found or made, with this state.
-    fn place(&mut self, owner: Owner, state: BackendState) -> Result<BackendRef, BalancerError<P::Error>> {
+    /// The place of a backend, found or made, with this state and standing.
+    fn place(
+        &mut self,
+        owner: Owner,
+        state: BackendState,
+        standing: Standing,
+    ) -> Result<BackendRef, BalancerError<P::Error>> {
         let index = match self.places.find(&owner) {
             Some(index) => index,
             None => {
@@ -325,10 +332,10 @@ impl<P: Plane> Balancer<P> {
         let mut reference = BackendRef { index: index as u16, generation: 0 };
         if let Some(place) = self.places.get_mut(index) {
             place.leaving = None;
-            place.state = state;
+            (place.state, place.standing) = (state, standing);
             reference = place.reference(index);
         }
-        self.write_link(index)?;
+        self.write_place(index)?;
         Ok(reference)
     }
 
@@ -353,20 +360,26 @@ impl<P: Plane> Balancer<P> {
             if let Some(place) = self.places.get_mut(index) {
                 let limit = limits.get(&service).copied().flatten();
                 place.leaving = Some(limit.map(|limit| Instant::now() + limit));
-                place.state = BackendState::Draining;
+                (place.state, place.standing) = (BackendState::Draining, Standing::default());
             }
-            self.write_link(index)?;
+            self.write_place(index)?;
         }
         Ok(())
     }
 
-    fn write_link(&mut self, index: usize) -> Result<(), P::Error> {
+    fn write_place(&mut self, index: usize) -> Result<(), P::Error> {
         let Some(place) = self.places.get_mut(index) else { return Ok(()) };
         let mac = self.next_hops.get(&place.owner.1.0).copied().unwrap_or_default();
-        let link = Link::new(mac, place.generation, place.state);
-        if place.written != Some(link) {
+        let (link, standing) = (Link::new(mac, place.generation, place.state), place.standing);
+        let (written, noted) = &mut place.written;
+        // First, or whoever comes after a failure in between would not know why a backend is down.
+        if *noted != standing {
+            self.plane.set_standing(index as u16, standing)?;
+            *noted = standing;
+        }
+        if *written != Some(link) {
             self.plane.set_link(index as u16, link)?;
-            place.written = Some(link);
+            *written = Some(link);
         }
         Ok(())
     }
@@ -382,7 +395,7 @@ impl<P: Plane> Balancer<P> {
         let there: Vec<_> =
             self.places.taken().filter(|(_, place)| place.owner.1.0 == hop.address).map(|(index, _)| index).collect();
         for index in there {
-            self.write_link(index)?;
+            self.write_place(index)?;
         }
         Ok(())
     }
@@ -435,9 +448,9 @@ impl<P: Plane> Balancer<P> {
     /// Gives up a place; what is left of its connections ends.
     fn free(&mut self, index: usize) -> Result<(), P::Error> {
         if let Some(place) = self.places.get_mut(index) {
-            place.state = BackendState::Down;
+            (place.state, place.standing) = (BackendState::Down, Standing::default());
         }
-        self.write_link(index)?;
+        self.write_place(index)?;
         self.places.give_up(index);
         Ok(())
     }

@@ -21,7 +21,7 @@ pub use balancer::{BackendView, Balancer, BalancerError, NextHop};
 pub use config::{Config, ConfigError};
 pub use operator::Operator;
 pub use places::{Listen, Owner};
-pub use plane::{Contents, FlowView, Plane};
+pub use plane::{Contents, FlowView, PlaceContents, Plane};
 pub use secrets::Secrets;
 pub use sizes::Sizes;
 pub use walkthrough::walkthrough;

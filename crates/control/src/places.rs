@@ -2,7 +2,7 @@
 //! connections.
 
 use crate::config::Protocol;
-use evenkeel_core::backend::{BackendRef, BackendState, Link};
+use evenkeel_core::backend::{BackendRef, BackendState, Link, Standing};
 use std::collections::HashMap;
 use std::net::Ipv4Addr;
 use std::time::Instant;
@@ -19,13 +19,26 @@ pub(crate) struct Place {
     pub(crate) owner: Owner,
     pub(crate) generation: u8,
     pub(crate) state: BackendState,
+    pub(crate) standing: Standing,
     /// Out of the configuration, but connections are left; until when they may go on, if there is a limit.
     pub(crate) leaving: Option<Option<Instant>>,
     /// What the plane was told last.
-    pub(crate) written: Option<Link>,
+    pub(crate) written: (Option<Link>, Standing),
 }
 
 impl Place {
+    /// A place as a plane has it that was told of the owner alone.
+    fn new(owner: Owner, generation: u8) -> Self {
+        let standing = Standing::default();
+        Self { owner, generation, state: BackendState::Down, standing, leaving: None, written: (None, standing) }
+    }
+
+    /// A place as another process has left it.
+    pub(crate) fn left(owner: Owner, link: Link, standing: Standing) -> Self {
+        let written = (Some(link), standing);
+        Self { owner, generation: link.generation(), state: link.state(), standing, leaving: None, written }
+    }
+
     pub(crate) fn reference(&self, index: usize) -> BackendRef {
         BackendRef { index: index as u16, generation: self.generation }
     }
@@ -69,16 +82,16 @@ impl Places {
         });
         // 0 means "no backend" in a Maglev table.
         let generation = self.generations[index].checked_add(1).unwrap_or(1);
-        self.put(index, owner, generation, BackendState::Down);
+        self.put(index, Place::new(owner, generation));
         index
     }
 
-    /// Notes that a place is taken, by whom, and in which use.
-    pub(crate) fn put(&mut self, index: usize, owner: Owner, generation: u8, state: BackendState) {
-        self.note_generation(index, generation);
+    /// Notes that a place is taken, and how.
+    pub(crate) fn put(&mut self, index: usize, place: Place) {
+        self.note_generation(index, place.generation);
         self.free.retain(|&free| free != index);
-        self.by_owner.insert(owner, index);
-        self.places[index] = Some(Place { owner, generation, state, leaving: None, written: None });
+        self.by_owner.insert(place.owner, index);
+        self.places[index] = Some(place);
     }
 
     /// Notes which use of a place was the last, whether it is taken or not.

@@ -5,8 +5,7 @@ use crate::places::Owner;
 use crate::sizes::Sizes;
 use evenkeel_core::backend::Link;
 use evenkeel_core::flow::{Bucket, FlowKey, Peer, Side, State, Tick, Timeouts};
-use evenkeel_core::{Backend, BackendState};
-use evenkeel_core::{BackendRef, Counters, Service, ServiceKey, Traffic, Word};
+use evenkeel_core::{Backend, BackendRef, BackendState, Counters, Service, ServiceKey, Standing, Traffic, Word};
 use evenkeel_wire::IpProtocol;
 use std::net::Ipv4Addr;
 
@@ -34,6 +33,9 @@ pub trait Plane {
 
     /// Sets the changing part of the backend at this place: next hop, generation, state.
     fn set_link(&mut self, index: u16, link: Link) -> Result<(), Self::Error>;
+
+    /// Leaves word of the backend at this place for a process that takes the tables over.
+    fn set_standing(&mut self, index: u16, standing: Standing) -> Result<(), Self::Error>;
 
     /// Replaces Maglev tables, each of them whole: their numbers, and their slots as [`BackendRef`] bits, zero for none.
     /// Many in one call cost a plane that has to wait for its CPUs one time to wait. After a failure it is not known which
@@ -63,20 +65,35 @@ pub trait Plane {
 /// What a plane's tables hold.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Contents {
-    /// Every place that was ever used: its link, and its owner if it has one.
-    pub places: Vec<(u16, Link, Option<Owner>)>,
+    /// Every place that was ever used.
+    pub places: Vec<PlaceContents>,
     /// Services.
     pub services: Vec<(ServiceKey, Service)>,
     /// Our addresses.
     pub addresses: Vec<Ipv4Addr>,
 }
 
+/// What a table of backends says about a place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PlaceContents {
+    /// Which place.
+    pub index: u16,
+    /// Next hop, generation and state of its last owner.
+    pub link: Link,
+    /// Its owner, if it has one: nobody, or a backend that is down because its checks failed, gets no packets either.
+    pub owner: Option<Owner>,
+    /// What was known of the owner.
+    pub standing: Standing,
+}
+
 impl Contents {
     /// The places in a table of backends.
-    pub fn read_places<W: Word>(backends: &[Backend<W>]) -> Vec<(u16, Link, Option<Owner>)> {
+    pub fn read_places<W: Word>(backends: &[Backend<W>]) -> Vec<PlaceContents> {
         let places = (0..).zip(backends).filter_map(|(index, backend)| {
             let link = Link(backend.link.load());
-            let protocol = match IpProtocol(backend.kind.load() as u8) {
+            let kind = backend.kind.load();
+            let standing = Standing::from_bits(kind);
+            let protocol = match IpProtocol(kind as u8) {
                 IpProtocol::TCP => Some(Protocol::Tcp),
                 IpProtocol::UDP => Some(Protocol::Udp),
                 _ => None,
@@ -86,17 +103,23 @@ impl Contents {
                 (Ipv4Addr::from(address), port.number())
             };
             let ((address, port), target) = (end(backend.service.load()), end(backend.target.load()));
-            let owner = protocol.filter(|_| link.state() != BackendState::Down);
-            (link.generation() != 0).then_some((index, link, owner.map(|protocol| ((address, port, protocol), target))))
+            let is_owned = link.state() != BackendState::Down || standing.failed;
+            let owner = protocol.filter(|_| is_owned).map(|protocol| ((address, port, protocol), target));
+            (link.generation() != 0).then_some(PlaceContents { index, link, owner, standing })
         });
         places.collect()
     }
 
-    /// Writes the fixed part of a backend.
+    /// Writes the fixed part of a backend, of whom nothing is known yet.
     pub fn write_backend<W: Word>(backend: &Backend<W>, target: Peer, service: Peer, protocol: IpProtocol) {
         backend.target.store(target.bits());
         backend.service.store(service.bits());
         backend.kind.store(u64::from(protocol.0));
+    }
+
+    /// Writes what is known of a backend.
+    pub fn write_standing<W: Word>(backend: &Backend<W>, standing: Standing) {
+        backend.kind.store(backend.kind.load() & 0xff | standing.bits());
     }
 }
 

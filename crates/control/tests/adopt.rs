@@ -1,8 +1,9 @@
 //! A balancer that takes over the tables of one that is gone, wherever that one stopped.
 
-use evenkeel_control::config::Config;
-use evenkeel_control::{Balancer, BalancerError, Contents, FlowView, NextHop, Owner, Plane, Secrets, Sizes};
-use evenkeel_core::backend::{Backend, BackendRef, BackendState, Link};
+use evenkeel_control::config::{Config, Protocol};
+use evenkeel_control::operator::{self, Judgement, Order, Verdict};
+use evenkeel_control::{Balancer, BalancerError, Contents, FlowView, NextHop, Operator, Owner, Plane, Secrets, Sizes};
+use evenkeel_core::backend::{Backend, BackendRef, BackendState, Link, Standing};
 use evenkeel_core::flow::{FlowKey, Peer, State};
 use evenkeel_core::{Counters, Service, ServiceKey, Traffic, Word};
 use evenkeel_wire::{IpProtocol, MacAddress};
@@ -11,6 +12,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::Ipv4Addr;
 use std::rc::Rc;
 use std::sync::atomic::AtomicU64;
+use std::time::SystemTime;
 
 const SECRETS: Secrets = Secrets { pick: [1, 2], flow: [3, 4, 5, 6] };
 const MAC: MacAddress = MacAddress([2, 0, 0, 0, 0, 7]);
@@ -72,7 +74,7 @@ impl MemoryPlane {
     fn owner(&self, index: usize) -> Option<Owner> {
         let memory = self.memory.borrow();
         let places = Contents::read_places(&memory.backends);
-        places.into_iter().find(|(place, ..)| usize::from(*place) == index)?.2
+        places.into_iter().find(|place| usize::from(place.index) == index)?.owner
     }
 }
 
@@ -112,6 +114,10 @@ impl Plane for MemoryPlane {
             assert_eq!(known, owner, "connections with {reference:?} come to another backend");
         }
         Ok(())
+    }
+
+    fn set_standing(&mut self, index: u16, standing: Standing) -> Result<(), Killed> {
+        self.write(|memory| Contents::write_standing(&memory.backends[usize::from(index)], standing))
     }
 
     fn set_maglev(&mut self, tables: &[(u32, Vec<u32>)]) -> Result<(), Killed> {
@@ -240,7 +246,7 @@ fn a_table_is_written_again_even_if_no_backend_is_up() {
     Balancer::new(plane.clone(), &SECRETS).apply(&config).expect("it fits");
     assert!(plane.memory.borrow().maglev[&0].iter().all(|slot| *slot != 0));
     let mut new = adopt(plane.successor(usize::MAX), &config);
-    new.apply_with(&config, |_, _| BackendState::Draining).expect("it fits");
+    new.apply_with(&config, |_, _| (BackendState::Draining, Standing::default())).expect("it fits");
     assert!(plane.memory.borrow().maglev[&0].iter().all(|slot| *slot == 0), "the slots of the process before");
 }
 
@@ -255,8 +261,9 @@ fn other_nat_addresses_are_refused() {
     assert!(matches!(refusal, BalancerError::NatChanged), "{refusal}");
 }
 
-/// Three configurations one after the other, each process killed after so many writes and the next one, too: in the end
-/// the tables are what the last configuration wants, and no reference has ever meant two backends.
+/// Three configurations one after the other, one of whose backends fails its checks, each process killed after so many
+/// writes and the next one, too: in the end the tables are what the last configuration wants, and no reference has ever
+/// meant two backends.
 #[test]
 fn killed_after_any_write_it_can_be_followed() {
     let steps = [
@@ -270,7 +277,12 @@ fn killed_after_any_write_it_can_be_followed() {
             let plane = MemoryPlane::new();
             for (step, life) in steps.iter().zip([first, second, usize::MAX]) {
                 let mut balancer = adopt(plane.successor(life), step);
-                let outcome = balancer.apply(step).and_then(|()| balancer.tidy());
+                let outcome = balancer
+                    .apply_with(step, |_, backend| match backend.address.octets()[3] {
+                        4 => (BackendState::Down, Standing { drained: false, failed: true }),
+                        _ => (BackendState::Up, Standing::default()),
+                    })
+                    .and_then(|()| balancer.tidy());
                 killed += u32::from(outcome.is_err());
             }
             let memory = plane.memory.borrow();
@@ -290,6 +302,72 @@ fn killed_after_any_write_it_can_be_followed() {
         }
     }
     assert!(killed > 300, "the test kills: {killed} times");
+}
+
+fn states<P: Plane>(operator: &Operator<P>) -> Vec<(operator::State, String)> {
+    let services = operator.status().expect("it can be read").services;
+    services.into_iter().flat_map(|it| it.backends).map(|backend| (backend.state, backend.reason)).collect()
+}
+
+#[test]
+fn what_was_known_of_backends_is_known_to_the_next_process() {
+    let text = |health: &str, backends: &str| {
+        format!(
+            "[nat]\naddresses = [\"192.0.2.1\"]\n[[service]]\nname = \"web\"\naddress = \"192.0.2.10\"\nport = 80\n\
+             protocol = \"tcp\"\nhealth = {{ kind = \"{health}\" }}\nbackends = [{backends}]\n"
+        )
+    };
+    let backend = |last: u8| format!("{{ address = \"10.0.0.{last}\", port = 80 }}, ");
+    let parse = |health, backends: &[u8]| {
+        let backends: String = backends.iter().map(|&last| backend(last)).collect();
+        Config::parse("test", &text(health, &backends)).expect("the test's configuration is right")
+    };
+    let (checked, unchecked, fewer) = (parse("tcp", &[2, 3, 4]), parse("none", &[2, 3, 4]), parse("tcp", &[4]));
+    let next = |plane: &MemoryPlane, config: &Config| {
+        let balancer = adopt(plane.successor(usize::MAX), config);
+        Operator::new(balancer, "memory", config.clone(), None).expect("it fits")
+    };
+    let plane = MemoryPlane::new();
+    let first = Balancer::new(plane.clone(), &SECRETS);
+    let mut first = Operator::new(first, "memory", checked.clone(), None).expect("it fits");
+    let places = references(first.balancer());
+    first.order("web", "10.0.0.2", Order::Drain).expect("it is there");
+    let failed = (("192.0.2.10".parse().expect("address"), 80, Protocol::Tcp), (Ipv4Addr::new(10, 0, 0, 3), 80));
+    let judgement = |verdict| {
+        let (reason, since) = (format!("{verdict:?}"), SystemTime::now());
+        Judgement { backend: failed, verdict, reason, since }
+    };
+    first.judge(&[judgement(Verdict::Down)]).expect("it fits");
+    drop(first);
+
+    let (drained, down) = (
+        (operator::State::Draining, "drained by command"),
+        (operator::State::Down, "failed its checks before the restart"),
+    );
+    let unknown = (operator::State::Up, "not checked");
+    let expect = |operator: &Operator<MemoryPlane>, expected: [(operator::State, &str); 3]| {
+        assert_eq!(states(operator), expected.map(|(state, reason)| (state, reason.to_owned())));
+    };
+    for _ in 0..2 {
+        let second = next(&plane, &checked);
+        expect(&second, [drained, down, unknown]);
+        assert_eq!(references(second.balancer()), places, "even those of the one that is down may go on");
+    }
+    // Who is not checked any more cannot have failed.
+    expect(&next(&plane, &unchecked), [drained, unknown, unknown]);
+    let mut third = next(&plane, &checked);
+    expect(&third, [drained, unknown, unknown]);
+    third.judge(&[judgement(Verdict::Down)]).expect("it fits");
+    third.judge(&[judgement(Verdict::Up)]).expect("it fits");
+    third.order("web", "10.0.0.2", Order::Undrain).expect("it is there");
+    expect(&next(&plane, &checked), [unknown; 3]);
+
+    // Who leaves the file is forgotten.
+    let mut fourth = next(&plane, &checked);
+    fourth.order("web", "10.0.0.2", Order::Drain).expect("it is there");
+    fourth.judge(&[judgement(Verdict::Down)]).expect("it fits");
+    next(&plane, &fewer);
+    expect(&next(&plane, &checked), [unknown; 3]);
 }
 
 /// A process that lives on after a write has failed: whichever one it was, what was in force can be put back.

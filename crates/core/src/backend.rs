@@ -72,6 +72,34 @@ impl Link {
     }
 }
 
+/// What a process leaves word of about a backend, for the next one that works with the same tables. No packet is decided
+/// by it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Standing {
+    /// An operator has ordered that it gets no new connections.
+    pub drained: bool,
+    /// Its last health checks failed.
+    pub failed: bool,
+}
+
+impl Standing {
+    const DRAINED_SHIFT: u32 = 8;
+    const FAILED_SHIFT: u32 = 9;
+
+    /// The bits of [`Backend::kind`] that say so.
+    #[must_use]
+    pub fn bits(self) -> u64 {
+        u64::from(self.drained) << Self::DRAINED_SHIFT | u64::from(self.failed) << Self::FAILED_SHIFT
+    }
+
+    /// The inverse of [`Standing::bits`]; other bits are ignored.
+    #[must_use]
+    pub fn from_bits(bits: u64) -> Self {
+        let is_set = |shift: u32| bits >> shift & 1 != 0;
+        Self { drained: is_set(Self::DRAINED_SHIFT), failed: is_set(Self::FAILED_SHIFT) }
+    }
+}
+
 /// One backend, 32 bytes. Everything but the link word is written before the link word brings the backend up, and
 /// changes only while it is down and no flow refers to it.
 #[derive(Debug, Default)]
@@ -83,8 +111,8 @@ pub struct Backend<W> {
     pub target: W,
     /// What clients know it as: address and port of the service, likewise.
     pub service: W,
-    /// The service's IP protocol in the low eight bits: whoever takes the tables over finds a backend's owner by it. Room
-    /// for the forwarding mode.
+    /// The service's IP protocol in the low eight bits: whoever takes the tables over finds a backend's owner by it. Then
+    /// [`Standing`], which may change at any time. Room for the forwarding mode.
     pub kind: W,
 }
 

@@ -30,7 +30,7 @@ mod tables;
 mod verdict;
 mod word;
 
-pub use backend::{Backend, BackendRef, BackendState};
+pub use backend::{Backend, BackendRef, BackendState, Standing};
 pub use counters::{Counters, Traffic};
 pub use filter::AddressFilter;
 pub use frame::{Frame, SliceFrame};

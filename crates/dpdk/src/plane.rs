@@ -6,11 +6,12 @@ use crate::tables::{Directory, Tables};
 use evenkeel_control::{Contents, FlowView, Plane, Sizes};
 use evenkeel_core::backend::Link;
 use evenkeel_core::flow::{Peer, Tick};
-use evenkeel_core::{AddressFilter, Counters, Service, ServiceKey, Traffic, Word};
+use evenkeel_core::{AddressFilter, Backend, Counters, Service, ServiceKey, Standing, Traffic, Word};
 use evenkeel_wire::IpProtocol;
 use std::fmt;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 /// Tells the time by which flows are stamped.
 type Clock = Box<dyn Fn() -> Tick + Send + Sync>;
@@ -54,6 +55,11 @@ impl DpdkPlane {
         self.retired.retain(|directory| Arc::strong_count(directory) > 1);
     }
 
+    fn backend(&self, index: u16) -> Result<&Backend<AtomicU64>, PlaneError> {
+        let most = self.tables.sizes.backends;
+        self.tables.backends.get(usize::from(index)).ok_or_else(|| self.full("backends", most))
+    }
+
     fn full(&self, what: &'static str, most: u32) -> PlaneError {
         PlaneError::Full { what, most }
     }
@@ -90,17 +96,18 @@ impl Plane for DpdkPlane {
     }
 
     fn set_backend(&mut self, index: u16, target: Peer, service: Peer, protocol: IpProtocol) -> Result<(), PlaneError> {
-        let most = self.tables.sizes.backends;
-        let backend = self.tables.backends.get(usize::from(index)).ok_or_else(|| self.full("backends", most))?;
-        Contents::write_backend(backend, target, service, protocol);
+        Contents::write_backend(self.backend(index)?, target, service, protocol);
         Ok(())
     }
 
     fn set_link(&mut self, index: u16, link: Link) -> Result<(), PlaneError> {
-        let most = self.tables.sizes.backends;
-        let backend = self.tables.backends.get(usize::from(index)).ok_or_else(|| self.full("backends", most))?;
-        backend.link.publish(link.0);
+        self.backend(index)?.link.publish(link.0);
         self.tables.note_link_change();
+        Ok(())
+    }
+
+    fn set_standing(&mut self, index: u16, standing: Standing) -> Result<(), PlaneError> {
+        Contents::write_standing(self.backend(index)?, standing);
         Ok(())
     }
 

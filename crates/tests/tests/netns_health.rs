@@ -8,6 +8,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 on_every_plane! {
     a_killed_server_is_avoided_until_it_serves_again["python3"],
     a_backend_cut_off_is_avoided_until_it_is_back["python3", "curl"],
+    who_was_down_or_drained_is_so_after_a_restart["python3"],
     connections_go_on_and_new_ones_wait_while_every_check_fails["python3"],
     new_connections_are_refused_at_once_where_the_service_says_so["python3"],
 }
@@ -90,6 +91,38 @@ fn a_backend_cut_off_is_avoided_until_it_is_back(bed: &Testbed) {
     }
     bed.do_in("", &["ip", "link", "set", "dev", "veth5", "up"]);
     assert_healed(bed, &load);
+}
+
+fn who_was_down_or_drained_is_so_after_a_restart(bed: &Testbed) {
+    let text = file("", &checks(TCP), &[(2, ""), (3, "")]);
+    let restart = |mut balancer: Running| {
+        balancer.signal(libc::SIGTERM);
+        let ended = balancer.finish();
+        assert_eq!(ended.code, Some(0), "{ended}");
+        bed.wait_for_the_dead();
+        bed.balance_config_and_keep(&text)
+    };
+    let (_h2, mut h3) = (Backend::start(bed, "h2"), Backend::start(bed, "h3"));
+    let balancer = bed.balance_config_and_keep(&text);
+    wait_until_up(bed);
+    h3.kill();
+    wait_until_down(bed, &["connection refused"]);
+    let balancer = restart(balancer);
+    assert_eq!(bed.backend(3).expect("it is there")["state"], "down");
+    let load = Load::start(MANY / 3);
+    load.next(2 * MANY).assert_on(&["h2"]);
+    h3.heal(bed);
+    wait_until_up(bed);
+    load.assert_share("h3", 2);
+
+    bed.told(&["drain", "web", "10.0.0.2"]);
+    let _balancer = restart(balancer);
+    let drained = bed.backend(2).expect("it is there");
+    assert_eq!((&drained["state"], &drained["reason"]), (&"draining".into(), &"drained by command".into()));
+    load.goes_on(&["h2"]);
+    load.next(MANY).assert_on(&["h3"]);
+    bed.told(&["undrain", "web", "10.0.0.2"]);
+    load.next(MANY).assert_on(&["h2", "h3"]);
 }
 
 /// What becomes of a new connection, within two seconds.

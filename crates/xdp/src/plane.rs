@@ -17,7 +17,7 @@ use aya::{Ebpf, EbpfLoader};
 use evenkeel_control::{Contents, FlowView, Plane, Sizes};
 use evenkeel_core::backend::Link;
 use evenkeel_core::flow::{Bucket, Peer, Tick};
-use evenkeel_core::{AddressFilter, Backend, Counters, Service, ServiceKey, Settings, Traffic, Word};
+use evenkeel_core::{AddressFilter, Backend, Counters, Service, ServiceKey, Settings, Standing, Traffic, Word};
 use evenkeel_wire::{IpProtocol, Ipv4Address};
 use std::io;
 use std::net::Ipv4Addr;
@@ -301,6 +301,11 @@ impl Plane for XdpPlane {
 
     fn set_link(&mut self, index: u16, link: Link) -> Result<(), XdpError> {
         self.backend(index)?.link.publish(link.0);
+        Ok(())
+    }
+
+    fn set_standing(&mut self, index: u16, standing: Standing) -> Result<(), XdpError> {
+        Contents::write_standing(self.backend(index)?, standing);
         Ok(())
     }
 

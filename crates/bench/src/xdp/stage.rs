@@ -6,7 +6,7 @@ use evenkeel_control::{Contents, FlowView, Plane, Sizes};
 use evenkeel_core::backend::Link;
 use evenkeel_core::flow::{Bucket, Peer, Side, Tick};
 use evenkeel_core::{
-    Backend, BackendRef, Counters, Event, Reason, Service, ServiceKey, Settings, Tables, Traffic, Word,
+    Backend, BackendRef, Counters, Event, Reason, Service, ServiceKey, Settings, Standing, Tables, Traffic, Word,
 };
 use evenkeel_wire::{IpProtocol, Ipv4Address};
 use evenkeel_xdp::{XdpError, XdpPlane};
@@ -100,6 +100,10 @@ impl Plane for Stage {
     fn set_link(&mut self, index: u16, link: Link) -> Result<(), XdpError> {
         Word::store(&self.noted(index)?.link, link.0);
         self.plane.set_link(index, link)
+    }
+
+    fn set_standing(&mut self, index: u16, standing: Standing) -> Result<(), XdpError> {
+        self.plane.set_standing(index, standing)
     }
 
     fn set_maglev(&mut self, tables: &[(u32, Vec<u32>)]) -> Result<(), XdpError> {

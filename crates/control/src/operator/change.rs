@@ -97,7 +97,7 @@ impl<P: Plane> Operator<P> {
 
     /// The orders and judgements that still count under another configuration: weights are the file's again, and what was
     /// known of a backend that is not there or not checked any more is forgotten.
-    fn outlasting(&self, config: &Config) -> (Orders, HealthTable) {
+    pub(super) fn outlasting(&self, config: &Config) -> (Orders, HealthTable) {
         let wanted: HashSet<Owner> = owners(config).collect();
         let checked: HashSet<Owner> = checked(config).collect();
         let (mut orders, mut health) = (self.orders.clone(), self.health.clone());

@@ -19,12 +19,12 @@ use crate::balancer::{Balancer, BalancerError, listen};
 use crate::config::{Backend, Config, Service};
 use crate::places::Owner;
 use crate::plane::Plane;
-use evenkeel_core::backend::BackendState;
+use evenkeel_core::backend::{BackendState, Standing};
 use health::HealthTable;
 use orders::Orders;
 use std::collections::HashSet;
 use std::path::PathBuf;
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 /// The balancer and everything that decides what it shall be.
 #[derive(Debug)]
@@ -63,8 +63,25 @@ impl<P: Plane> Operator<P> {
             started: Instant::now(),
             reloaded: None,
         };
+        operator.recall();
         operator.enforce()?;
         Ok(operator)
+    }
+
+    /// Takes over what a process before has left word of: drains by order, and backends that failed their checks. Weights by
+    /// order are not among it, since the file has just been read.
+    fn recall(&mut self) {
+        for (owner, standing) in self.balancer.standings() {
+            if standing.drained {
+                self.orders.take(owner, Order::Drain);
+            }
+            if standing.failed {
+                let (verdict, since) = (Verdict::Down, SystemTime::now());
+                let reason = "failed its checks before the restart".to_owned();
+                self.health.note(Judgement { backend: owner, verdict, reason, since });
+            }
+        }
+        (self.orders, self.health) = self.outlasting(&self.config);
     }
 
     /// The balancer.
@@ -105,7 +122,9 @@ impl<P: Plane> Operator<P> {
     fn enforce(&mut self) -> Result<(), BalancerError<P::Error>> {
         let wanted = self.wanted(&self.config);
         let Self { balancer, orders, health, .. } = self;
-        balancer.apply_with(&wanted, |service, backend| admission(service, backend, orders, health))
+        balancer.apply_with(&wanted, |service, backend| {
+            (admission(service, backend, orders, health), standing(service, backend, orders, health))
+        })
     }
 
     /// A configuration with the weights that were ordered.
@@ -131,11 +150,16 @@ fn checked(config: &Config) -> impl Iterator<Item = Owner> {
     })
 }
 
+/// What is known of a backend beside the file.
+fn standing(service: &Service, backend: &Backend, orders: &Orders, health: &HealthTable) -> Standing {
+    let owner = (listen(service), (backend.address, backend.port));
+    Standing { drained: orders.is_drained(&owner), failed: !health.is_up(&owner) }
+}
+
 /// What may be sent to a backend.
 fn admission(service: &Service, backend: &Backend, orders: &Orders, health: &HealthTable) -> BackendState {
-    let owner = (listen(service), (backend.address, backend.port));
-    let drained = backend.drain || orders.is_drained(&owner);
-    match (health.is_up(&owner), drained) {
+    let Standing { drained, failed } = standing(service, backend, orders, health);
+    match (!failed, drained || backend.drain) {
         (true, false) => BackendState::Up,
         (true, true) => BackendState::Draining,
         // While nobody serves, nobody is better than the one that has the connection: it may be the check that is wrong.

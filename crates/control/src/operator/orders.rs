@@ -1,7 +1,6 @@
 //! What an operator orders by command, beside the file: a backend drained, another weight.
 //!
-//! A drain holds until it is undone, over reloads as well. A weight holds until the next reload, which is when the file
-//! speaks again.
+//! A drain holds until it is undone, over reloads and restarts as well. A weight holds until the file is read again.
 
 use super::Operator;
 use crate::balancer::{BalancerError, listen};
@@ -79,7 +78,7 @@ impl Orders {
         self.weights.retain(|backend, _| wanted(backend));
     }
 
-    fn take(&mut self, backend: Owner, order: Order) {
+    pub(super) fn take(&mut self, backend: Owner, order: Order) {
         match order {
             Order::Drain => {
                 self.drained.insert(backend);

@@ -6,7 +6,7 @@ use super::xdp;
 use evenkeel_control::{Contents, FlowView, Plane, Sizes};
 use evenkeel_core::backend::Link;
 use evenkeel_core::flow::{Bucket, Peer, Tick};
-use evenkeel_core::{Counters, Service, ServiceKey, Settings, Traffic};
+use evenkeel_core::{Counters, Service, ServiceKey, Settings, Standing, Traffic};
 use evenkeel_dpdk::PlaneError;
 use evenkeel_wire::IpProtocol;
 use evenkeel_xdp::{XdpError, XdpPlane};
@@ -101,6 +101,10 @@ impl Plane for PlaneUnderTest<'_, '_> {
 
     fn set_link(&mut self, index: u16, link: Link) -> Result<(), Refused> {
         each!(self, plane => plane.set_link(index, link))
+    }
+
+    fn set_standing(&mut self, index: u16, standing: Standing) -> Result<(), Refused> {
+        each!(self, plane => plane.set_standing(index, standing))
     }
 
     fn set_maglev(&mut self, tables: &[(u32, Vec<u32>)]) -> Result<(), Refused> {

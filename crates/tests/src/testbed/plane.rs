@@ -27,7 +27,8 @@ pub enum Plane {
 #[derive(Clone, Copy)]
 enum Settings<'a> {
     WalkThrough,
-    File(&'a Path),
+    /// A configuration, and more words for the command line.
+    File(&'a Path, &'a [&'a str]),
 }
 
 impl Plane {
@@ -54,15 +55,16 @@ impl Plane {
         let mode = self.xdp_mode().to_string();
         let (program, words) = match (self, settings) {
             (Self::Dpdk, Settings::WalkThrough) => (for_walkthrough, bed.eal(TAP)),
-            (Self::Dpdk, Settings::File(path)) => {
-                let ours = ["--", "--config", &path.display().to_string()].map(str::to_owned);
-                (for_file, [&bed.eal(TAP)[..], &ours].concat())
+            (Self::Dpdk, Settings::File(path, more)) => {
+                let path = path.display().to_string();
+                let ours = [&["--", "--config", &path], more].concat();
+                (for_file, [bed.eal(TAP), ours.into_iter().map(str::to_owned).collect()].concat())
             }
             (_, Settings::WalkThrough) => (for_walkthrough, ["--xdp-mode", &mode, "veth6"].map(str::to_owned).into()),
-            (_, Settings::File(path)) => {
+            (_, Settings::File(path, more)) => {
                 let path = path.display().to_string();
-                let words = ["run", "--config", &path, "--interface", "veth6", "--xdp-mode", &mode];
-                (for_file, words.map(str::to_owned).into())
+                let words = [&["run", "--config", &path, "--interface", "veth6", "--xdp-mode", &mode], more].concat();
+                (for_file, words.into_iter().map(str::to_owned).collect())
             }
         };
         let program = repository().join("build").join(program).display().to_string();
@@ -127,15 +129,24 @@ impl Testbed {
 
     /// Starts a balancer with a configuration and waits until it balances.
     pub fn balance_config(&self, text: &str) -> Running {
+        self.balance_config_with(text, &[])
+    }
+
+    /// The same, of which the next one takes over what it leaves when it is told to stop.
+    pub fn balance_config_and_keep(&self, text: &str) -> Running {
+        self.balance_config_with(text, &["--keep"])
+    }
+
+    fn balance_config_with(&self, text: &str, more: &[&str]) -> Running {
         let config = Config::parse("evenkeel.toml", text).expect("the configuration is right");
-        let balancer = self.plane.start(self, Settings::File(&self.config("evenkeel.toml", text)));
+        let balancer = self.plane.start(self, Settings::File(&self.config("evenkeel.toml", text), more));
         wait_for_backends(&balancer, &config);
         balancer
     }
 
     /// Starts a balancer with a configuration file, whatever may come of it.
     pub fn start_with_file(&self, path: &Path) -> Running {
-        self.plane.spawn(self, Settings::File(path))
+        self.plane.spawn(self, Settings::File(path, &[]))
     }
 
     /// Starts the walk-through's program on DPDK with these arguments of EAL's and waits until it is ready.
