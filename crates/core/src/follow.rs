@@ -49,8 +49,13 @@ pub(crate) fn follow<T: Tables + ?Sized>(
     let link = Link(backend.link.load());
     let side = flow.meta.side();
     if is_gone(flow, link) {
-        end(tables, packet, flow, backend);
-        return if side == Side::Client && opens(packet) { Ok(None) } else { Err(Reason::BackendDown) };
+        // A backend that is down may be held so in error, and come back to its connections. What opens a new one does not
+        // wait for that.
+        let opens_another = side == Side::Client && opens(packet);
+        if opens_another || link.generation() != flow.backend.generation {
+            end(tables, packet, flow, backend);
+        }
+        return if opens_another { Ok(None) } else { Err(Reason::BackendDown) };
     }
     // A new connection over the remains of an old one must not go to a backend that takes no new ones.
     let moves = side == Side::Client

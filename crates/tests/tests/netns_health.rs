@@ -136,19 +136,26 @@ fn all_down(bed: &Testbed, all_down: &str) -> (Running, [Backend; 2], [Connectio
     let service = format!("all-down = \"{all_down}\"\n{}", checks(HTTP));
     let balancer = bed.balance_config(&file("", &service, &[(2, ""), (3, "")]));
     wait_until_up(bed);
-    let connections = ["h2", "h3"].map(|name| {
+    let mut connections = ["h2", "h3"].map(|name| {
         until("a connection to each", || {
             let mut connection = Connection::new(SERVICE_PORT);
             (connection.exchange(b"who is it?").expect("it works") == name).then_some(connection)
         })
     });
-    backends.iter().for_each(|backend| backend.answer_health("503 Service Unavailable"));
+    // One after the other: what is sent to the first while only the second serves must not end its connections.
+    backends[1].answer_health("503 Service Unavailable");
+    wait_until_down(bed, &["HTTP 503, wanted 200"]);
+    let while_down = b"said while h3 is down";
+    connections[1].send(while_down).expect("it is only sent");
+    bed.do_in("", &["sleep", "0.1"]);
+    backends[0].answer_health("503 Service Unavailable");
     until("nobody serves any more", || {
         let told = bed.backends();
         told.iter()
             .all(|backend| !is_up(backend) && backend["reason"].as_str().is_some_and(|it| it.contains("503")))
             .then_some(())
     });
+    assert_eq!(connections[1].receive(while_down).expect("it goes on"), "h3");
     (balancer, backends, connections)
 }
 

@@ -235,6 +235,17 @@ fn a_connection_of_a_dead_backend_ends_and_a_syn_opens_a_new_one() {
 }
 
 #[test]
+fn a_backend_that_was_held_to_be_down_finds_its_connections_again() {
+    let plane: MemoryPlane = scene(64);
+    let connection = plane.establish(client(1));
+    plane.set_state(reference(connection.backend), BackendState::Down);
+    assert_eq!(plane.verdict(&connection.says(ACK)), Reason::BackendDown);
+    assert_eq!(plane.verdict(&connection.answers(ACK)), Reason::BackendDown);
+    plane.set_state(reference(connection.backend), BackendState::Up);
+    plane.assert_works(&connection);
+}
+
+#[test]
 fn the_client_is_followed_to_another_ethernet_address() {
     const NEW: [u8; 6] = [0x02, 0xff, 0xee, 0xdd, 0xcc, 0xbb];
     let plane: MemoryPlane = scene(64);
