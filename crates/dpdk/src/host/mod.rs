@@ -30,6 +30,8 @@ pub(crate) fn wants(packet: &mut Mbuf<'_>, reason: Reason) -> bool {
 /// An address is announced so often, this far apart (RFC 5227, section 2.3: ANNOUNCE_NUM, ANNOUNCE_INTERVAL).
 const ANNOUNCEMENTS: u32 = 2;
 const ANNOUNCE_INTERVAL: Duration = Duration::from_secs(2);
+/// Somebody who goes on claiming an address of ours is told about so often.
+const CONFLICT_INTERVAL: Duration = Duration::from_secs(60);
 
 /// What is known about the way to a backend.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,7 +75,8 @@ pub struct Host {
     /// By backend, the address that is resolved for it.
     via: BTreeMap<Ipv4Addr, Ipv4Addr>,
     neighbours: BTreeMap<Ipv4Addr, Neighbour>,
-    conflicts: BTreeSet<(Ipv4Addr, [u8; 6])>,
+    /// Addresses of ours that somebody else has claimed as well, and when that was told last.
+    conflicts: BTreeMap<Ipv4Addr, Duration>,
 }
 
 impl Host {
@@ -86,7 +89,7 @@ impl Host {
             announcing: BTreeMap::new(),
             via: BTreeMap::new(),
             neighbours: BTreeMap::new(),
-            conflicts: BTreeSet::new(),
+            conflicts: BTreeMap::new(),
         }
     }
 
@@ -162,7 +165,8 @@ impl Host {
             return outcome;
         }
         if self.ours.contains(&sender) {
-            if self.conflicts.insert((sender, arp.sender_mac.0)) {
+            if self.conflicts.get(&sender).is_none_or(|told| now >= *told + CONFLICT_INTERVAL) {
+                self.conflicts.insert(sender, now);
                 outcome.news.push(News::Conflict(sender, arp.sender_mac));
             }
             return outcome;

@@ -146,11 +146,13 @@ fn an_announcement_of_another_ethernet_address_is_followed_at_once() {
 }
 
 #[test]
-fn a_host_that_claims_our_address_is_named_once_and_not_believed() {
+fn who_claims_our_address_is_named_once_a_minute_and_not_believed() {
     let mut host = host();
-    for expected in [&[News::Conflict(SERVICE, MacAddress(THEIRS))][..], &[]] {
-        let outcome = host.receive(&arp(Operation::REQUEST, THEIRS, SERVICE, SERVICE), seconds(1));
-        assert_eq!((outcome.news.as_slice(), outcome.frames.len()), (expected, 0));
+    // Any number of Ethernet addresses may be made up.
+    for (now, mac, is_told) in [(1, THEIRS, true), (1, THEIRS, false), (60, MOVED, false), (61, MOVED, true)] {
+        let outcome = host.receive(&arp(Operation::REQUEST, mac, SERVICE, SERVICE), seconds(now));
+        let told = [News::Conflict(SERVICE, MacAddress(mac))];
+        assert_eq!((outcome.news.as_slice(), outcome.frames.len()), (if is_told { &told[..] } else { &[] }, 0));
     }
     // Our own frames may come back from a bridge.
     assert_eq!(host.receive(&arp(Operation::REQUEST, OURS.0, SERVICE, SERVICE), seconds(1)), Outcome::default());
