@@ -12,6 +12,8 @@ use std::path::{Path, PathBuf};
 pub(crate) struct Command {
     pub(crate) eal: Vec<String>,
     pub(crate) config: Config,
+    /// What an lcore does that finds nothing: what the command line says, or else the file.
+    pub(crate) idle: config::Idle,
     /// Where the configuration was read from, and where questions are answered; neither for the walk-through.
     pub(crate) file: Option<PathBuf>,
     pub(crate) socket: Option<PathBuf>,
@@ -130,14 +132,14 @@ fn daemon(eal: Vec<String>, ours: Vec<String>) -> Result<Command, Failure> {
 }
 
 impl Shared {
-    fn command(self, eal: Vec<String>, mut config: Config) -> Command {
-        match self.idle {
-            Some(Idle::Sleep) => config.dataplane.idle = config::Idle::Sleep,
-            Some(Idle::Poll) => config.dataplane.idle = config::Idle::Poll,
-            None => {}
-        }
+    fn command(self, eal: Vec<String>, config: Config) -> Command {
+        let idle = match self.idle {
+            Some(Idle::Sleep) => config::Idle::Sleep,
+            Some(Idle::Poll) => config::Idle::Poll,
+            None => config.dataplane.idle,
+        };
         let (file, socket, state) = (None, None, None);
-        Command { eal, config, file, socket, state, keep: false, fresh: false, log_format: LogFormat::Text }
+        Command { eal, config, idle, file, socket, state, keep: false, fresh: false, log_format: LogFormat::Text }
     }
 }
 
@@ -160,7 +162,9 @@ mod tests {
     #[test]
     fn options_stand_behind_two_dashes() {
         let (_, command) = read_words("base-server -l 0 -- --idle poll");
-        assert_eq!(command.expect("it is right").config.dataplane.idle, config::Idle::Poll);
+        let command = command.expect("it is right");
+        // What the command line says is not what the file says: a reload compares files.
+        assert_eq!((command.idle, command.config.dataplane.idle), (config::Idle::Poll, config::Idle::Sleep));
         let (_, command) = read_words("base-server -l 0 -- --idle slow");
         assert!(matches!(command, Err(Failure::Usage(text)) if text.contains("slow")));
         let (name, command) = read_words("evenkeel-dpdk -l 0");

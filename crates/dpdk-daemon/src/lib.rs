@@ -15,6 +15,7 @@ mod starting;
 
 use error::Failure;
 use evenkeel_cli::{Announcer, LogFormat};
+use std::io::Write as _;
 use std::panic::catch_unwind;
 
 /// Does what the process's command line says, and returns its exit code.
@@ -25,12 +26,15 @@ pub extern "C" fn evenkeel_dpdk_main() -> i32 {
 }
 
 fn program() -> i32 {
-    let (name, command) = command::read(std::env::args());
+    // What is not Unicode is no name of ours or of EAL's, and is told as one that is not known.
+    let arguments = std::env::args_os().map(|argument| argument.to_string_lossy().into_owned());
+    let (name, command) = command::read(arguments);
     let log_format = command.as_ref().map_or(LogFormat::Text, |command| command.log_format);
     match command.and_then(|command| run::run(name, &command)) {
         Ok(()) => 0,
         Err(Failure::Asked(text)) => {
-            print!("{text}");
+            // Nobody may be reading.
+            let _ = write!(std::io::stdout(), "{text}");
             0
         }
         Err(failure) => {

@@ -15,6 +15,7 @@ use evenkeel_core::flow::IdleTimes;
 use evenkeel_dpdk::{
     BURST, DpdkPlane, Eal, Handover, HostLink, IdlePolicy, Pool, Port, PortInfo, Ring, Tables, Work, Worker, captured,
 };
+use std::io::{Write as _, stderr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -38,11 +39,20 @@ pub(crate) fn run(name: &'static str, command: &Command) -> Result<(), Failure> 
     let everywhere = Affinity::current().map_err(Failure::host("CPU affinity"))?;
     let _claims = Claims::take(&command.eal)?;
     let starting = Starting::begin().map_err(Failure::host("signals"))?;
-    let (eal, log) = Eal::start(name, &command.eal)?;
-    let say_all = command.eal.iter().any(|argument| argument.starts_with("--log-level"));
-    if say_all {
-        eprint!("{log}");
+    let state = command.state.as_deref();
+    if let Some(path) = state.filter(|_| command.keep) {
+        Handover::prepare(path).map_err(Failure::host("the connections' file"))?;
     }
+    let say_all = command.eal.iter().any(|argument| argument.starts_with("--log-level"));
+    let repeat = |said: &str| {
+        if say_all {
+            // Nobody may be reading.
+            let _ = write!(stderr(), "{said}");
+        }
+    };
+    let (eal, log) = Eal::start(name, &command.eal);
+    repeat(&log);
+    let eal = eal?;
 
     let info = PortInfo::only(&eal, &log)?;
     let named = eal.lcores().len();
@@ -70,13 +80,11 @@ pub(crate) fn run(name: &'static str, command: &Command) -> Result<(), Failure> 
     let wake = || doorbell.notify_one();
     let (port, said) =
         captured(|| Port::start(&eal, info.clone(), lcores as u16, &pool)).map_err(Failure::host("the port"))?;
+    repeat(&said);
     let mut port = port?;
     drop(starting);
-    if say_all {
-        eprint!("{said}");
-    }
-    let finished = AtomicBool::new(false);
-    let idle = match config.dataplane.idle {
+    let (finished, begun) = (AtomicBool::new(false), AtomicBool::new(false));
+    let idle = match command.idle {
         Idle::Sleep => IdlePolicy::Sleep,
         Idle::Poll => IdlePolicy::Poll,
     };
@@ -109,7 +117,11 @@ pub(crate) fn run(name: &'static str, command: &Command) -> Result<(), Failure> 
                 if let Some(kept) = kept {
                     announcer.say(&format!("{kept} connections of the process before go on."));
                 }
+                if let Some(path) = state {
+                    Handover::discard(path).map_err(Failure::host("the connections' file"))?;
+                }
                 daemon.is_ready();
+                begun.store(true, Ordering::Relaxed);
                 let mut control = Control::new(surroundings, daemon, &config.dataplane);
                 control.run(stop).await?;
                 control.counters()
@@ -119,22 +131,24 @@ pub(crate) fn run(name: &'static str, command: &Command) -> Result<(), Failure> 
         control.join()
     });
     drop(port);
-    let counters = match ended {
-        Ok(ended) => ended?,
+    let ended = match ended {
+        Ok(ended) => ended,
         Err(cause) => std::panic::resume_unwind(cause),
     };
     announcer.say(&format!("stopped; {} is closed.", info.name));
-    if let Some(path) = command.state.as_ref().filter(|_| command.keep) {
+    // Whatever it was that ended it, unless it had not begun: then the next start may have more luck.
+    if let Some(path) = state.filter(|_| command.keep && begun.load(Ordering::Relaxed)) {
         Handover::write(&tables, path).map_err(Failure::host("the connections' file"))?;
         announcer.say(&format!("connections are kept for the next start in {}.", path.display()));
     }
+    let counters = ended?;
     announcer.totals(&counters);
     Ok(())
 }
 
 /// The connections that the process before has kept for us, if they can go on. If not, that is said, and they are forgotten.
 fn inherit(announcer: Announcer, command: &Command, sizes: &Sizes) -> Option<Handover> {
-    let handover = Handover::take(command.state.as_ref()?);
+    let handover = Handover::read(command.state.as_ref()?);
     let usable = handover.and_then(|handover| match handover {
         Some(handover) if !command.fresh => handover.check(sizes, &command.config.nat).map(|()| Some(handover)),
         _ => Ok(None),

@@ -20,11 +20,16 @@ pub struct Eal {
 
 impl Eal {
     /// Starts the environment with the arguments of a command line, the program's name not among them. The calling
-    /// thread becomes the main lcore and is bound to its CPU. What EAL says is returned.
+    /// thread becomes the main lcore and is bound to its CPU. What EAL says is returned, whether it starts or not.
     ///
     /// # Errors
     /// The arguments are wrong, EAL lacks something, or it has been started before.
-    pub fn start(program: &str, arguments: &[String]) -> Result<(Self, String), DpdkError> {
+    pub fn start(program: &str, arguments: &[String]) -> (Result<Self, DpdkError>, String) {
+        let mut log = String::new();
+        (Self::start_and_log(program, arguments, &mut log), log)
+    }
+
+    fn start_and_log(program: &str, arguments: &[String], log: &mut String) -> Result<Self, DpdkError> {
         if STARTED.swap(true, Ordering::AcqRel) {
             return Err(DpdkError::AlreadyStarted);
         }
@@ -42,9 +47,10 @@ impl Eal {
             let parsed = sys::rte_eal_init(count as i32, pointers.as_mut_ptr());
             (parsed, sys::evenkeel_rte_errno())
         });
-        let ((parsed, errno), log) = started.map_err(|error| DpdkError::Eal(error.to_string()))?;
+        let ((parsed, errno), said) = started.map_err(|error| DpdkError::Eal(error.to_string()))?;
+        *log = said;
         if parsed < 0 {
-            return Err(diagnosis(&log, &strerror(errno)));
+            return Err(diagnosis(log, &strerror(errno)));
         }
         let eal = Self { configuration: Mutex::new(()), names: AtomicU32::new(0) };
         // EAL moves what it does not know behind what it has parsed.
@@ -53,7 +59,7 @@ impl Eal {
             let left = unsafe { CStr::from_ptr(left) }.to_string_lossy().into_owned();
             return Err(DpdkError::Argument(format!("\"{left}\" belongs to none of them")));
         }
-        Ok((eal, log))
+        Ok(eal)
     }
 
     /// Held while something is made or closed.

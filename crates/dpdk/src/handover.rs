@@ -12,7 +12,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufReader, BufWriter, Read, Write};
 use std::net::Ipv4Addr;
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout};
@@ -92,7 +92,7 @@ impl Handover {
     /// The file cannot be written.
     pub fn write(tables: &Tables, path: &Path) -> Result<(), HandoverError> {
         let failed = failed(path);
-        let beside = path.with_extension(format!("{}.new", std::process::id()));
+        let beside = beside(path);
         let file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&beside);
         let written =
             file.and_then(|file| write(tables, BufWriter::new(file))).and_then(|()| fs::rename(&beside, path));
@@ -102,20 +102,40 @@ impl Handover {
         })
     }
 
-    /// Takes what the process before has left; nothing if it has left nothing. The file is gone afterwards.
+    /// Sees to it that a file can be written there when the time has come: makes its directory, and tries.
+    ///
+    /// # Errors
+    /// It cannot.
+    pub fn prepare(path: &Path) -> Result<(), HandoverError> {
+        let failed = failed(path);
+        if let Some(directory) = path.parent() {
+            fs::create_dir_all(directory).map_err(&failed)?;
+        }
+        let beside = beside(path);
+        File::create(&beside).and_then(|_| fs::remove_file(&beside)).map_err(failed)
+    }
+
+    /// Reads what the process before has left; nothing if it has left nothing.
     ///
     /// # Errors
     /// There is a file, and it is of no use.
-    pub fn take(path: &Path) -> Result<Option<Self>, HandoverError> {
-        let failed = failed(path);
-        let file = match File::open(path) {
-            Ok(file) => file,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(failed(error)),
-        };
-        let taken = read(&file, path);
-        fs::remove_file(path).map_err(failed)?;
-        taken.map(Some)
+    pub fn read(path: &Path) -> Result<Option<Self>, HandoverError> {
+        match File::open(path) {
+            Ok(file) => read(&file, path).map(Some),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(failed(path)(error)),
+        }
+    }
+
+    /// Takes the file away, if there is one: each is for one process, and once that is at work, what it says grows old.
+    ///
+    /// # Errors
+    /// It stays.
+    pub fn discard(path: &Path) -> Result<(), HandoverError> {
+        match fs::remove_file(path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed(path)(error)),
+            _ => Ok(()),
+        }
     }
 
     /// The secrets that flows were placed and backends picked by: the tables must be made with them.
@@ -153,6 +173,11 @@ impl Handover {
         }
         restored / 2
     }
+}
+
+/// Where a file is written before it takes its place.
+fn beside(path: &Path) -> PathBuf {
+    path.with_extension(format!("{}.new", std::process::id()))
 }
 
 fn write(tables: &Tables, mut file: BufWriter<File>) -> io::Result<()> {

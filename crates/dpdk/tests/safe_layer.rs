@@ -12,7 +12,7 @@ use support::eal;
 #[test]
 fn eal_starts_once() {
     eal();
-    assert_eq!(Eal::start("test", &[]).unwrap_err(), DpdkError::AlreadyStarted);
+    assert_eq!(Eal::start("test", &[]).0.unwrap_err(), DpdkError::AlreadyStarted);
     assert!(Eal::version().starts_with("DPDK "));
 }
 

@@ -88,7 +88,8 @@ pub(crate) fn serve(flows: u32, capture: &Path, arguments: &[String]) -> Result<
     let head = Head::tcp(ACK);
     capture::write(capture, shuffled(tuples.len()).into_iter().map(|at| head.frame(&tuples[at])))?;
 
-    let (eal, log) = Eal::start("evenkeel-bench", arguments)?;
+    let (eal, log) = Eal::start("evenkeel-bench", arguments);
+    let eal = eal?;
     let pool = Pool::with_room(&eal, mbufs(packets(flows)), ROOM)?;
     let info = PortInfo::only(&eal, &log)?;
     let mut port = Port::start(&eal, info.clone(), 1, &pool)?;

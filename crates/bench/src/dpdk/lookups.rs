@@ -90,7 +90,7 @@ pub(crate) fn serve(entries: u32, rounds: u32, arguments: &[String]) -> Result<(
     });
     let keys: Vec<_> = keys.take(entries as usize).collect();
 
-    let (eal, _) = Eal::start("evenkeel-bench", arguments)?;
+    let eal = Eal::start("evenkeel-bench", arguments).0?;
     let places = (tables.flow_table().len() * WAYS) as u32;
     // Generous: twice what a table takes, for two tables.
     let heap = Heap::new(&eal, places as usize * 256 + (16 << 20))?;

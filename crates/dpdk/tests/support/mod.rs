@@ -20,6 +20,6 @@ pub(crate) fn eal() -> &'static Eal {
             "--iova-mode=va",
             &prefix,
         ];
-        Eal::start("test", &arguments.map(str::to_owned)).expect("EAL starts anywhere with these").0
+        Eal::start("test", &arguments.map(str::to_owned)).0.expect("EAL starts anywhere with these")
     })
 }

@@ -12,7 +12,7 @@ fn main() -> ExitCode {
     match start() {
         Ok(code) => ExitCode::from(code),
         Err(sentence) => {
-            let called = std::env::args().next().unwrap_or_default();
+            let called = std::env::args_os().next().unwrap_or_default();
             let name =
                 Path::new(&called).file_name().map_or_else(|| "evenkeel-dpdk".into(), |name| name.to_string_lossy());
             // Nobody may be reading.

@@ -31,8 +31,8 @@ pub fn start_eal(lcores: usize) -> Eal {
     let prefix = "--file-prefix=evenkeel-program";
     let words = ["--no-huge", "-m", "512", "--no-pci", "--no-shconf", "--no-telemetry", "--iova-mode=va", prefix];
     let arguments = [&["-l", &cpus], &words[..]].concat();
-    let started = Eal::start("test", &Vec::from_iter(arguments.into_iter().map(str::to_owned)));
-    started.unwrap_or_else(|error| panic!("{error}")).0
+    let (started, _) = Eal::start("test", &Vec::from_iter(arguments.into_iter().map(str::to_owned)));
+    started.unwrap_or_else(|error| panic!("{error}"))
 }
 
 /// Gives a test a plane with empty tables, over a port of its own. When port and rings are gone, every mbuf must be back.

@@ -20,7 +20,8 @@ const MBUFS: u32 = 8192;
 const HOST_FRAMES: u32 = 256;
 
 pub(super) fn balance(arguments: &[String], config: &Config, inbox: Inbox) {
-    let (eal, log) = Eal::start("test", arguments).unwrap_or_else(|error| panic!("{error}"));
+    let (eal, log) = Eal::start("test", arguments);
+    let eal = eal.unwrap_or_else(|error| panic!("{error}"));
     let info = PortInfo::only(&eal, &log).unwrap_or_else(|error| panic!("{error}"));
     let secrets = Secrets::random().expect("random numbers");
     let sizes = Sizes::for_flows(config.dataplane.max_flows);
