@@ -231,7 +231,7 @@ impl Shared {
     fn request(&self, number: usize) {
         for round in 0.. {
             let payload = format!("request {number} {round} ").repeat(20);
-            let answer = Connection::open_within(PATIENCE, "", None, SERVICE_PORT)
+            let answer = Connection::open_to_speak(PATIENCE, SERVICE_PORT)
                 .and_then(|mut connection| connection.exchange(payload.as_bytes()));
             if self.is_over() {
                 return;
