@@ -193,7 +193,7 @@ impl<P: Plane> Balancer<P> {
     ) -> Result<(), BalancerError<P::Error>> {
         self.check_room(config)?;
         self.nat.get_or_insert_with(|| config.nat.clone());
-        self.own = config.dataplane.address.map(|own| own.address);
+        self.own = config.dataplane.address.map(|own| own.address).filter(|_| self.plane.is_the_host());
         // New addresses before the services that have them, old ones after.
         self.write_addresses(config.services.iter().map(|service| service.address))?;
         let wanted: HashSet<_> = config.services.iter().map(listen).collect();
@@ -451,7 +451,12 @@ impl<P: Plane> Balancer<P> {
             (place.state, place.standing) = (BackendState::Down, Standing::default());
         }
         self.write_place(index)?;
-        self.places.give_up(index);
+        if let Some((_, (address, _))) = self.places.give_up(index)
+            && !self.places.taken().any(|(_, place)| place.owner.1.0 == address)
+        {
+            // Another machine may have the address when it comes back.
+            self.next_hops.remove(&address);
+        }
         Ok(())
     }
 }

@@ -104,11 +104,11 @@ impl Places {
         self.generations[index] = generation;
     }
 
-    /// The place is nobody's.
-    pub(crate) fn give_up(&mut self, index: usize) {
-        if let Some(place) = self.places.get_mut(index).and_then(Option::take) {
-            self.by_owner.remove(&place.owner);
-            self.free.push(index);
-        }
+    /// The place is nobody's; returns whose it was.
+    pub(crate) fn give_up(&mut self, index: usize) -> Option<Owner> {
+        let place = self.places.get_mut(index).and_then(Option::take)?;
+        self.by_owner.remove(&place.owner);
+        self.free.push(index);
+        Some(place.owner)
     }
 }

@@ -20,6 +20,11 @@ pub trait Plane {
     /// The addresses that packets are accepted for: services and NAT addresses.
     fn set_our_addresses(&mut self, addresses: &[Ipv4Addr]) -> Result<(), Self::Error>;
 
+    /// Whether packets for the balancer's own address come here and nowhere else: no kernel is behind the plane.
+    fn is_the_host(&self) -> bool {
+        false
+    }
+
     /// How much there is room for.
     fn sizes(&self) -> Sizes;
 
@@ -27,7 +32,7 @@ pub trait Plane {
     fn contents(&self) -> Result<Contents, Self::Error>;
 
     /// Gives the backend at this place its fixed part: where it listens, and what service its clients know. The link
-    /// must be down while this is called.
+    /// must be down while this is called. What the place has carried is counted from zero again.
     fn set_backend(&mut self, index: u16, target: Peer, service: Peer, protocol: IpProtocol)
     -> Result<(), Self::Error>;
 

@@ -61,6 +61,13 @@ impl LcoreCounters {
         }
     }
 
+    /// Counts a backend's traffic from zero again. No packet may be on its way to or from it.
+    pub(crate) fn forget_traffic(&self, backend: u16) {
+        if let Some(words) = self.traffic.get(usize::from(backend)) {
+            words.iter().for_each(|word| word.store(0, Relaxed));
+        }
+    }
+
     pub(crate) fn add_traffic_to(&self, backend: u16, sum: &mut Traffic) {
         let Some(words) = self.traffic.get(usize::from(backend)) else { return };
         let [client_packets, client_bytes, backend_packets, backend_bytes] =

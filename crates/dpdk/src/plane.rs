@@ -82,6 +82,10 @@ impl Plane for DpdkPlane {
         Ok(())
     }
 
+    fn is_the_host(&self) -> bool {
+        true
+    }
+
     fn sizes(&self) -> Sizes {
         self.tables.sizes
     }
@@ -97,6 +101,7 @@ impl Plane for DpdkPlane {
 
     fn set_backend(&mut self, index: u16, target: Peer, service: Peer, protocol: IpProtocol) -> Result<(), PlaneError> {
         Contents::write_backend(self.backend(index)?, target, service, protocol);
+        self.tables.lcores.iter().for_each(|lcore| lcore.forget_traffic(index));
         Ok(())
     }
 

@@ -268,7 +268,7 @@ impl<'p> Port<'p> {
         queues
             .map(|queue| Queues {
                 rx: RxQueue { port, queue, owner: PhantomData },
-                tx: TxQueue { port, queue, owner: PhantomData },
+                tx: TxQueue { port, queue, owner: PhantomData, mbufs: PhantomData },
             })
             .collect()
     }
@@ -325,7 +325,9 @@ impl<'p> RxQueue<'_, 'p> {
 pub struct TxQueue<'a, 'p> {
     port: u16,
     queue: u16,
-    owner: PhantomData<(&'a mut (), &'p ())>,
+    owner: PhantomData<&'a mut ()>,
+    /// Not any shorter-lived mbufs either: a port may keep them.
+    mbufs: PhantomData<fn(Mbuf<'p>) -> Mbuf<'p>>,
 }
 
 impl<'p> TxQueue<'_, 'p> {

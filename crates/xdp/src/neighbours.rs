@@ -106,7 +106,8 @@ impl Neighbours {
         Ok(if leaves_here { Ok(via) } else { Err(Resolution::Elsewhere) })
     }
 
-    /// Makes the kernel resolve the address, or check it if it has not been heard of for a while.
+    /// Makes the kernel resolve the address, or check it if it has not been heard of for a while. A kernel that refuses, since
+    /// its table is full for instance, is asked again at the next refresh; until then what is known holds.
     async fn ask(&self, address: Ipv4Addr) -> Result<(), XdpError> {
         let request = self
             .netlink
@@ -115,7 +116,10 @@ impl Neighbours {
             .flags(NeighbourFlags::Use)
             .state(NeighbourState::None)
             .replace();
-        request.execute().await.map_err(unanswered("neighbours"))
+        match request.execute().await {
+            Ok(()) | Err(rtnetlink::Error::NetlinkError(_)) => Ok(()),
+            Err(error) => Err(unanswered("neighbours")(error)),
+        }
     }
 
     async fn table(&self) -> Result<BTreeMap<Ipv4Addr, MacAddress>, XdpError> {

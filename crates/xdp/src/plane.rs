@@ -11,7 +11,7 @@ use crate::maglev::MaglevTables;
 use crate::maps::{Cells, MappedArray};
 use crate::pinned::{MAPS, Pins, Staging};
 use crate::plain::{Plain, failed, full};
-use aya::maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray};
+use aya::maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray, PerCpuValues};
 use aya::programs::Xdp;
 use aya::{Ebpf, EbpfLoader};
 use evenkeel_control::{Contents, FlowView, Plane, Sizes};
@@ -296,7 +296,10 @@ impl Plane for XdpPlane {
 
     fn set_backend(&mut self, index: u16, target: Peer, service: Peer, protocol: IpProtocol) -> Result<(), XdpError> {
         Contents::write_backend(self.backend(index)?, target, service, protocol);
-        Ok(())
+        let cpus = aya::util::nr_cpus().map_err(|(_, source)| XdpError::Map { map: "TRAFFIC", source })?;
+        let nothing = PerCpuValues::try_from(vec![Plain(Traffic::default()); cpus]);
+        let nothing = nothing.map_err(|source| XdpError::Map { map: "TRAFFIC", source })?;
+        self.traffic.set(u32::from(index), nothing, 0).map_err(|error| failed("TRAFFIC", error))
     }
 
     fn set_link(&mut self, index: u16, link: Link) -> Result<(), XdpError> {

@@ -69,10 +69,12 @@ impl Collector for Reading {
         let help = "Whether a backend gets new connections (1) or not (0).";
         let mut up = out.encode_descriptor("evenkeel_backend_up", help, None, gauge(0).metric_type())?;
         for service in &status.services {
-            for backend in &service.backends {
+            // Who has left the file is not missed.
+            for backend in service.backends.iter().filter(|backend| !backend.leaving) {
                 let name = format!("{}:{}", backend.address, backend.port);
                 let labels = [("service", service.name.as_str()), ("backend", name.as_str())];
-                gauge(i64::from(backend.state == State::Up)).encode(up.encode_family(&labels)?)?;
+                let is_up = backend.state == State::Up && backend.weight > 0;
+                gauge(i64::from(is_up)).encode(up.encode_family(&labels)?)?;
             }
         }
         let help = "NAT source ports that are free towards the backend with the most connections.";

@@ -25,9 +25,11 @@ pub(super) fn check(config: &Config, places: &Places, faults: &mut Faults) {
     let mut listeners = HashMap::new();
     for (service, place) in config.services.iter().zip(&places.services) {
         let Service { name, address, port, protocol, .. } = service;
-        if name.is_empty() || name.len() > SERVICE_NAME || name.contains(|c: char| c.is_control() || c == '"') {
-            let message =
-                format!("a service's name is 1 to {SERVICE_NAME} bytes, without quotes or control characters");
+        if name.is_empty() || name.len() > SERVICE_NAME || name.contains(|c: char| c.is_control() || "\"\\".contains(c))
+        {
+            let message = format!(
+                "a service's name is 1 to {SERVICE_NAME} bytes, without quotes, backslashes or control characters"
+            );
             faults.add(place.name.clone(), message);
         }
         if names.insert(name, ()).is_some() {
@@ -59,7 +61,12 @@ fn check_dataplane(dataplane: &Dataplane, places: &Places, faults: &mut Faults) 
     {
         faults.add(places.interface.clone(), format!("\"{name}\" cannot be an interface's name"));
     }
-    let Some(own) = dataplane.address else { return };
+    let Some(own) = dataplane.address else {
+        if dataplane.gateway.is_some() {
+            faults.add(places.gateway.clone(), "gateway needs address, which says who is near and needs no gateway");
+        }
+        return;
+    };
     check_host(own.address, "the balancer", places.own_address.clone(), faults);
     if let Some(gateway) = dataplane.gateway
         && (own.address == gateway || !own.has_near(gateway))

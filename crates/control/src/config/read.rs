@@ -9,6 +9,7 @@ use serde::Deserialize;
 use serde::de::{Deserializer, Error as _};
 use std::net::Ipv4Addr;
 use std::ops::Range;
+use std::time::Duration;
 use toml::Spanned;
 use toml::de::DeTable;
 
@@ -141,6 +142,9 @@ fn read_service(mut section: Section<'_, '_>, places: &mut Places) -> Option<Ser
     let affinity = section.optional::<Affinity>("affinity");
     let all_down = section.optional::<AllDown>("all-down");
     let drain_time = section.optional::<Time>("drain-time");
+    if let Some(time) = drain_time.as_ref().filter(|time| time.value.0 > LONGEST_DRAIN) {
+        section.faults().add(time.span.clone(), "drain-time is at most 365 days; without it there is no limit");
+    }
     let health = match section.table("health") {
         Some(table) => health::read(table, section.faults()),
         None => Some(Health::default()),
@@ -187,6 +191,9 @@ fn read_backend(mut section: Section<'_, '_>, places: &mut Vec<BackendPlaces>) -
         drain: value(drain).unwrap_or(false),
     })
 }
+
+/// What is longer is no limit.
+const LONGEST_DRAIN: Duration = Duration::from_secs(365 * 24 * 3600);
 
 /// Every port that is not reserved for services of the system (RFC 6335, section 6).
 const UNRESERVED: (u16, u16) = (1024, 65535);

@@ -229,6 +229,7 @@ fn every_fault_is_named_with_its_place() {
         ),
         ("protocol = \"tcp\"", "protocol = \"tcp\"\nall-down = \"reject\"", "14:12: ", "expected `drop` or `reset`"),
         ("protocol = \"tcp\"", "protocol = \"tcp\"\ndrain-time = \"soon\"", "14:14: ", "a time is like"),
+        ("protocol = \"tcp\"", "protocol = \"tcp\"\ndrain-time = \"300000000000y\"", "14:14: ", "at most 365 days"),
         ("[nat]", "[metrics]\nlisten = \"9400\"\n[nat]", "6:10: ", "listen: invalid socket address"),
         ("[nat]", "[metrics]\nport = 9400\n[nat]", "6:1: ", "unknown key `port` in [metrics]: the keys are listen."),
         // What is missing.
@@ -243,7 +244,8 @@ fn every_fault_is_named_with_its_place() {
         ("port = 80\n", "port = 0\n", "14:44: ", "a service for any port (0) needs backends with port 0"),
         ("port = 8080 }, {", "port = 0 }, {", "14:44: ", "a service with a port needs backends with one"),
         ("name = \"web\"", "name = \"\"", "10:8: ", "a service's name is 1 to 64 bytes"),
-        ("name = \"web\"", "name = \"we\\tb\"", "10:8: ", "without quotes or control characters"),
+        ("name = \"web\"", "name = 'we\\b'", "10:8: ", "without quotes, backslashes or control characters"),
+        ("name = \"web\"", "name = \"we\\tb\"", "10:8: ", "without quotes, backslashes or control characters"),
         ("\"veth6\"", "\"\"", "3:13: ", "cannot be an interface's name"),
         ("\"veth6\"", "\"a-name-longer-than-any\"", "3:13: ", "cannot be an interface's name"),
         ("\"veth6\"", "\"../x\"", "3:13: ", "cannot be an interface's name"),
@@ -264,6 +266,7 @@ fn every_fault_is_named_with_its_place() {
             "4:11: ",
             "another host of the network of 10.0.0.9",
         ),
+        ("interface = \"veth6\"", "gateway = \"10.0.0.1\"", "3:11: ", "gateway needs address"),
         ("interface = \"veth6\"", "gateway = \"router\"", "3:11: ", "gateway: invalid IPv4 address"),
     ] {
         let faults = faults(right, wrong);
@@ -331,7 +334,7 @@ fn all_faults_are_told_at_once_in_the_order_of_the_file() {
 fn columns_are_counted_in_characters() {
     assert_eq!(
         faults("\"web\"", "\"wéb\\u0007\" # ☃"),
-        ["bad.toml:10:8: a service's name is 1 to 64 bytes, without quotes or control characters"]
+        ["bad.toml:10:8: a service's name is 1 to 64 bytes, without quotes, backslashes or control characters"]
     );
     assert!(
         faults("\"web\"", "\"wéb☃\" x")[0].starts_with("bad.toml:10:15: "),

@@ -4,22 +4,24 @@ use super::course::Course;
 use super::finding::Finding;
 use super::pace::Pace;
 use crate::config::Health;
-use crate::operator::Judgement;
+use crate::operator::{Judgement, Verdict};
 use crate::places::Owner;
 use std::sync::Arc;
 use std::time::SystemTime;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 
-/// Checks until nobody listens any more. `check` is one check, and must end by itself.
+/// Checks until nobody listens any more. `before` is what is held of the backend so far; `check` is one check, and must end
+/// by itself.
 pub(super) async fn attend(
     backend: Owner,
     health: Arc<Health>,
+    before: Option<Verdict>,
     mut pace: Pace,
     judgements: mpsc::Sender<Judgement>,
     mut check: impl AsyncFnMut() -> Finding,
 ) {
-    let mut course = Course::new(health.rise, health.fall);
+    let mut course = Course::new(health.rise, health.fall, before);
     let mut since = SystemTime::now();
     let mut due = Instant::now() + pace.first();
     loop {

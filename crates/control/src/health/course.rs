@@ -27,8 +27,9 @@ pub(super) struct News {
 }
 
 impl Course {
-    pub(super) fn new(rise: u32, fall: u32) -> Self {
-        Self { verdict: RiseFall::new(rise, fall), told: None, other: None }
+    /// `before`: what is held of the backend so far, if anything is.
+    pub(super) fn new(rise: u32, fall: u32, before: Option<Verdict>) -> Self {
+        Self { verdict: RiseFall { current: before, ..RiseFall::new(rise, fall) }, told: None, other: None }
     }
 
     /// Takes what a check has found; returns what there is to tell, if there is.
@@ -111,7 +112,11 @@ mod tests {
     const DOWN: Option<News> = Some(News { verdict: Verdict::Down, turned: true });
 
     fn follow(rise: u32, fall: u32, findings: &[Finding]) -> Vec<Option<News>> {
-        let mut course = Course::new(rise, fall);
+        follow_from(None, rise, fall, findings)
+    }
+
+    fn follow_from(before: Option<Verdict>, rise: u32, fall: u32, findings: &[Finding]) -> Vec<Option<News>> {
+        let mut course = Course::new(rise, fall, before);
         findings.iter().map(|finding| course.follow(*finding)).collect()
     }
 
@@ -124,6 +129,12 @@ mod tests {
     #[test]
     fn a_backend_that_never_served_is_down_after_fall_failures() {
         assert_eq!(follow(2, 3, &[REFUSED, SILENT, REFUSED, REFUSED]), [None, None, DOWN, None]);
+    }
+
+    #[test]
+    fn a_backend_that_was_down_before_is_up_after_rise_successes() {
+        let findings = [REFUSED, GOOD, GOOD, GOOD];
+        assert_eq!(follow_from(Some(Verdict::Down), 3, 2, &findings)[1..], [None, None, UP]);
     }
 
     #[test]

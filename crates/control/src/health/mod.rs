@@ -18,7 +18,7 @@ mod tests;
 
 use crate::balancer::listen;
 use crate::config::{Config, Health};
-use crate::operator::Judgement;
+use crate::operator::{Judgement, Verdict};
 use crate::places::Owner;
 use fastrand::Rng;
 use pace::Pace;
@@ -39,8 +39,8 @@ const AT_ONCE: usize = 800;
 
 /// Asks backends whether they serve.
 ///
-/// A backend begins as taken to serve, without a judgement. Its first success is told at once; `fall` failures in a row
-/// bring it down, and `rise` successes in a row up again. A judgement is sent when the verdict turns, and when it
+/// A backend begins as taken to serve, without a judgement, unless it is known to be down. Its first success is told at
+/// once; `fall` failures in a row bring it down, and `rise` successes in a row up again. A judgement is sent when the verdict turns, and when it
 /// stands but has come to have another kind of reason; not for each check.
 ///
 /// From a backend's end to the judgement it takes no longer than `fall` intervals and one timeout, and from its return
@@ -75,7 +75,8 @@ impl Checker {
         Self { judgements, permits: Arc::new(Semaphore::new(AT_ONCE)), watched: HashMap::new() }
     }
 
-    /// Watches the backends that this configuration wants watched, and no others.
+    /// Watches the backends that this configuration wants watched, and no others. `is_down` says who is held to be down
+    /// already.
     ///
     /// Backends whose service asks for the same check as before keep their state and their pace; where the check is
     /// another, they begin anew. Those that are not wanted any more are left alone at once; a judgement on one of them
@@ -83,26 +84,30 @@ impl Checker {
     ///
     /// # Panics
     /// Outside of a tokio runtime with I/O and time.
-    pub fn watch(&mut self, config: &Config) {
+    pub fn watch(&mut self, config: &Config, is_down: impl Fn(&Owner) -> bool) {
         let mut before = std::mem::take(&mut self.watched);
         for service in config.services.iter().filter(|service| service.health.probe.is_some()) {
             let health = Arc::new(service.health.clone());
             for backend in &service.backends {
                 let owner: Owner = (listen(service), (backend.address, backend.port));
                 let kept = before.remove(&owner).filter(|watched| watched.health == health);
-                let watched = kept.unwrap_or_else(|| self.start(owner, Arc::clone(&health)));
+                let watched = kept.unwrap_or_else(|| {
+                    let before = is_down(&owner).then_some(Verdict::Down);
+                    self.start(owner, Arc::clone(&health), before)
+                });
                 self.watched.insert(owner, watched);
             }
         }
     }
 
-    fn start(&self, backend: Owner, health: Arc<Health>) -> Watched {
+    fn start(&self, backend: Owner, health: Arc<Health>, before: Option<Verdict>) -> Watched {
         let prober = Prober::new(backend.1, Arc::clone(&health), Arc::clone(&self.permits));
         let pace = Pace::new(health.interval, Rng::new());
         let judgements = self.judgements.clone();
-        let task = tokio::spawn(attend::attend(backend, Arc::clone(&health), pace, judgements, async move || {
-            prober.check().await
-        }));
+        let task =
+            tokio::spawn(attend::attend(backend, Arc::clone(&health), before, pace, judgements, async move || {
+                prober.check().await
+            }));
         Watched { health, task: task.abort_handle() }
     }
 }

@@ -104,6 +104,11 @@ impl<P: Plane> Operator<P> {
         self.path.as_ref()
     }
 
+    /// Whether a backend serves, as far as is known.
+    pub fn is_up(&self, backend: &Owner) -> bool {
+        self.health.is_up(backend)
+    }
+
     /// Notes what health checks have found, about many backends at once if many have turned.
     ///
     /// # Errors

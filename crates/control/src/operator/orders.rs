@@ -101,8 +101,9 @@ impl<P: Plane> Operator<P> {
     /// There is no such backend, or a table could not be changed.
     pub fn order(&mut self, service: &str, backend: &str, order: Order) -> Result<(), OrderError<P::Error>> {
         let owner = find(&self.config, service, backend)?;
+        let before = self.orders.clone();
         self.orders.take(owner, order);
-        Ok(self.enforce()?)
+        Ok(self.enforce().inspect_err(|_| self.orders = before)?)
     }
 }
 

@@ -58,6 +58,9 @@ pub struct BackendStatus {
     pub reason: String,
     /// Since when, in seconds since 1970; nothing if no check has said so yet.
     pub since: Option<u64>,
+    /// Whether it has left the configuration and is there for its last connections only.
+    #[serde(default)]
+    pub leaving: bool,
     /// Connections that it has.
     pub flows: u64,
     /// Packets in both directions, since the balancer started.
@@ -204,6 +207,7 @@ impl<P: Plane> Operator<P> {
             state,
             reason,
             since: since.map(|since| since.as_secs()),
+            leaving: view.is_some_and(|view| view.leaving),
             flows: open.unwrap_or(0),
             packets: traffic.client_packets.wrapping_add(traffic.backend_packets),
             bytes: traffic.client_bytes.wrapping_add(traffic.backend_bytes),

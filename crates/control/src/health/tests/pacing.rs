@@ -29,7 +29,7 @@ async fn attended(
 ) -> Vec<(Instant, Judgement)> {
     let (sender, mut receiver) = mpsc::channel(1);
     let pace = Pace::new(health.interval, Rng::with_seed(seed));
-    let attending = attend(OWNER, Arc::new(health), pace, sender, async || {
+    let attending = attend(OWNER, Arc::new(health), None, pace, sender, async || {
         let (takes, finding) = check().await;
         sleep(takes).await;
         finding
@@ -121,7 +121,8 @@ async fn when_nobody_listens_any_more_checks_end() {
     let (sender, receiver) = mpsc::channel(1);
     drop(receiver);
     // Returns; otherwise the clock would go on for ever.
-    attend(OWNER, Arc::new(health()), Pace::new(health().interval, Rng::with_seed(1)), sender, async || GOOD).await;
+    attend(OWNER, Arc::new(health()), None, Pace::new(health().interval, Rng::with_seed(1)), sender, async || GOOD)
+        .await;
 }
 
 #[tokio::test(start_paused = true)]

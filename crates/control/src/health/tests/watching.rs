@@ -32,7 +32,7 @@ async fn a_server_that_dies_and_heals_is_told_down_and_up() {
     let (mut checker, mut judged) = checker();
     let server = taking().await;
     let address = server.address;
-    checker.watch(&config(&[(address, often(Probe::Tcp))]));
+    checker.watch(&config(&[(address, often(Probe::Tcp))]), |_| false);
     let up = next(&mut judged).await;
     assert_eq!((target(&up), up.verdict), (address, Verdict::Up));
     assert!(up.reason.starts_with("connected in "), "{}", up.reason);
@@ -49,7 +49,7 @@ async fn a_server_that_answers_by_a_script_is_judged_by_rise_and_fall() {
     // Up at the first, down at the sixth, up at the tenth.
     let script = [200, 503, 503, 200, 503, 503, 503, 200, 503, 200, 200].map(status);
     let mut server = Server::start(script.to_vec()).await;
-    checker.watch(&config(&[(server.address, often(Probe::Http(page())))]));
+    checker.watch(&config(&[(server.address, often(Probe::Http(page())))]), |_| false);
     for expected in ["HTTP 200", "HTTP 503, wanted 200", "HTTP 200"] {
         assert_eq!(next(&mut judged).await.reason, expected);
     }
@@ -64,7 +64,7 @@ async fn what_has_not_changed_keeps_its_state_and_its_pace() {
     let seldom = Health { interval: Duration::from_secs(3600), ..often(Probe::Tcp) };
     let clock_entry = (clock.address, often(Probe::Tcp));
     let entries = [(often_asked.address, often(Probe::Tcp)), (seldom_asked.address, seldom)];
-    checker.watch(&config(&[clock_entry.clone(), entries[0].clone(), entries[1].clone()]));
+    checker.watch(&config(&[clock_entry.clone(), entries[0].clone(), entries[1].clone()]), |_| false);
     // The one that is asked seldom may wait a while for its first check; a restarted one would come as soon as that.
     for _ in 0..3 {
         assert_eq!(next(&mut judged).await.verdict, Verdict::Up);
@@ -72,12 +72,10 @@ async fn what_has_not_changed_keeps_its_state_and_its_pace() {
     // In another order, and beside a service that is new to it.
     let other = taking().await;
     for _ in 0..3 {
-        checker.watch(&config(&[
-            entries[1].clone(),
-            (other.address, often(Probe::Tcp)),
-            entries[0].clone(),
-            clock_entry.clone(),
-        ]));
+        checker.watch(
+            &config(&[entries[1].clone(), (other.address, often(Probe::Tcp)), entries[0].clone(), clock_entry.clone()]),
+            |_| false,
+        );
         clock.see_more(20).await;
     }
     assert_eq!(target(&next(&mut judged).await), other.address, "a judgement on the new one");
@@ -90,16 +88,15 @@ async fn who_is_not_wanted_any_more_is_left_alone() {
     let (mut checker, mut judged) = checker();
     let (mut clock, removed, unasked) = (taking().await, taking().await, taking().await);
     let clock_entry = (clock.address, often(Probe::Tcp));
-    checker.watch(&config(&[
-        clock_entry.clone(),
-        (removed.address, often(Probe::Tcp)),
-        (unasked.address, often(Probe::Tcp)),
-    ]));
+    checker.watch(
+        &config(&[clock_entry.clone(), (removed.address, often(Probe::Tcp)), (unasked.address, often(Probe::Tcp))]),
+        |_| false,
+    );
     for _ in 0..3 {
         next(&mut judged).await;
     }
     // One backend's service is gone, the other's has no check any more.
-    checker.watch(&config(&[clock_entry, (unasked.address, Health { probe: None, ..often(Probe::Tcp) })]));
+    checker.watch(&config(&[clock_entry, (unasked.address, Health { probe: None, ..often(Probe::Tcp) })]), |_| false);
     // What was under way before has arrived by then.
     clock.see_more(3).await;
     let before = (removed.connects(), unasked.connects());
@@ -113,9 +110,9 @@ async fn who_is_not_wanted_any_more_is_left_alone() {
 async fn a_check_under_way_is_broken_off_with_its_backend() {
     let (mut checker, mut judged) = checker();
     let mut server = taking().await;
-    checker.watch(&config(&[(server.address, often(Probe::Http(page())))]));
+    checker.watch(&config(&[(server.address, often(Probe::Http(page())))]), |_| false);
     server.see_more(1).await;
-    checker.watch(&config(&[]));
+    checker.watch(&config(&[]), |_| false);
     drop(checker);
     assert_eq!(judged.recv().await, None, "the silent server's check has ended long before its time");
 }
@@ -125,11 +122,11 @@ async fn another_check_begins_anew() {
     let (mut checker, mut judged) = checker();
     let server = Server::start(vec![status(200)]).await;
     let tcp = often(Probe::Tcp);
-    checker.watch(&config(&[(server.address, tcp.clone())]));
+    checker.watch(&config(&[(server.address, tcp.clone())]), |_| false);
     assert!(next(&mut judged).await.reason.starts_with("connected in "));
-    checker.watch(&config(&[(server.address, often(Probe::Http(page())))]));
+    checker.watch(&config(&[(server.address, often(Probe::Http(page())))]), |_| false);
     assert_eq!(next(&mut judged).await.reason, "HTTP 200");
-    checker.watch(&config(&[(server.address, Health { rise: 3, ..tcp })]));
+    checker.watch(&config(&[(server.address, Health { rise: 3, ..tcp })]), |_| false);
     assert!(next(&mut judged).await.reason.starts_with("connected in "));
 }
 
@@ -150,7 +147,7 @@ async fn many_backends_are_watched_side_by_side() {
     // One service of them all.
     let backends = all.services.drain(1..).flat_map(|service| service.backends).collect::<Vec<_>>();
     all.services[0].backends.extend(backends);
-    checker.watch(&all);
+    checker.watch(&all, |_| false);
     let (mut up, mut down) = (0, 0);
     for _ in 0..entries.len() {
         match next(&mut judged).await.verdict {

@@ -40,6 +40,7 @@ pub(in crate::top) fn backend(last: u8, packets: u64) -> BackendStatus {
         state: State::Up,
         reason: "not checked".to_owned(),
         since: None,
+        leaving: false,
         flows: 3,
         packets,
         bytes: 100 * packets,
