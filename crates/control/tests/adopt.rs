@@ -1,6 +1,6 @@
 //! A balancer that takes over the tables of one that is gone, wherever that one stopped.
 
-use evenkeel_control::config::{Config, Protocol};
+use evenkeel_control::config::{Config, HostAddress, Protocol};
 use evenkeel_control::operator::{self, Judgement, Order, Verdict};
 use evenkeel_control::{Balancer, BalancerError, Contents, FlowView, NextHop, Operator, Owner, Plane, Secrets, Sizes};
 use evenkeel_core::backend::{Backend, BackendRef, BackendState, Link, Standing};
@@ -248,6 +248,15 @@ fn a_table_is_written_again_even_if_no_backend_is_up() {
     let mut new = adopt(plane.successor(usize::MAX), &config);
     new.apply_with(&config, |_, _| (BackendState::Draining, Standing::default())).expect("it fits");
     assert!(plane.memory.borrow().maglev[&0].iter().all(|slot| *slot == 0), "the slots of the process before");
+}
+
+#[test]
+fn the_hosts_own_address_is_left_to_the_kernel_where_there_is_one() {
+    let mut config = config(&[("192.0.2.10", 80, &[2])]);
+    config.dataplane.address = Some(HostAddress { address: Ipv4Addr::new(192, 0, 2, 5), prefix: 24 });
+    let plane = MemoryPlane::new();
+    Balancer::new(plane.clone(), &SECRETS).apply(&config).expect("it fits");
+    assert_eq!(addresses(&plane), ["192.0.2.1", "192.0.2.10"]);
 }
 
 #[test]

@@ -57,6 +57,14 @@ fn a_removed_service_drains_for_its_own_time_and_is_seen_until_then() {
 }
 
 #[test]
+fn the_hosts_own_address_is_ours() {
+    let file = format!("[dataplane]\naddress = \"10.0.0.9/24\"\n{}", text(&service("first", 80, "", &[1])));
+    let (operator, path) = operator("own", &file);
+    assert!(operator.balancer().our_addresses().contains(&"10.0.0.9".parse().unwrap()));
+    std::fs::remove_file(path).unwrap();
+}
+
+#[test]
 fn a_rehearsal_refuses_what_a_reload_would_refuse() {
     let (mut operator, path) = operator("rehearsal", &text(&service("first", 80, "", &[1, 2])));
     std::fs::write(&path, text(&service("first", 80, "", &[1, 2, 3, 4]))).unwrap();

@@ -34,10 +34,14 @@ const NAT_PORTS: f64 = 64512.0;
 
 /// A TCP service and a UDP service.
 fn balance(bed: &Testbed) -> Running {
-    let text = file(&format!("[metrics]\nlisten = \"{LISTEN}\""), "", &[(2, ""), (3, "")]);
+    bed.balance_config(&config(&[(2, ""), (3, "")]))
+}
+
+fn config(backends: &[(u8, &str)]) -> String {
+    let text = file(&format!("[metrics]\nlisten = \"{LISTEN}\""), "", backends);
     let (_, service) = text.split_at(text.find("[[service]]").expect("there is one"));
     let udp = service.replace("\"web\"", "\"datagrams\"").replace("\"tcp\"", "\"udp\"");
-    bed.balance_config(&format!("{text}{udp}"))
+    format!("{text}{udp}")
 }
 
 /// What curl gets, where the balancer is.
@@ -134,6 +138,14 @@ fn prometheus_reads_every_metric_and_the_values_agree(bed: &Testbed) {
         assert_eq!(value("evenkeel_flows", &[("service", name)]), flows);
     }
     assert_eq!(value("evenkeel_nat_ports_free", &[]), NAT_PORTS - busiest);
+
+    // Who has left the file is there for its last connections, and no alert shall miss it.
+    bed.reload(&config(&[(2, "")]));
+    let later = self::samples(bed);
+    let up =
+        |target| later.get(&("evenkeel_backend_up".to_owned(), labels(&[("service", "web"), ("backend", target)])));
+    assert_eq!((up("10.0.0.2:8080"), up("10.0.0.3:8080")), (Some(&1.0), None));
+    assert_eq!(later[&("evenkeel_flows".to_owned(), labels(&[("service", "web")]))], connections.len() as f64);
 }
 
 fn metrics_are_served_where_the_file_says_and_nowhere_else(bed: &Testbed) {

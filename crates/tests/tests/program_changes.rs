@@ -1,11 +1,11 @@
 //! Changes of configuration while connections are there: none of them moves.
 #![allow(clippy::unwrap_used, reason = "a test that fails may do so anywhere")]
 
-use evenkeel_control::Config;
 use evenkeel_control::config::Backend;
 use evenkeel_control::config::Protocol::{Tcp, Udp};
+use evenkeel_control::{Config, Plane};
 use evenkeel_core::flow::{IdleTimes, Tick};
-use evenkeel_core::{BackendRef, Reason};
+use evenkeel_core::{BackendRef, Reason, Traffic};
 use evenkeel_tests::on_both_planes;
 use evenkeel_tests::program::packet::{ACK, SYN, tcp};
 use evenkeel_tests::program::scenes::{ANY, DNS, NAT, STICKY, WEB, client};
@@ -128,8 +128,10 @@ fn a_removed_backend_keeps_its_place_until_its_flows_are_gone(on: On) {
         let swept = table::pair(rig.plane(), last)[0].is_none();
         assert!(!swept || rig.now() != now, "a tick more is needed before a place may be given away");
 
-        // The place's next owner is not taken for the old one.
+        // The place's next owner is not taken for the old one, nor is what that has carried counted as its own.
+        assert_ne!(rig.plane().traffic(old.index).unwrap(), Traffic::default());
         rig.apply(&config);
+        assert_eq!(rig.plane().traffic(old.index).unwrap(), Traffic::default());
         let heir = rig.establish(Tcp, client(102), WEB);
         let new = backend(rig, &heir);
         assert_eq!((new.index, new.generation), (old.index, old.generation + 1));
