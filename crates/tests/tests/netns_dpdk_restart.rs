@@ -2,6 +2,7 @@
 //! address are others afterwards; whatever does not fit is said, and they are forgotten.
 
 use evenkeel_tests::testbed::{self, Connection, Plane, Running, Servers, TAP, Testbed, connect_tap, repository};
+use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -29,8 +30,8 @@ fn state(bed: &Testbed) -> PathBuf {
     bed.work.join("state")
 }
 
-/// The daemon with these options, at work.
-fn start(bed: &Testbed, text: &str, options: &[&str]) -> Running {
+/// The daemon with these options, whatever may come of it.
+fn launch(bed: &Testbed, text: &str, options: &[&str]) -> Running {
     let (file, state) = (bed.config("evenkeel.toml", text), state(bed));
     let socket = bed.work.join("socket");
     let path = |path: &Path| path.display().to_string();
@@ -40,7 +41,12 @@ fn start(bed: &Testbed, text: &str, options: &[&str]) -> Running {
         ["--", "--config", &path(&file), "--state", &path(&state), "--socket", &path(&socket)].map(str::to_owned),
     );
     words.extend(options.iter().map(|option| (*option).to_owned()));
-    let balancer = bed.start("", &words);
+    bed.start("", &words)
+}
+
+/// The same, at work.
+fn start(bed: &Testbed, text: &str, options: &[&str]) -> Running {
+    let balancer = launch(bed, text, options);
     balancer.wait_for(": ready on net_tap0");
     connect_tap();
     for backend in ["10.0.0.2", "10.0.0.3"] {
@@ -81,13 +87,25 @@ fn connections_go_on_over_restarts_that_keep_them() {
         assert!(stop(balancer).contains("connections are kept for the next start"));
         assert!(state(bed).exists());
 
+        // A start that fails late costs nothing.
+        let occupied = TcpListener::bind("127.0.0.1:0").expect("there is a port");
+        let listen = occupied.local_addr().expect("it is bound");
+        let ended = launch(bed, &format!("{}\n[metrics]\nlisten = \"{listen}\"", config(4096)), &["--keep"]).finish();
+        assert_eq!(ended.code, Some(1), "{ended}");
+        assert!(ended.stderr.contains("cannot listen for Prometheus"), "{ended}");
+        assert!(state(bed).exists());
+        bed.wait_for_the_dead();
+
         for round in 0..2 {
             // What is sent while nobody balances is sent again.
             for (number, (connection, _)) in connections.iter_mut().enumerate() {
                 connection.send(format!("meanwhile {round} {number}").as_bytes()).expect("it is only sent");
             }
-            let balancer = start(bed, &config(4096), &["--keep"]);
+            let balancer = start(bed, &config(4096), &["--keep", "--idle", "poll"]);
             balancer.wait_for("connections of the process before go on.");
+            // What the command line says is no change of the file.
+            balancer.signal(libc::SIGHUP);
+            balancer.wait_for("read the configuration again; nothing changes.");
             assert!(!state(bed).exists(), "what was kept is taken once");
             for (number, (connection, home)) in connections.iter_mut().enumerate() {
                 let server = connection.receive(format!("meanwhile {round} {number}").as_bytes());
