@@ -40,8 +40,8 @@ const AT_ONCE: usize = 800;
 /// Asks backends whether they serve.
 ///
 /// A backend begins as taken to serve, without a judgement, unless it is known to be down. Its first success is told at
-/// once; `fall` failures in a row bring it down, and `rise` successes in a row up again. A judgement is sent when the verdict turns, and when it
-/// stands but has come to have another kind of reason; not for each check.
+/// once; `fall` failures in a row bring it down, and `rise` successes in a row up again. A judgement is sent when the
+/// verdict turns, and when it stands but has come to have another kind of reason; not for each check.
 ///
 /// From a backend's end to the judgement it takes no longer than `fall` intervals and one timeout, and from its return
 /// no longer than `rise` intervals and one timeout, provided that no more than 800 checks have to be under way at once.
