@@ -21,6 +21,11 @@ fn checks(kind: &str) -> String {
     format!("health = {{ {kind}, interval = \"500ms\", timeout = \"500ms\", rise = 2, fall = 3 }}")
 }
 
+/// h2 and h3 behind a service, and NAT ports that the kernel does not take for its checks: on XDP both come from one address.
+fn both(service: &str) -> String {
+    file("", service, &[(2, ""), (3, "")]).replace("[nat]\n", "[nat]\nports = \"1024-32767\"\n")
+}
+
 const TCP: &str = "kind = \"tcp\"";
 const HTTP: &str = "kind = \"http\", path = \"/health\"";
 
@@ -45,7 +50,7 @@ fn wait_until_down(bed: &Testbed, reasons: &[&str]) {
 
 /// A balancer before h2 and h3, long connections to both, and new ones all the time.
 fn under_load(bed: &Testbed, service: &str) -> (Running, Load) {
-    let balancer = bed.balance_config(&file("", service, &[(2, ""), (3, "")]));
+    let balancer = bed.balance_config(&both(service));
     wait_until_up(bed);
     let load = Load::start(MANY / 3);
     load.goes_on(&["h2", "h3"]);
@@ -94,7 +99,7 @@ fn a_backend_cut_off_is_avoided_until_it_is_back(bed: &Testbed) {
 }
 
 fn who_was_down_or_drained_is_so_after_a_restart(bed: &Testbed) {
-    let text = file("", &checks(TCP), &[(2, ""), (3, "")]);
+    let text = both(&checks(TCP));
     let restart = |mut balancer: Running| {
         balancer.signal(libc::SIGTERM);
         let ended = balancer.finish();
@@ -134,7 +139,7 @@ fn open() -> io::Result<Connection> {
 fn all_down(bed: &Testbed, all_down: &str) -> (Running, [Backend; 2], [Connection; 2]) {
     let backends = ["h2", "h3"].map(|name| Backend::start(bed, name));
     let service = format!("all-down = \"{all_down}\"\n{}", checks(HTTP));
-    let balancer = bed.balance_config(&file("", &service, &[(2, ""), (3, "")]));
+    let balancer = bed.balance_config(&both(&service));
     wait_until_up(bed);
     let mut connections = ["h2", "h3"].map(|name| {
         until("a connection to each", || {
