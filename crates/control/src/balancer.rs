@@ -408,13 +408,7 @@ impl<P: Plane> Balancer<P> {
         let is_over = |until: Option<Option<Instant>>| until.flatten().is_some_and(|until| until <= now);
         let over: Vec<_> =
             self.places.taken().filter(|(_, place)| is_over(place.leaving)).map(|(index, _)| index).collect();
-        if over.is_empty() {
-            return Ok(());
-        }
-        for index in over {
-            self.free(index)?;
-        }
-        self.write_addresses([])
+        if over.is_empty() { Ok(()) } else { self.free(over) }
     }
 
     /// Frees abandoned flow entries, and the places of backends that have left and have no connections. To be called
@@ -437,27 +431,22 @@ impl<P: Plane> Balancer<P> {
         self.plane.visit_flows(&mut |flow| {
             in_use.insert(flow.backend);
         })?;
-        for (index, reference) in leaving {
-            if !in_use.contains(&reference) {
-                self.free(index)?;
-            }
-        }
-        self.write_addresses([])
+        self.free(leaving.into_iter().filter(|(_, reference)| !in_use.contains(reference)).map(|(index, _)| index))
     }
 
-    /// Gives up a place; what is left of its connections ends.
-    fn free(&mut self, index: usize) -> Result<(), P::Error> {
-        if let Some(place) = self.places.get_mut(index) {
-            (place.state, place.standing) = (BackendState::Down, Standing::default());
+    /// Gives up places; what is left of their connections ends.
+    fn free(&mut self, places: impl IntoIterator<Item = usize>) -> Result<(), BalancerError<P::Error>> {
+        for index in places {
+            if let Some(place) = self.places.get_mut(index) {
+                place.end();
+            }
+            self.write_place(index)?;
+            self.places.give_up(index);
         }
-        self.write_place(index)?;
-        if let Some((_, (address, _))) = self.places.give_up(index)
-            && !self.places.taken().any(|(_, place)| place.owner.1.0 == address)
-        {
-            // Another machine may have the address when it comes back.
-            self.next_hops.remove(&address);
-        }
-        Ok(())
+        // Another machine may have the address when it comes back.
+        let known = self.backend_addresses();
+        self.next_hops.retain(|address, _| known.contains(address));
+        self.write_addresses([])
     }
 }
 

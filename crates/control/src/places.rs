@@ -39,6 +39,12 @@ impl Place {
         Self { owner, generation: link.generation(), state: link.state(), standing, leaving: None, written }
     }
 
+    /// Ends this use of the place: no packet of its connections is for anybody any more.
+    pub(crate) fn end(&mut self) {
+        self.generation = next(self.generation);
+        (self.state, self.standing) = (BackendState::Down, Standing::default());
+    }
+
     pub(crate) fn reference(&self, index: usize) -> BackendRef {
         BackendRef { index: index as u16, generation: self.generation }
     }
@@ -80,9 +86,7 @@ impl Places {
             self.generations.push(0);
             self.places.len() - 1
         });
-        // 0 means "no backend" in a Maglev table.
-        let generation = self.generations[index].checked_add(1).unwrap_or(1);
-        self.put(index, Place::new(owner, generation));
+        self.put(index, Place::new(owner, next(self.generations[index])));
         index
     }
 
@@ -104,11 +108,17 @@ impl Places {
         self.generations[index] = generation;
     }
 
-    /// The place is nobody's; returns whose it was.
-    pub(crate) fn give_up(&mut self, index: usize) -> Option<Owner> {
-        let place = self.places.get_mut(index).and_then(Option::take)?;
-        self.by_owner.remove(&place.owner);
-        self.free.push(index);
-        Some(place.owner)
+    /// The place is nobody's.
+    pub(crate) fn give_up(&mut self, index: usize) {
+        if let Some(place) = self.places.get_mut(index).and_then(Option::take) {
+            self.generations[index] = place.generation;
+            self.by_owner.remove(&place.owner);
+            self.free.push(index);
+        }
     }
+}
+
+/// The generation after this one; 0 would mean "no backend" in a Maglev table.
+fn next(generation: u8) -> u8 {
+    generation.checked_add(1).unwrap_or(1)
 }

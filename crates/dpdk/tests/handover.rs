@@ -137,3 +137,14 @@ fn other_sizes_or_another_nat_mean_that_connections_cannot_go_on() {
     nat.ports = (2000, 3000);
     assert!(handover.check(&SIZES, &nat).is_err());
 }
+
+#[test]
+fn whether_a_file_can_be_written_is_known_before_it_is_needed() {
+    let directory = path("prepared");
+    Handover::prepare(&directory.join("deep/state")).unwrap();
+    assert_eq!(fs::read_dir(directory.join("deep")).unwrap().count(), 0, "the directory is there, and nothing in it");
+    fs::write(directory.join("file"), "").unwrap();
+    let refused = Handover::prepare(&directory.join("file/state")).unwrap_err();
+    assert!(refused.to_string().contains("file/state"), "{refused}");
+    fs::remove_dir_all(directory).unwrap();
+}

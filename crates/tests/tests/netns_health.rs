@@ -152,7 +152,7 @@ fn all_down(bed: &Testbed, all_down: &str) -> (Running, [Backend; 2], [Connectio
     wait_until_down(bed, &["HTTP 503, wanted 200"]);
     let while_down = b"said while h3 is down";
     connections[1].send(while_down).expect("it is only sent");
-    bed.do_in("", &["sleep", "0.1"]);
+    until("it was dropped", || (bed.told_json(&["counters"])["backend-down"].as_u64() > Some(0)).then_some(()));
     backends[0].answer_health("503 Service Unavailable");
     until("nobody serves any more", || {
         let told = bed.backends();

@@ -453,7 +453,7 @@ const RICH_FIXTURES: &[Fixture] = &[
             }
             let draft = if side == Side::Client { connection.says(ACK) } else { connection.answers(ACK) };
             rig.expect(&draft, Reason::BackendDown);
-            rig.expect(&connection.says(ACK), Reason::BackendDown);
+            rig.expect(&connection.says(ACK), Reason::FlowMissing);
             rig.open(Tcp, connection.client, WEB);
             rig.apply(&config);
             rig.forget();
