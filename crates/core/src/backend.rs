@@ -1,6 +1,6 @@
 //! Backends, as the packet path sees them: shared memory that the control side changes while packets fly.
 
-use crate::flow::Peer;
+use crate::key::Peer;
 use crate::word::Word;
 use evenkeel_wire::{MacAddress, Port};
 

@@ -1,6 +1,6 @@
 //! Counters. Each CPU or lcore owns one of each and adds to it without atomics; readers add them up.
 
-use crate::flow::Side;
+use crate::key::Side;
 use crate::verdict::{Event, Reason};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 

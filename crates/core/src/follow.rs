@@ -1,7 +1,9 @@
 //! A packet of a connection that is known.
 
 use crate::backend::{Backend, BackendState, Link};
-use crate::flow::{Found, Progress, Side, State, Tick, advance, end};
+use crate::connection::{Progress, advance, end};
+use crate::flow::{Found, State, Tick};
+use crate::key::Side;
 use crate::parse::Packet;
 use crate::rewrite::Route;
 use crate::tables::Tables;

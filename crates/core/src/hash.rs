@@ -1,6 +1,6 @@
 //! Keyed hashes. One places flows in the table and is fast; the other picks backends and is a pseudo-random function.
 
-use crate::flow::FlowKey;
+use crate::key::FlowKey;
 use evenkeel_wire::Ipv4Address;
 
 /// Where a flow is kept: bits 32 and up say which bucket, the top bits at which of its entries to begin.

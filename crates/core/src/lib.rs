@@ -10,6 +10,7 @@
 #![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::panic, clippy::unwrap_used, clippy::expect_used))]
 
 pub mod backend;
+mod connection;
 mod counters;
 mod echo;
 mod filter;
@@ -17,6 +18,7 @@ pub mod flow;
 mod follow;
 mod frame;
 pub mod hash;
+mod key;
 mod layout;
 mod open;
 mod parse;
@@ -139,7 +141,7 @@ fn balance<F: Frame, T: Tables>(frame: &mut F, tables: &T, packet: &Packet, plac
     rewrite::rewrite(frame, packet, &route, settings.mac)?;
     tables.count_traffic(route.backend(), route.from(), packet.length);
     Ok(match route.from() {
-        flow::Side::Client => Reason::ToBackend,
-        flow::Side::Backend => Reason::ToClient,
+        key::Side::Client => Reason::ToBackend,
+        key::Side::Backend => Reason::ToClient,
     })
 }

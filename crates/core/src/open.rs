@@ -1,9 +1,10 @@
 //! The first packet of a connection: service, backend, NAT port, two flow entries.
 
 use crate::backend::{BackendRef, BackendState, Link};
-use crate::flow::{FlowKey, Insertion, NewEntry, Peer, Side, Tick, withdraw};
+use crate::flow::{Insertion, NewEntry, Tick, withdraw};
 use crate::follow::opens;
 use crate::hash;
+use crate::key::{FlowKey, Peer, Side};
 use crate::parse::Packet;
 use crate::rewrite::Route;
 use crate::service::{Service, ServiceKey};

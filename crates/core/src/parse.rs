@@ -1,7 +1,7 @@
 //! From bytes to what the balancer talks about. Checked here, trusted everywhere else.
 
-use crate::flow::{FlowKey, Peer};
 use crate::frame::Frame;
+use crate::key::{FlowKey, Peer};
 use crate::verdict::Reason;
 use evenkeel_wire::{EtherType, Ethernet, IpProtocol, Ipv4, Ipv4Address, MacAddress, Tcp, TcpFlags, Udp, VlanTag};
 use zerocopy::{Immutable, IntoBytes};

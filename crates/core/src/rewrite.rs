@@ -1,7 +1,7 @@
 //! Translation: addresses, ports, TTL, checksums. Nothing else in the packet changes.
 
-use crate::flow::{Peer, Side};
 use crate::frame::Frame;
+use crate::key::{Peer, Side};
 use crate::parse::Packet;
 use crate::verdict::Reason;
 use evenkeel_wire::{Adjustment, Ethernet, IpProtocol, Ipv4, MacAddress, Tcp, Udp};

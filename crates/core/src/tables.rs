@@ -1,8 +1,9 @@
 //! What the core asks of a plane, beside the packet.
 
 use crate::backend::{Backend, BackendRef};
-use crate::flow::{self, Bucket, Insertion, NewEntry, Side, Tick};
+use crate::flow::{self, Bucket, Insertion, NewEntry, Tick};
 use crate::hash;
+use crate::key::Side;
 use crate::parse::Packet;
 use crate::rewrite::Route;
 use crate::service::{Service, ServiceKey};

@@ -4,14 +4,17 @@
 //! swapping its control word, fill it, publish it, and then look through the bucket once more: of two CPUs that insert
 //! the same key at once, at least one sees the other and withdraws.
 
-use super::entry::{Entry, FlowKey, Meta, NewEntry, Peer, unpack_peer};
-use super::time::{Tick, Timeouts};
+use super::entry::{Entry, NewEntry, unpack_peer};
+use super::meta::Meta;
+use super::time::Tick;
+use super::timeouts::Timeouts;
 use crate::backend::BackendRef;
+use crate::key::{FlowKey, Peer};
 use crate::word::Word;
 use evenkeel_wire::MacAddress;
 
 /// How often a change is tried again when another CPU changes the same entry.
-pub(super) const TRIES: usize = 3;
+pub(crate) const TRIES: usize = 3;
 
 /// Entries in a bucket.
 pub const WAYS: usize = 8;

@@ -14,11 +14,16 @@
 //!   at most once per [`Timeouts::renew`].
 
 mod bucket;
-mod connection;
 mod entry;
+mod meta;
 mod time;
+mod timeouts;
 
+pub use crate::key::{FlowKey, Peer, Side};
+pub(crate) use bucket::TRIES;
 pub use bucket::{Bucket, Found, Insertion, WAYS, find, insert, withdraw};
-pub(crate) use connection::{Progress, advance, end};
-pub use entry::{Entry, FlowKey, Meta, NewEntry, Peer, Side, State};
-pub use time::{IdleTimes, Tick, Timeouts};
+pub(crate) use entry::pack_peer;
+pub use entry::{Entry, NewEntry};
+pub use meta::{Meta, State};
+pub use time::Tick;
+pub use timeouts::{IdleTimes, Timeouts};

@@ -1,8 +1,7 @@
 //! The two entries of a connection moving together.
 
-use super::bucket::{Found, TRIES, find};
-use super::entry::{Entry, FlowKey, Meta, Side, State, pack_peer};
-use super::time::Tick;
+use crate::flow::{Entry, Found, Meta, State, TRIES, Tick, find, pack_peer};
+use crate::key::{FlowKey, Side};
 use crate::parse::Packet;
 use crate::tables::Tables;
 use crate::word::Word;

@@ -1,0 +1,179 @@
+//! The control word of an entry: what is known of the connection, and whose the place is.
+
+use super::time::Tick;
+use crate::key::Side;
+use evenkeel_wire::MacAddress;
+
+/// How far a connection has come. TCP and UDP share the states: a TCP connection moves by its flags, a UDP flow by who
+/// has spoken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// The place is free.
+    Free,
+    /// A CPU is writing the entry.
+    Claimed,
+    /// The client has sent its first packet.
+    Opening,
+    /// The backend has answered.
+    Answered,
+    /// The client has confirmed the answer.
+    Established,
+    /// Both sides have sent FIN, or one has sent RST.
+    Closing,
+}
+
+/// The entry's control word.
+///
+/// From the low end: state (3 bits), FIN seen from the client, FIN seen from the backend, side, UDP, one spare; a
+/// counter of the place's uses (8 bits), which tells a reader that an entry was replaced under its eyes; when the
+/// connection was last active (16 bits); the client's Ethernet address, first four bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Meta(pub u64);
+
+impl Meta {
+    const STATE: u64 = 0x07;
+    const CLIENT_FIN: u64 = 0x08;
+    const BACKEND_FIN: u64 = 0x10;
+    pub(super) const BACKEND_SIDE: u64 = 0x20;
+    pub(super) const UDP: u64 = 0x40;
+    const USE_SHIFT: u32 = 8;
+    pub(super) const USE: u64 = 0xff << Self::USE_SHIFT;
+    const SEEN_SHIFT: u32 = 16;
+    const SEEN: u64 = 0xffff << Self::SEEN_SHIFT;
+    pub(super) const MAC_SHIFT: u32 = 32;
+
+    /// The state.
+    #[inline(always)]
+    pub fn state(self) -> State {
+        match self.0 & Self::STATE {
+            1 => State::Claimed,
+            2 => State::Opening,
+            3 => State::Answered,
+            4 => State::Established,
+            5 => State::Closing,
+            _ => State::Free,
+        }
+    }
+
+    /// State and protocol as a number below 16, for [`super::timeouts::Timeouts`].
+    #[inline(always)]
+    pub(crate) fn kind(self) -> usize {
+        (self.0 & Self::STATE | (self.0 & Self::UDP) >> 3) as usize
+    }
+
+    /// Whether the entry stands for a connection.
+    #[inline(always)]
+    pub fn is_live(self) -> bool {
+        self.0 & Self::STATE >= State::Opening as u64
+    }
+
+    /// The way in which the entry's packets arrive.
+    #[inline(always)]
+    pub fn side(self) -> Side {
+        if self.0 & Self::BACKEND_SIDE == 0 { Side::Client } else { Side::Backend }
+    }
+
+    /// Whether this is a UDP flow.
+    #[inline(always)]
+    pub fn is_udp(self) -> bool {
+        self.0 & Self::UDP != 0
+    }
+
+    /// Whether this side has sent its FIN.
+    #[inline(always)]
+    pub fn has_fin(self, side: Side) -> bool {
+        self.0 & Self::fin(side) != 0
+    }
+
+    /// When the connection was last known to be active.
+    #[inline(always)]
+    pub fn seen(self) -> Tick {
+        Tick((self.0 >> Self::SEEN_SHIFT) as u16)
+    }
+
+    /// The same with another state.
+    #[inline(always)]
+    pub fn with_state(self, state: State) -> Self {
+        Self(self.0 & !Self::STATE | state as u64)
+    }
+
+    /// The same with this side's FIN noted.
+    #[inline(always)]
+    pub fn with_fin(self, side: Side) -> Self {
+        Self(self.0 | Self::fin(side))
+    }
+
+    /// The same with no FIN noted.
+    #[inline(always)]
+    pub fn without_fins(self) -> Self {
+        Self(self.0 & !(Self::CLIENT_FIN | Self::BACKEND_FIN))
+    }
+
+    /// The same, active at `now`.
+    #[inline(always)]
+    pub fn with_seen(self, now: Tick) -> Self {
+        Self(self.0 & !Self::SEEN | u64::from(now.0) << Self::SEEN_SHIFT)
+    }
+
+    /// The same for another client Ethernet address (its first four bytes).
+    #[inline(always)]
+    pub(crate) fn with_mac(self, mac: MacAddress) -> Self {
+        Self(self.0 & 0xffff_ffff | mac.bits() << Self::MAC_SHIFT)
+    }
+
+    /// State and FINs of `other`, everything else from here.
+    #[inline(always)]
+    pub(crate) fn with_progress_of(self, other: Self) -> Self {
+        let progress = Self::STATE | Self::CLIENT_FIN | Self::BACKEND_FIN;
+        Self(self.0 & !progress | other.0 & progress)
+    }
+
+    /// A claim on the place that this word was read from: a new use of it.
+    #[inline(always)]
+    pub(crate) fn claim(self) -> Self {
+        let uses = self.0.wrapping_add(1 << Self::USE_SHIFT) & Self::USE;
+        Self(uses | State::Claimed as u64)
+    }
+
+    /// The place given up; the count of its uses stays.
+    #[inline(always)]
+    pub fn released(self) -> Self {
+        Self(self.0 & Self::USE)
+    }
+
+    /// Whether `later`, read after this, is about the same use of the place, with its key and peer unchanged.
+    #[inline(always)]
+    pub(crate) fn is_same_use(self, later: Self) -> bool {
+        (self.0 ^ later.0) & Self::USE == 0 && later.is_live()
+    }
+
+    /// How often the place has been used, modulo 256.
+    #[inline(always)]
+    pub(crate) fn uses(self) -> u8 {
+        (self.0 >> Self::USE_SHIFT) as u8
+    }
+
+    fn fin(side: Side) -> u64 {
+        match side {
+            Side::Client => Self::CLIENT_FIN,
+            Side::Backend => Self::BACKEND_FIN,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn meta_fields_do_not_touch_each_other() {
+        let mac = MacAddress([1, 2, 3, 4, 5, 6]);
+        let meta = Meta(0xab << 8).with_state(State::Established).with_seen(Tick(0xfedc)).with_mac(mac);
+        let meta = meta.with_fin(Side::Backend);
+        assert_eq!((meta.state(), meta.seen(), meta.side()), (State::Established, Tick(0xfedc), Side::Client));
+        assert!(meta.has_fin(Side::Backend) && !meta.has_fin(Side::Client) && !meta.is_udp());
+        assert_eq!(meta.claim().0, 0xac << 8 | 1);
+        assert_eq!(Meta(0xff << 8).claim().0, 1);
+        assert!(!meta.claim().is_live() && !meta.released().is_live() && meta.is_live());
+    }
+}
