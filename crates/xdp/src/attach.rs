@@ -3,9 +3,10 @@
 //! By netlink and not by a BPF link, because that is what `ip link set dev IFACE xdpgeneric off` can undo, and because
 //! the program then goes on working when this process is killed.
 
-use crate::claim::LeftBehind;
 use crate::error::XdpError;
 use crate::interface::{Interface, program};
+use crate::left_behind::LeftBehind;
+use crate::mode::Mode;
 use crate::pinned::Pins;
 use evenkeel_control::config::XdpMode;
 use netlink_packet_route::link::{LinkAttribute, LinkMessage, LinkXdp};
@@ -15,44 +16,7 @@ use std::os::unix::net::UnixDatagram;
 
 /// `XDP_FLAGS_*` (linux/if_link.h).
 const UPDATE_IF_NOEXIST: u32 = 1 << 0;
-const SKB_MODE: u32 = 1 << 1;
-const DRV_MODE: u32 = 1 << 2;
 const REPLACE: u32 = 1 << 4;
-
-/// Where in the interface's path the program runs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Mode {
-    /// In the driver.
-    Native,
-    /// In front of the network stack.
-    Generic,
-}
-
-impl Mode {
-    fn flag(self) -> u32 {
-        match self {
-            Self::Native => DRV_MODE,
-            Self::Generic => SKB_MODE,
-        }
-    }
-
-    /// The word that `ip link set dev IFACE ... off` wants.
-    pub fn ip_link_word(self) -> &'static str {
-        match self {
-            Self::Native => "xdpdrv",
-            Self::Generic => "xdpgeneric",
-        }
-    }
-}
-
-impl std::fmt::Display for Mode {
-    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        out.write_str(match self {
-            Self::Native => "native",
-            Self::Generic => "generic",
-        })
-    }
-}
 
 /// Attaches a program in the first of the wanted modes that the interface can do. `Auto` stays in the mode in which a
 /// program was left behind, because the kernel replaces at once only there.

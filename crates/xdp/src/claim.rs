@@ -1,16 +1,18 @@
 //! The right to work on an interface, and what was found there.
 
-use crate::attach::{self, Attachment, Mode};
+use crate::attach::{self, Attachment};
 use crate::error::XdpError;
-use crate::estate::{Estate, Source};
+use crate::estate::Estate;
 use crate::interface::Interface;
+use crate::left_behind::{LeftBehind, Source};
+use crate::lock::only_one;
+use crate::mode::Mode;
 use crate::pinned::Pins;
 use crate::plane::{PROGRAM, XdpPlane};
 use evenkeel_control::config::XdpMode;
 use rtnetlink::Handle;
-use std::os::fd::{AsFd, OwnedFd};
-use std::os::linux::net::SocketAddrExt;
-use std::os::unix::net::{SocketAddr, UnixDatagram};
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixDatagram;
 
 /// The right to attach a program to an interface: nobody else is at work there.
 #[derive(Debug)]
@@ -18,15 +20,6 @@ pub struct Claim {
     interface: Interface,
     left_behind: Option<LeftBehind>,
     only_one: UnixDatagram,
-}
-
-/// The program of an evenkeel whose process is gone.
-#[derive(Debug)]
-pub(crate) struct LeftBehind {
-    pub(crate) program: OwnedFd,
-    pub(crate) mode: Mode,
-    /// Where its tables are.
-    pub(crate) source: Source,
 }
 
 impl Claim {
@@ -88,16 +81,6 @@ impl Claim {
         attach::detach(netlink, &self.interface, mode, program.as_fd()).await?;
         Pins::places(&self.interface.name).iter().try_for_each(Pins::remove)
     }
-}
-
-/// Sees to it that one evenkeel at a time works on an interface: an abstract socket address is taken by one process of
-/// a network namespace and is free again when that process ends.
-pub(crate) fn only_one(name: &str, index: u32) -> Result<UnixDatagram, XdpError> {
-    let address = SocketAddr::from_abstract_name(format!("evenkeel-xdp-{index}"));
-    address.and_then(|address| UnixDatagram::bind_addr(&address)).map_err(|error| match error.kind() {
-        std::io::ErrorKind::AddrInUse => XdpError::Running(name.to_owned()),
-        _ => XdpError::Attach { interface: name.to_owned(), reason: error.to_string() },
-    })
 }
 
 /// The program that is attached, if it is one of ours that nobody looks after any more.

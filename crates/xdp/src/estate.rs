@@ -2,6 +2,7 @@
 
 use crate::error::XdpError;
 use crate::interface::Interface;
+use crate::left_behind::Source;
 use crate::pinned::{MAPS, Pins};
 use crate::plain::Plain;
 use crate::state::{STATE, State};
@@ -12,16 +13,6 @@ use evenkeel_core::{LAYOUT, counter_names};
 use evenkeel_wire::Ipv4Address;
 use std::net::Ipv4Addr;
 use std::os::fd::AsFd;
-
-/// Where the tables of an attached program are found.
-#[derive(Debug)]
-pub(crate) enum Source {
-    /// By name.
-    Pins(Pins),
-    /// By number: the program holds them, but the names are lost, for instance with a mount namespace. Only who has
-    /// CAP_SYS_ADMIN comes by them this way.
-    Numbers(Vec<u32>),
-}
 
 /// Tables that can be taken over.
 #[derive(Debug)]

@@ -6,9 +6,9 @@
 //! program is what puts it into force, in one step.
 
 use crate::bpffs::{self, failed};
-use crate::claim;
 use crate::error::XdpError;
 use crate::interface::Interface;
+use crate::lock::only_one;
 use crate::state::{STATE, State};
 use aya::maps::MapData;
 use aya::pin::PinError;
@@ -99,9 +99,7 @@ impl Pins {
         match self.map(STATE).and_then(State::load) {
             Some(state) if !state.is_of_this_namespace() => Err(XdpError::ForeignPins { path: self.0.clone() }),
             // The interface may have got the name of another one, where an evenkeel is at work.
-            Some(state) if state.interface != interface.index => {
-                claim::only_one(&interface.name, state.interface).map(drop)
-            }
+            Some(state) if state.interface != interface.index => only_one(&interface.name, state.interface).map(drop),
             _ => Ok(()),
         }
     }

@@ -2,11 +2,10 @@
 
 use crate::bind;
 use crate::capabilities;
-use crate::claim::LeftBehind;
 use crate::clock;
 use crate::error::XdpError;
-use crate::estate::Source;
 use crate::interface::Interface;
+use crate::left_behind::{LeftBehind, Source};
 use crate::maglev::MaglevTables;
 use crate::maps::{Cells, MappedArray};
 use crate::pinned::{MAPS, Pins, Staging};
