@@ -2,7 +2,7 @@
 
 use crate::key::Peer;
 use crate::word::Word;
-use evenkeel_wire::{MacAddress, Port};
+use evenkeel_wire::{IpProtocol, MacAddress, Port};
 
 /// A backend of one service: its place in the table and which use of that place is meant, so that a flow never
 /// mistakes a place's new owner for its old one.
@@ -82,21 +82,39 @@ pub struct Standing {
     pub failed: bool,
 }
 
-impl Standing {
-    const DRAINED_SHIFT: u32 = 8;
-    const FAILED_SHIFT: u32 = 9;
+/// What a backend is, in one word. From the low end: its service's IP protocol (8 bits), whether it is drained and whether it
+/// has failed ([`Standing`]); reserved, and zero: the forwarding mode (bits 12-15), the port that leads to it (16-23).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Kind(pub u64);
 
-    /// The bits of [`Backend::kind`] that say so.
+impl Kind {
+    const DRAINED: u64 = 1 << 8;
+    const FAILED: u64 = 1 << 9;
+
+    /// Puts the word together.
     #[must_use]
-    pub fn bits(self) -> u64 {
-        u64::from(self.drained) << Self::DRAINED_SHIFT | u64::from(self.failed) << Self::FAILED_SHIFT
+    pub fn new(protocol: IpProtocol) -> Self {
+        Self(u64::from(protocol.0))
     }
 
-    /// The inverse of [`Standing::bits`]; other bits are ignored.
+    /// The protocol of the backend's service: whoever takes the tables over finds its owner by it.
     #[must_use]
-    pub fn from_bits(bits: u64) -> Self {
-        let is_set = |shift: u32| bits >> shift & 1 != 0;
-        Self { drained: is_set(Self::DRAINED_SHIFT), failed: is_set(Self::FAILED_SHIFT) }
+    pub fn protocol(self) -> IpProtocol {
+        IpProtocol(self.0 as u8)
+    }
+
+    /// What is known of it.
+    #[must_use]
+    pub fn standing(self) -> Standing {
+        Standing { drained: self.0 & Self::DRAINED != 0, failed: self.0 & Self::FAILED != 0 }
+    }
+
+    /// The same with another standing.
+    #[must_use]
+    pub fn with_standing(self, standing: Standing) -> Self {
+        let drained = if standing.drained { Self::DRAINED } else { 0 };
+        let failed = if standing.failed { Self::FAILED } else { 0 };
+        Self(self.0 & !(Self::DRAINED | Self::FAILED) | drained | failed)
     }
 }
 
@@ -111,8 +129,7 @@ pub struct Backend<W> {
     pub target: W,
     /// What clients know it as: address and port of the service, likewise.
     pub service: W,
-    /// The service's IP protocol in the low eight bits: whoever takes the tables over finds a backend's owner by it. Then
-    /// [`Standing`], which may change at any time. Room for the forwarding mode.
+    /// See [`Kind`]; its standing may change at any time.
     pub kind: W,
 }
 

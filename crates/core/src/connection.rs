@@ -1,30 +1,30 @@
 //! The two entries of a connection moving together.
 
-use crate::flow::{Entry, Found, Meta, State, TRIES, Tick, find, pack_peer};
-use crate::key::{FlowKey, Side};
+use crate::flow::{Entry, Found, Meta, State, TRIES, Tick, find};
+use crate::hop::{self, Hop};
+use crate::key::{FlowKey, HopNumber, Side};
 use crate::parse::Packet;
 use crate::tables::Tables;
 use crate::word::Word;
 use crate::{backend::Backend, hash};
-use evenkeel_wire::{IpProtocol, MacAddress, TcpFlags};
+use evenkeel_wire::{IpProtocol, TcpFlags};
 
 /// Whether a connection is still one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Progress {
-    /// It is, and has been brought up to date.
-    Alive,
+    /// It is, and has been brought up to date; and by which hop its client is reached.
+    Alive(HopNumber),
     /// Its time is over, or its other entry has gone.
     Gone,
 }
 
-/// Brings a connection up to date with a packet that found the entry `own`: state, FINs, stamp, the client's Ethernet
-/// address. Called for every packet of a connection that is not established, and for the few that matter to one that
-/// is.
+/// Brings a connection up to date with a packet that found the entry `own`: state, FINs, stamp, the hop that its client
+/// comes by. Called for every packet of a connection that is not established, and for the few that matter to one that is.
 #[inline(always)]
 pub(crate) fn advance<T: Tables + ?Sized>(
     tables: &T,
     packet: &Packet,
-    own: &Found<'_, T::Word>,
+    own: &Found<'_, Entry<T::Word>>,
     backend: &Backend<T::Word>,
     now: Tick,
 ) -> Progress {
@@ -38,35 +38,33 @@ pub(crate) fn advance<T: Tables + ?Sized>(
         Side::Client => (&pair, own),
         Side::Backend => (own, &pair),
     };
-    // Answers go to where the client's packets come from.
-    let noted = |meta: Meta| if side == Side::Client { meta.with_mac(packet.source_mac) } else { meta };
-    if side == Side::Client {
-        move_to(reply, packet.source_mac);
-        move_to(client, packet.source_mac);
-    }
-    let Some(changed) = change(reply.entry, reply.meta, |meta| noted(step(meta, side, packet)).with_seen(now)) else {
+    // Answers go to where the client's packets come from. One that has moved and finds no number stays where it was known.
+    let hop = match side {
+        Side::Client => hop_of(tables, packet, own.meta.hop(), now),
+        Side::Backend => own.meta.hop(),
+    };
+    let Some(changed) = change(reply.entry, reply.meta, |meta| step(meta, side, packet).with_hop(hop).with_seen(now))
+    else {
         return Progress::Gone;
     };
+    hop::renew(tables, hop, changed.state(), now);
     // The reply entry is read again in every attempt, after the client entry: whoever changes the reply entry later
     // changes the client entry later too, so the client entry ends up with the latest of several changes.
     let followed = change(client.entry, client.meta, |meta| {
-        noted(meta.with_progress_of(Meta(reply.entry.meta.load()))).with_seen(now)
+        meta.with_progress_of(Meta(reply.entry.meta.load())).with_hop(hop).with_seen(now)
     });
     if followed.is_none() {
         change(reply.entry, changed, Meta::released);
         return Progress::Gone;
     }
-    Progress::Alive
+    Progress::Alive(hop)
 }
 
-/// Notes the part of the client's Ethernet address that is not in the control word. A packet that reads an entry between
-/// the two goes to an address that is neither the old nor the new one, as lost as those that went to the old one.
-/// Swapped, not stored: the place may have another owner by now.
+/// The hop that a client's packet has come by, where its connection says `known`.
 #[inline(always)]
-fn move_to<W: Word>(found: &Found<'_, W>, mac: MacAddress) {
-    if found.mac != mac {
-        found.entry.peer.compare_exchange(pack_peer(found.peer, found.mac), pack_peer(found.peer, mac));
-    }
+fn hop_of<T: Tables + ?Sized>(tables: &T, packet: &Packet, known: HopNumber, now: Tick) -> HopNumber {
+    let is_the_same = tables.hop(known).is_some_and(|word| Hop(word.load()).is(packet.neighbour));
+    if is_the_same { known } else { tables.hop_number(packet.neighbour, now).unwrap_or(known) }
 }
 
 /// Changes a control word by compare-and-swap, as long as it stands for the same use of the place, and returns what it
@@ -92,25 +90,25 @@ fn change<W: Word>(entry: &Entry<W>, found: Meta, next: impl Fn(Meta) -> Meta) -
 fn other_entry<'a, T: Tables + ?Sized>(
     tables: &'a T,
     packet: &Packet,
-    own: &Found<'_, T::Word>,
+    own: &Found<'_, Entry<T::Word>>,
     backend: &Backend<T::Word>,
-) -> Option<Found<'a, T::Word>> {
+) -> Option<Found<'a, Entry<T::Word>>> {
     let settings = tables.settings();
     let side = own.meta.side();
     let (pair_key, expected_peer) = match side {
         Side::Client => {
             let target = backend.target(packet.key.destination().port);
-            (FlowKey::new(target, own.peer, packet.key.protocol()), packet.key.source())
+            (FlowKey::new(target, own.peer(), packet.key.protocol()), packet.key.source())
         }
         Side::Backend => {
             let service = backend.service(packet.key.source().port);
-            (FlowKey::new(own.peer, service, packet.key.protocol()), packet.key.destination())
+            (FlowKey::new(own.peer(), service, packet.key.protocol()), packet.key.destination())
         }
     };
     let place = hash::place(pair_key, &settings.flow_secret);
     let bucket = tables.flows(hash::bucket(place, settings.flow_mask))?;
     let pair = find(bucket, pair_key, hash::start(place))?;
-    let agrees = pair.meta.side() != side && pair.backend == own.backend && pair.peer == expected_peer;
+    let agrees = pair.meta.side() != side && pair.backend == own.backend && pair.peer() == expected_peer;
     if agrees { Some(pair) } else { None }
 }
 
@@ -120,7 +118,7 @@ fn other_entry<'a, T: Tables + ?Sized>(
 pub(crate) fn end<T: Tables + ?Sized>(
     tables: &T,
     packet: &Packet,
-    own: &Found<'_, T::Word>,
+    own: &Found<'_, Entry<T::Word>>,
     backend: &Backend<T::Word>,
 ) {
     let pair = other_entry(tables, packet, own, backend);

@@ -35,7 +35,6 @@ pub(crate) fn echo<F: Frame, T: Tables>(frame: &mut F, tables: &T, ip: &Ip) -> R
     header.destination = ip.source;
 
     let ethernet = frame.header::<Ethernet>(0).ok_or(Reason::Truncated)?;
-    ethernet.source = ethernet.destination;
-    ethernet.destination = ip.source_mac;
+    core::mem::swap(&mut ethernet.source, &mut ethernet.destination);
     Ok(Reason::EchoReply)
 }

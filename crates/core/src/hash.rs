@@ -29,6 +29,17 @@ pub fn start(place: u64) -> usize {
     (place >> 61) as usize
 }
 
+/// The first of the words among which the hop to this neighbour is looked for, its low bits to be ignored.
+///
+/// Multiplication by a secret odd number, of which the top bits are taken: whoever invents addresses cannot aim them at one
+/// place.
+#[inline(always)]
+pub(crate) fn hop(neighbour: u64, secret: &[u32; 4]) -> u16 {
+    let [a, b, ..] = *secret;
+    let factor = u64::from(a) << 32 | u64::from(b) | 1;
+    ((neighbour.wrapping_mul(factor)) >> 48) as u16
+}
+
 #[inline(always)]
 fn product(x: u32, x_secret: u32, y: u32, y_secret: u32) -> u64 {
     u64::from(x.wrapping_add(x_secret)).wrapping_mul(u64::from(y.wrapping_add(y_secret)))

@@ -4,7 +4,8 @@
 //! [`Frame`] is the packet, [`Tables`] is everything else. It knows no clock, thread, file or map, allocates nothing
 //! and cannot panic.
 //!
-//! [`process`] is the packet's whole way on one page; each step is a function in a file named after it.
+//! [`process`] is the packet's whole way on one page; each step is a function in a file named after it. What is rare or long
+//! is a [`Station`], which a plane may run apart.
 #![no_std]
 #![forbid(unsafe_code)]
 #![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::panic, clippy::unwrap_used, clippy::expect_used))]
@@ -13,11 +14,13 @@ pub mod backend;
 mod connection;
 mod counters;
 mod echo;
+mod features;
 mod filter;
 pub mod flow;
 mod follow;
 mod frame;
 pub mod hash;
+pub mod hop;
 mod key;
 mod layout;
 mod open;
@@ -26,29 +29,30 @@ mod refuse;
 mod rewrite;
 mod service;
 mod settings;
-mod settle;
 mod source;
+mod station;
 mod tables;
 mod verdict;
 mod word;
 
-pub use backend::{Backend, BackendRef, BackendState, Standing};
+pub use backend::{Backend, BackendRef, BackendState, Kind, Standing};
 pub use counters::{Counters, Traffic};
+pub use features::Features;
 pub use filter::AddressFilter;
 pub use frame::{Frame, SliceFrame};
 pub use layout::{LAYOUT, counter_names};
 pub use open::PORT_TRIES;
-pub use parse::{Ip, Packet};
-pub use rewrite::Route;
+pub use parse::Packet;
 pub use service::{Service, ServiceKey};
 pub use settings::{MAGLEV_SLOTS, Settings};
-pub use settle::settle;
+pub use station::{Next, Station, visit};
 pub use tables::Tables;
 pub use tables::insert;
 pub use verdict::{Event, Reason, Verdict};
 pub use word::Word;
 
 use evenkeel_wire::IpProtocol;
+use station::{arrived, leave};
 
 /// Decides on a packet, changes it if it is to be sent, and counts the verdict.
 ///
@@ -68,8 +72,8 @@ pub enum Glance {
     /// A TCP segment or UDP datagram for an address that may be ours, and where its flow would be kept: see
     /// [`hash::bucket`] and [`hash::start`].
     Flow(Packet, u64),
-    /// Anything else that is ours to answer.
-    Icmp(Ip),
+    /// An ICMP message to an address that may be ours.
+    Icmp,
     /// Nothing more to find out.
     Decided(Reason),
 }
@@ -77,10 +81,27 @@ pub enum Glance {
 /// The first half of [`process`]: reads the headers and the address filter.
 #[inline(always)]
 pub fn glance<F: Frame, T: Tables>(frame: &mut F, tables: &T) -> Glance {
-    match classify(frame, tables) {
-        Ok(glance) => glance,
-        Err(reason) => Glance::Decided(reason),
+    classify(frame, tables).unwrap_or_else(Glance::Decided)
+}
+
+/// The second half of [`process`].
+#[inline(always)]
+pub fn decide<F: Frame, T: Tables>(frame: &mut F, tables: &T, glance: &Glance) -> Reason {
+    let mut next = forward(frame, tables, glance);
+    loop {
+        match next {
+            Next::Done(reason) => return reason,
+            Next::Go(station) => next = visit(station, frame, tables),
+        }
     }
+}
+
+/// The part of [`process`] that every packet goes through, and an established connection's ordinary packet no further: for a
+/// plane that brings the others to their stations by itself.
+#[inline(always)]
+pub fn arrive<F: Frame, T: Tables>(frame: &mut F, tables: &T) -> Next {
+    let glance = glance(frame, tables);
+    forward(frame, tables, &glance)
 }
 
 #[inline(always)]
@@ -95,53 +116,30 @@ fn classify<F: Frame, T: Tables>(frame: &mut F, tables: &T) -> Result<Glance, Re
             // `may_be_ours` may be wrong, and what is not ours is not ours to drop.
             Err(reason) => Err(if tables.is_ours(ip.destination) { reason } else { Reason::NotOurs }),
         },
-        IpProtocol::ICMP => Ok(Glance::Icmp(ip)),
+        IpProtocol::ICMP => Ok(Glance::Icmp),
         _ if tables.is_ours(ip.destination) => Err(Reason::NotTcpUdp),
         _ => Err(Reason::NotOurs),
     }
 }
 
-/// The second half of [`process`].
 #[inline(always)]
-pub fn decide<F: Frame, T: Tables>(frame: &mut F, tables: &T, glance: &Glance) -> Reason {
-    let decided = match glance {
+fn forward<F: Frame, T: Tables>(frame: &mut F, tables: &T, glance: &Glance) -> Next {
+    let outcome = match glance {
         Glance::Flow(packet, place) => balance(frame, tables, packet, *place),
-        Glance::Icmp(ip) => echo::echo(frame, tables, ip),
+        Glance::Icmp => Ok(Next::Go(Station::Icmp)),
         Glance::Decided(reason) => Err(*reason),
     };
-    let reason = match decided {
-        Ok(reason) | Err(reason) => reason,
-    };
-    tables.count(reason);
-    reason
+    arrived(tables, outcome)
 }
 
-/// A packet of an established connection follows it; for any other there is more to settle.
+/// A packet of an established connection follows it; for any other there is more to be done.
 #[inline(always)]
-fn balance<F: Frame, T: Tables>(frame: &mut F, tables: &T, packet: &Packet, place: u64) -> Result<Reason, Reason> {
+fn balance<F: Frame, T: Tables>(frame: &mut F, tables: &T, packet: &Packet, place: u64) -> Result<Next, Reason> {
     let settings = tables.settings();
     let bucket = tables.flows(hash::bucket(place, settings.flow_mask)).ok_or(Reason::FlowTableFull)?;
-    let now = tables.now();
-    let flow = flow::find(bucket, packet.key, hash::start(place));
-    let steady = match &flow {
-        Some(flow) if packet.ttl > 1 => follow::steady(tables, packet, flow, now),
-        _ => None,
-    };
-    let route = match steady {
-        Some(route) => route,
-        None => {
-            let mut settled = Route::default();
-            match tables.settle(packet, now, flow.is_some(), &mut settled) {
-                Err(Reason::Refused) => return refuse::refuse(frame, packet),
-                outcome => outcome?,
-            }
-            settled
-        }
-    };
-    rewrite::rewrite(frame, packet, &route, settings.mac)?;
-    tables.count_traffic(route.backend(), route.from(), packet.length);
-    Ok(match route.from() {
-        key::Side::Client => Reason::ToBackend,
-        key::Side::Backend => Reason::ToClient,
-    })
+    let Some(flow) = flow::find(bucket, packet.key, hash::start(place)) else { return Ok(Next::Go(Station::Open)) };
+    match follow::steady(tables, packet, &flow, tables.now()) {
+        Some(route) => leave(frame, tables, packet, &route).map(Next::Done),
+        None => Ok(Next::Go(Station::Follow)),
+    }
 }

@@ -1,10 +1,11 @@
 //! The first packet of a connection: service, backend, NAT port, two flow entries.
 
 use crate::backend::{BackendRef, BackendState, Link};
+use crate::features::Features;
 use crate::flow::{Insertion, NewEntry, Tick, withdraw};
 use crate::follow::opens;
 use crate::hash;
-use crate::key::{FlowKey, Peer, Side};
+use crate::key::{FlowKey, HopNumber, Peer, Side};
 use crate::parse::Packet;
 use crate::rewrite::Route;
 use crate::service::{Service, ServiceKey};
@@ -33,21 +34,22 @@ pub(crate) fn open<T: Tables + ?Sized>(tables: &T, packet: &Packet, now: Tick) -
     check_source(tables, packet.key.source().address)?;
     let random = pick_hash(tables, packet.key, service.flags);
     let slot = hash::scale((random >> 32) as u32, MAGLEV_SLOTS);
-    let chosen = tables.maglev(service.table, slot).ok_or_else(|| nobody(packet, service))?;
+    let chosen = tables.maglev(service.table, slot).ok_or_else(|| nobody(tables, packet, service))?;
     let backend = tables.backend(chosen.index).ok_or(Reason::NoBackend)?;
     let link = Link(backend.link.load());
     if link.generation() != chosen.generation || link.state() != BackendState::Up {
-        return Err(nobody(packet, service));
+        return Err(nobody(tables, packet, service));
     }
     if link.mac().is_zero() {
         return Err(Reason::BackendUnresolved);
     }
+    let hop = tables.hop_number(packet.neighbour, now).ok_or(Reason::HopTableFull)?;
     let target = backend.target(packet.key.destination().port);
     // Affinity must not make all of one client's flows begin their search at the same port.
     let seed = random as u32 ^ u32::from(packet.key.source().port.bits()).wrapping_mul(0x9e37_79b1);
-    let claimed = claim_port(tables, packet, target, chosen, seed, now)?;
+    let claimed = claim_port(tables, packet, hop, target, chosen, seed, now)?;
 
-    let new = NewEntry::new(packet.key, Side::Client, now, chosen, claimed.nat, packet.source_mac);
+    let new = NewEntry::new(packet.key, Side::Client, now, chosen, claimed.nat, hop);
     let place = hash::place(packet.key, &tables.settings().flow_secret);
     match tables.insert(place, &new) {
         // Both entries belong in one bucket, and it had room for one.
@@ -64,14 +66,15 @@ pub(crate) fn open<T: Tables + ?Sized>(tables: &T, packet: &Packet, now: Tick) -
             return Err(if refused == Insertion::Full { Reason::FlowTableFull } else { Reason::FlowContended });
         }
     }
-    Ok(Route::to_backend(chosen.index, link.mac(), claimed.nat, target))
+    let (source, destination) = (claimed.nat, target);
+    Ok(Route { backend: chosen.index, from: Side::Client, mac: link.0, source, destination })
 }
 
 /// What becomes of a packet that no backend takes.
 #[inline(always)]
-fn nobody(packet: &Packet, service: Service) -> Reason {
-    let refuses = service.flags & Service::RESET != 0 && packet.key.protocol() == IpProtocol::TCP;
-    if refuses { Reason::Refused } else { Reason::NoBackend }
+fn nobody<T: Tables + ?Sized>(tables: &T, packet: &Packet, service: Service) -> Reason {
+    let resets = tables.features().include(Features::RESET) && service.flags & Service::RESET != 0;
+    if resets && packet.key.protocol() == IpProtocol::TCP { Reason::Refused } else { Reason::NoBackend }
 }
 
 /// The service that the packet is for: with its port, or with any port.
@@ -91,7 +94,7 @@ fn service<T: Tables + ?Sized>(tables: &T, packet: &Packet) -> Result<Service, R
 #[inline(always)]
 fn pick_hash<T: Tables + ?Sized>(tables: &T, key: FlowKey, flags: u32) -> u64 {
     let secret = &tables.settings().pick_secret;
-    if flags & Service::CLIENT_ADDRESS != 0 {
+    if tables.features().include(Features::CLIENT_ADDRESS) && flags & Service::CLIENT_ADDRESS != 0 {
         return hash::siphash13(key.addresses & 0xffff_ffff, 0, secret);
     }
     hash::siphash13(key.addresses, key.ports, secret)
@@ -135,6 +138,7 @@ impl Claimed {
 fn claim_port<T: Tables + ?Sized>(
     tables: &T,
     packet: &Packet,
+    hop: HopNumber,
     target: Peer,
     backend: BackendRef,
     seed: u32,
@@ -154,7 +158,7 @@ fn claim_port<T: Tables + ?Sized>(
         let nat = Peer { address: nat_address, port: Port::from_number((first + candidate / addresses) as u16) };
         let key = FlowKey::new(target, nat, packet.key.protocol());
         let place = hash::place(key, &settings.flow_secret);
-        let new = NewEntry::new(key, Side::Backend, now, backend, packet.key.source(), packet.source_mac);
+        let new = NewEntry::new(key, Side::Backend, now, backend, packet.key.source(), hop);
         match tables.insert(place, &new) {
             Insertion::Done { slot, uses, evicted } => {
                 count_evicted(tables, evicted);

@@ -4,11 +4,10 @@ use crate::frame::Frame;
 use crate::key::{FlowKey, Peer};
 use crate::verdict::Reason;
 use evenkeel_wire::{EtherType, Ethernet, IpProtocol, Ipv4, Ipv4Address, MacAddress, Tcp, TcpFlags, Udp, VlanTag};
-use zerocopy::{Immutable, IntoBytes};
 
 /// An IPv4 packet, its Ethernet header and up to two VLAN tags behind it.
 #[derive(Clone, Copy, Debug)]
-pub struct Ip {
+pub(crate) struct Ip {
     /// Byte offset of the IPv4 header in the frame.
     pub(crate) offset: usize,
     /// Length of the IPv4 header with its options, in bytes, as the header says.
@@ -21,13 +20,11 @@ pub struct Ip {
     pub(crate) protocol: IpProtocol,
     pub(crate) source: Ipv4Address,
     pub(crate) destination: Ipv4Address,
-    pub(crate) source_mac: MacAddress,
+    pub(crate) neighbour: u64,
 }
 
-/// A TCP segment or UDP datagram for one of our addresses. Plain data without padding, so that it can cross a call that
-/// a plane makes (see [`crate::Tables::settle`]).
-#[derive(Clone, Copy, Debug, IntoBytes, Immutable)]
-#[repr(C)]
+/// A TCP segment or UDP datagram for one of our addresses.
+#[derive(Clone, Copy, Debug)]
 pub struct Packet {
     /// Source, destination and protocol.
     pub key: FlowKey,
@@ -37,8 +34,9 @@ pub struct Packet {
     pub ip_offset: u16,
     /// Byte offset of the TCP or UDP header in the frame.
     pub transport_offset: u16,
-    /// Where the frame came from.
-    pub source_mac: MacAddress,
+    /// Where the frame came from: an Ethernet address as [`MacAddress::bits`], and the port that it arrived by in bits 48 to
+    /// 54, which is 0 as yet. A word, because single bytes make the compiler waste BPF's stack.
+    pub neighbour: u64,
     /// Time to live, in hops.
     pub ttl: u8,
     /// TCP's control bits; none for UDP.
@@ -50,7 +48,7 @@ pub struct Packet {
 #[inline(always)]
 pub(crate) fn ip<F: Frame>(frame: &mut F, mac: MacAddress) -> Result<Ip, Reason> {
     let ethernet = frame.header::<Ethernet>(0).ok_or(Reason::Truncated)?;
-    let source_mac = ethernet.source;
+    let neighbour = ethernet.source.bits();
     if ethernet.destination != mac {
         return Err(Reason::NotOurMac);
     }
@@ -76,7 +74,7 @@ pub(crate) fn ip<F: Frame>(frame: &mut F, mac: MacAddress) -> Result<Ip, Reason>
         protocol: header.protocol,
         source: header.source,
         destination: header.destination,
-        source_mac,
+        neighbour,
     })
 }
 
@@ -115,7 +113,7 @@ pub(crate) fn transport<F: Frame>(frame: &mut F, ip: &Ip) -> Result<Packet, Reas
         length: (ip.offset + ip.total_length) as u32,
         ip_offset: ip.offset as u16,
         transport_offset: transport_offset as u16,
-        source_mac: ip.source_mac,
+        neighbour: ip.neighbour,
         ttl: ip.ttl,
         flags,
     })

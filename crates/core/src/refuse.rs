@@ -51,7 +51,6 @@ pub(crate) fn refuse<F: Frame>(frame: &mut F, packet: &Packet) -> Result<Reason,
     tcp.checksum.set(sum.checksum());
 
     let ethernet = frame.header::<Ethernet>(0).ok_or(Reason::Truncated)?;
-    ethernet.source = ethernet.destination;
-    ethernet.destination = packet.source_mac;
+    core::mem::swap(&mut ethernet.source, &mut ethernet.destination);
     Ok(Reason::Refused)
 }

@@ -5,63 +5,38 @@ use crate::key::{Peer, Side};
 use crate::parse::Packet;
 use crate::verdict::Reason;
 use evenkeel_wire::{Adjustment, Ethernet, IpProtocol, Ipv4, MacAddress, Tcp, Udp};
-use zerocopy::{FromBytes, Immutable, IntoBytes};
 
-/// Where a packet of a connection goes, and as what. Words without padding, so that it can cross a call that a plane
-/// makes (see [`crate::Tables::settle`]).
-#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable)]
-#[repr(C)]
-pub struct Route {
-    source: u64,
-    destination: u64,
-    mac: u64,
-    backend: u32,
-    from_backend: u32,
+/// Where a packet of a connection goes, and as what.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Route {
+    /// The connection's backend, for its counters.
+    pub(crate) backend: u16,
+    /// Which side the packet came from.
+    pub(crate) from: Side,
+    /// The next hop's Ethernet address in the low 48 bits; the others mean nothing.
+    pub(crate) mac: u64,
+    /// What the packet then says that it comes from.
+    pub(crate) source: Peer,
+    /// What it is sent to.
+    pub(crate) destination: Peer,
 }
 
 impl Route {
-    /// To a backend, from the NAT address and port `nat`.
+    /// The verdict on a packet that goes there.
     #[inline(always)]
-    pub(crate) fn to_backend(backend: u16, mac: MacAddress, nat: Peer, target: Peer) -> Self {
-        Self {
-            source: nat.bits(),
-            destination: target.bits(),
-            mac: mac.bits(),
-            backend: u32::from(backend),
-            from_backend: 0,
+    pub(crate) fn reason(&self) -> Reason {
+        match self.from {
+            Side::Client => Reason::ToBackend,
+            Side::Backend => Reason::ToClient,
         }
-    }
-
-    /// To a client, from the service that it knows.
-    #[inline(always)]
-    pub(crate) fn to_client(backend: u16, mac: MacAddress, service: Peer, client: Peer) -> Self {
-        Self {
-            source: service.bits(),
-            destination: client.bits(),
-            mac: mac.bits(),
-            backend: u32::from(backend),
-            from_backend: 1,
-        }
-    }
-
-    /// The connection's backend, for its counters.
-    #[inline(always)]
-    pub(crate) fn backend(&self) -> u16 {
-        self.backend as u16
-    }
-
-    /// Which side the packet came from.
-    #[inline(always)]
-    pub(crate) fn from(&self) -> Side {
-        if self.from_backend == 0 { Side::Client } else { Side::Backend }
     }
 }
 
 /// Makes the packet what the route says.
 #[inline(always)]
-pub(crate) fn rewrite<F: Frame>(frame: &mut F, packet: &Packet, route: &Route, mac: MacAddress) -> Result<(), Reason> {
+pub(crate) fn send<F: Frame>(frame: &mut F, packet: &Packet, route: &Route, mac: MacAddress) -> Result<(), Reason> {
     let (old_source, old_destination) = (packet.key.source(), packet.key.destination());
-    let (source, destination) = (Peer::from_bits(route.source), Peer::from_bits(route.destination));
+    let Route { source, destination, .. } = *route;
     // Both the IPv4 header and, by the pseudo-header (RFC 9293, section 3.1; RFC 768), the transport's checksum cover
     // the addresses.
     let addresses = Adjustment::NONE

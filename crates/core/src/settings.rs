@@ -30,7 +30,7 @@ pub struct Settings {
     /// Idle times.
     pub timeouts: Timeouts,
     /// Always 0.
-    pub reserved: [u8; 4],
+    pub reserved: [u8; 2],
 }
 
 impl Settings {
@@ -44,6 +44,6 @@ impl Settings {
         nat_port_last: 0,
         mac: MacAddress([0; 6]),
         timeouts: Timeouts::new(IdleTimes::DEFAULT),
-        reserved: [0; 4],
+        reserved: [0; 2],
     };
 }

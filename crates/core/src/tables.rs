@@ -1,11 +1,11 @@
 //! What the core asks of a plane, beside the packet.
 
 use crate::backend::{Backend, BackendRef};
+use crate::features::Features;
 use crate::flow::{self, Bucket, Insertion, NewEntry, Tick};
 use crate::hash;
-use crate::key::Side;
-use crate::parse::Packet;
-use crate::rewrite::Route;
+use crate::hop;
+use crate::key::{HopNumber, Side};
 use crate::service::{Service, ServiceKey};
 use crate::settings::Settings;
 use crate::verdict::{Event, Reason};
@@ -36,6 +36,9 @@ pub trait Tables {
     /// The bucket of the flow table with this index, which is at most [`Settings::flow_mask`].
     fn flows(&self, index: u32) -> Option<&Bucket<Self::Word>>;
 
+    /// The word of the hop with this number; see [`crate::hop::Hop`].
+    fn hop(&self, number: HopNumber) -> Option<&Self::Word>;
+
     /// The service with exactly this key.
     fn service(&self, key: &ServiceKey) -> Option<Service>;
 
@@ -58,21 +61,28 @@ pub trait Tables {
     /// connections.
     fn count_traffic(&self, backend: u16, from: Side, bytes: u32);
 
+    /// What the packet path has to reckon with. Whoever says less than everything lets the compiler, or BPF's verifier, leave
+    /// out what no packet can need.
+    #[inline(always)]
+    fn features(&self) -> Features {
+        Features::ALL
+    }
+
     /// Inserts an entry into its bucket of the flow table; see [`flow::insert`].
     ///
     /// Provided. A plane overrides it only to put a call where it needs one: BPF's verifier walks every path of what is
     /// inlined, but looks at a function with arguments of its own once.
     #[inline(always)]
     fn insert(&self, place: u64, new: &NewEntry) -> Insertion {
-        crate::insert(self, place, new)
+        insert(self, place, new)
     }
 
-    /// Finds the route of a packet that does not simply follow an established connection; see [`crate::settle`].
+    /// The number of the hop that packets from this neighbour come by, found or claimed; see [`crate::hop::number`].
     ///
     /// Provided, and overridden for the same reason as [`Tables::insert`].
     #[inline(always)]
-    fn settle(&self, packet: &Packet, now: Tick, known: bool, route: &mut Route) -> Result<(), Reason> {
-        crate::settle(self, packet, now, known, route)
+    fn hop_number(&self, neighbour: u64, now: Tick) -> Option<HopNumber> {
+        hop::number(self, neighbour, now)
     }
 }
 

@@ -39,13 +39,6 @@ macro_rules! reasons {
                 match self { $(Self::$variant => Verdict::$verdict),* }
             }
 
-            /// The reason with this place in [`Reason::ALL`]; the last one for a number that is none.
-            #[inline(always)]
-            pub const fn from_index(index: u32) -> Self {
-                $(if index == Self::$variant as u32 { return Self::$variant; })*
-                Self::BackendUnresolved
-            }
-
             /// The name that counters and metrics use.
             pub const fn name(self) -> &'static str {
                 match self { $(Self::$variant => $name),* }
@@ -85,6 +78,9 @@ reasons! {
     NoBackend = "no-backend", Drop, "The service has no backend that takes new connections.";
     BackendDown = "backend-down", Drop, "The connection's backend is gone, and the packet cannot open a new connection.";
     BackendUnresolved = "backend-unresolved", Drop, "The backend's Ethernet address is not known.";
+    ClientUnresolved = "client-unresolved", Drop, "The Ethernet address that the client's packets came from is not known any more.";
+    HopTableFull = "hop-table-full", Drop, "No room to remember the Ethernet address that a new client comes from: too many others are in use.";
+    StationMissing = "station-missing", Drop, "A part of the XDP program is missing, because the process that loaded it is gone, and the file system with its names as well.";
 }
 
 macro_rules! events {

@@ -4,9 +4,13 @@
 //! process would misread what one of the version before has left: raise `LAYOUT`, and give the new fingerprint here.
 
 use core::mem::{align_of, offset_of, size_of};
-use evenkeel_core::backend::{Backend, BackendRef, BackendState, Link, Standing};
-use evenkeel_core::flow::{Bucket, Entry, FlowKey, Meta, NewEntry, Peer, Side, State, Tick, WAYS};
+use evenkeel_core::backend::{Backend, BackendRef, BackendState, Kind, Link, Standing};
+use evenkeel_core::flow::{
+    Bucket, Entry, FlowKey, HopNumber, Meta, NewEntry, NewWideEntry, Peer, Side, State, Tick, WAYS, WideBucket,
+    WideEntry, WideKey,
+};
 use evenkeel_core::hash;
+use evenkeel_core::hop::{HOPS, Hop};
 use evenkeel_core::{AddressFilter, Counters, LAYOUT, MAGLEV_SLOTS, Service, ServiceKey, Traffic};
 use evenkeel_wire::{IpProtocol, Ipv4Address, MacAddress, Port};
 use std::fmt::Write as _;
@@ -14,6 +18,10 @@ use zerocopy::IntoBytes;
 
 const MAC: MacAddress = MacAddress([0x02, 0x11, 0x22, 0x33, 0x44, 0x55]);
 const BACKEND: BackendRef = BackendRef { index: 0x1234, generation: 0x56 };
+const HOP: HopNumber = HopNumber(0x789a);
+/// Two addresses of 128 bits.
+const A: [u64; 2] = [0x0011_2233_4455_6677, 0x8899_aabb_ccdd_eeff];
+const B: [u64; 2] = [0x1111_1111_2222_2222, 0x3333_3333_4444_4444];
 const SECRET: [u32; 4] = [0x9d3c_1f7b, 0x2b5e_ab01, 0x77aa_5513, 0xe02f_9c6d];
 
 fn peer(last: u8, port: u16) -> Peer {
@@ -28,6 +36,8 @@ fn shapes(text: &mut String) {
     for (name, size, align) in [
         ("bucket", size_of::<Bucket<u64>>(), align_of::<Bucket<u64>>()),
         ("entry", size_of::<Entry<u64>>(), align_of::<Entry<u64>>()),
+        ("wide bucket", size_of::<WideBucket<u64>>(), align_of::<WideBucket<u64>>()),
+        ("wide entry", size_of::<WideEntry<u64>>(), align_of::<WideEntry<u64>>()),
         ("backend", size_of::<Backend<u64>>(), align_of::<Backend<u64>>()),
         ("service key", size_of::<ServiceKey>(), align_of::<ServiceKey>()),
         ("service", size_of::<Service>(), align_of::<Service>()),
@@ -37,12 +47,19 @@ fn shapes(text: &mut String) {
     ] {
         writeln!(text, "{name} {size} {align}").expect("text grows");
     }
-    writeln!(text, "ways {WAYS}, slots {MAGLEV_SLOTS}").expect("text grows");
+    writeln!(text, "ways {WAYS}, slots {MAGLEV_SLOTS}, hops {HOPS}").expect("text grows");
     let entry = [
         offset_of!(Entry<u64>, meta),
         offset_of!(Entry<u64>, addresses),
         offset_of!(Entry<u64>, ports),
         offset_of!(Entry<u64>, peer),
+    ];
+    let wide = [
+        offset_of!(WideEntry<u64>, meta),
+        offset_of!(WideEntry<u64>, source),
+        offset_of!(WideEntry<u64>, destination),
+        offset_of!(WideEntry<u64>, ports),
+        offset_of!(WideEntry<u64>, peer),
     ];
     let backend = [
         offset_of!(Backend<u64>, link),
@@ -57,17 +74,22 @@ fn shapes(text: &mut String) {
         offset_of!(Traffic, backend_packets),
         offset_of!(Traffic, backend_bytes),
     ];
-    writeln!(text, "{entry:?} {backend:?} {service:?} {traffic:?}").expect("text grows");
+    writeln!(text, "{entry:?} {wide:?} {backend:?} {service:?} {traffic:?}").expect("text grows");
 }
 
 fn words(text: &mut String) {
     for protocol in [IpProtocol::TCP, IpProtocol::UDP] {
         for side in [Side::Client, Side::Backend] {
-            let entry = NewEntry::new(key(protocol), side, Tick(0xabcd), BACKEND, peer(20, 1024), MAC);
+            let entry = NewEntry::new(key(protocol), side, Tick(0xabcd), BACKEND, peer(20, 1024), HOP);
             writeln!(text, "{:x?}", entry.as_bytes()).expect("text grows");
             writeln!(text, "{:x}", Meta(0).with_fin(side).0).expect("text grows");
         }
         writeln!(text, "{:x}", hash::place(key(protocol), &SECRET)).expect("text grows");
+        let port = Port::from_number;
+        let wide = WideKey::new((A, port(40_000)), (B, port(443)), protocol);
+        let client = NewWideEntry::client(wide, Tick(0xabcd), BACKEND, (3, port(1024)), HOP);
+        let reply = NewWideEntry::reply(wide, Tick(0xabcd), BACKEND, (A, port(1024)), HOP);
+        writeln!(text, "{:x?} {:x?}", client.as_bytes(), reply.as_bytes()).expect("text grows");
     }
     for state in [State::Free, State::Claimed, State::Opening, State::Answered, State::Established, State::Closing] {
         writeln!(text, "{state:?} {:x}", Meta(0x00ff_ffff_ffff_fff8).with_state(state).released().0)
@@ -80,8 +102,11 @@ fn words(text: &mut String) {
         writeln!(text, "{:x}", Link::new(MAC, 0x56, state).0).expect("text grows");
     }
     for (drained, failed) in [(true, false), (false, true)] {
-        writeln!(text, "{:x}", Standing { drained, failed }.bits()).expect("text grows");
+        let kind = Kind::new(IpProtocol::UDP).with_standing(Standing { drained, failed });
+        writeln!(text, "{:x}", kind.0).expect("text grows");
     }
+    // A hop as it is when its first connection is established: see `hop_words` in `hop.rs`'s tests for the rest.
+    writeln!(text, "{} {}", Hop(MAC.bits()).mac(), Hop(1 << 55).is_proved()).expect("text grows");
     writeln!(text, "{:x} {:x}", BACKEND.bits(), peer(7, 443).bits()).expect("text grows");
     let service = ServiceKey::ipv4(Ipv4Address([192, 0, 2, 10]), Port::from_number(443), IpProtocol::TCP);
     writeln!(text, "{:x?}", service.as_bytes()).expect("text grows");

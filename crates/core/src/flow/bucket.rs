@@ -4,14 +4,14 @@
 //! swapping its control word, fill it, publish it, and then look through the bucket once more: of two CPUs that insert
 //! the same key at once, at least one sees the other and withdraws.
 
-use super::entry::{Entry, NewEntry, unpack_peer};
+use super::entry::{Entry, Record, WideEntry};
 use super::meta::Meta;
 use super::time::Tick;
 use super::timeouts::Timeouts;
 use crate::backend::BackendRef;
-use crate::key::{FlowKey, Peer};
+use crate::key::Peer;
 use crate::word::Word;
-use evenkeel_wire::MacAddress;
+use core::hint::black_box;
 
 /// How often a change is tried again when another CPU changes the same entry.
 pub(crate) const TRIES: usize = 3;
@@ -19,27 +19,33 @@ pub(crate) const TRIES: usize = 3;
 /// Entries in a bucket.
 pub const WAYS: usize = 8;
 
-/// A bucket: four cache lines. The search begins at an entry that the flow's hash chooses, so that a flow in a table
-/// that is not full is found in the first line it looks at.
+/// A bucket. The search begins at an entry that the flow's hash chooses, so that a flow in a table that is not full is found
+/// in the first line it looks at.
 #[derive(Debug)]
 #[repr(C, align(64))]
-pub struct Bucket<W, const N: usize = WAYS>(pub [Entry<W>; N]);
+pub struct BucketOf<E, const N: usize = WAYS>(pub [E; N]);
 
-const _: () = assert!(size_of::<Bucket<u64>>() == 256);
+/// A bucket of narrow entries: four cache lines.
+pub type Bucket<W, const N: usize = WAYS> = BucketOf<Entry<W>, N>;
 
-impl<W: Word, const N: usize> Bucket<W, N> {
+/// A bucket of wide entries: eight cache lines.
+pub type WideBucket<W, const N: usize = WAYS> = BucketOf<WideEntry<W>, N>;
+
+const _: () = assert!(size_of::<Bucket<u64>>() == 256 && size_of::<WideBucket<u64>>() == 512);
+
+impl<E: Record, const N: usize> BucketOf<E, N> {
     /// The entry `index`, counted round the bucket. `N` is a power of two.
     #[inline(always)]
-    fn entry(&self, index: usize) -> Option<&Entry<W>> {
+    fn entry(&self, index: usize) -> Option<&E> {
         self.0.get(index & (N - 1))
     }
 
     /// Frees the entries whose place may be given away.
     pub fn sweep(&self, timeouts: &Timeouts, now: Tick) {
         for entry in &self.0 {
-            let meta = Meta(entry.meta.load());
+            let meta = Meta(entry.meta().load());
             if meta.is_live() && timeouts.abandoned(meta, now) {
-                entry.meta.compare_exchange(meta.0, meta.released().0);
+                entry.meta().compare_exchange(meta.0, meta.released().0);
             }
         }
     }
@@ -47,56 +53,65 @@ impl<W: Word, const N: usize> Bucket<W, N> {
 
 /// A live entry and what it said when it was found.
 #[derive(Debug)]
-pub struct Found<'a, W> {
+pub struct Found<'a, E: Record> {
     /// Where it is.
-    pub entry: &'a Entry<W>,
+    pub entry: &'a E,
     /// Its key.
-    pub key: FlowKey,
+    pub key: E::Key,
     /// Its control word.
     pub meta: Meta,
     /// The connection's backend.
     pub backend: BackendRef,
-    /// See [`NewEntry::new`].
-    pub peer: Peer,
-    /// See [`NewEntry::new`].
-    pub mac: MacAddress,
+    /// See [`Record::peer`].
+    pub address: E::Peer,
 }
 
-impl<W: Word> Found<'_, W> {
+impl<E: Record> Found<'_, E> {
     /// Gives the entry's place up, unless somebody has changed it meanwhile.
     #[inline(always)]
     pub fn release(&self) -> bool {
-        self.entry.meta.compare_exchange(self.meta.0, self.meta.released().0)
+        self.entry.meta().compare_exchange(self.meta.0, self.meta.released().0)
+    }
+}
+
+impl<W: Word> Found<'_, Entry<W>> {
+    /// For a client entry the NAT address and port to send from; for a reply entry the client.
+    #[inline(always)]
+    pub fn peer(&self) -> Peer {
+        Peer { address: self.address, port: self.meta.peer_port() }
     }
 }
 
 impl<W: Word> Entry<W> {
     /// What the entry says, whole, if it stands for a connection; nothing if it is free or changes hands right now.
     #[inline(always)]
-    pub fn read(&self) -> Option<Found<'_, W>> {
-        let before = Meta(self.meta.load());
-        let key = self.key();
-        let backend = self.backend();
-        let peer = self.peer.load();
-        let meta = Meta(self.meta.load());
-        if !before.is_live() || !before.is_same_use(meta) {
-            return None;
-        }
-        let (peer, mac) = unpack_peer(peer, meta);
-        Some(Found { entry: self, key, meta, backend, peer, mac })
+    pub fn read(&self) -> Option<Found<'_, Self>> {
+        read(self)
     }
+}
+
+#[inline(always)]
+fn read<E: Record>(entry: &E) -> Option<Found<'_, E>> {
+    let before = Meta(entry.meta().load());
+    let key = entry.key();
+    let backend = entry.backend();
+    let address = entry.peer();
+    let meta = Meta(entry.meta().load());
+    if !before.is_live() || !before.is_same_use(meta) {
+        return None;
+    }
+    Some(Found { entry, key, meta, backend, address })
 }
 
 /// The live entry with this key. It may be expired; that is for the caller to judge.
 #[inline(always)]
-pub fn find<W: Word, const N: usize>(bucket: &Bucket<W, N>, key: FlowKey, start: usize) -> Option<Found<'_, W>> {
+pub fn find<E: Record, const N: usize>(bucket: &BucketOf<E, N>, key: E::Key, start: usize) -> Option<Found<'_, E>> {
     for step in 0..N {
         let entry = bucket.entry(start + step)?;
-        // A hint that saves reading the rest of most entries.
-        if entry.addresses.load() != key.addresses {
+        if !entry.resembles(&key) {
             continue;
         }
-        if let Some(found) = entry.read()
+        if let Some(found) = read(entry)
             && found.key == key
         {
             return Some(found);
@@ -171,67 +186,84 @@ fn rank(meta: Meta, now: Tick, timeouts: &Timeouts) -> u32 {
 
 /// Inserts an entry in the best place that the bucket has: free, abandoned, then the oldest half-open one, then the
 /// oldest closing one. Never in an established connection's.
+///
+/// One question a scan: is the key taken, which place is given away, has somebody else inserted the key meanwhile. A scan
+/// that asked two would have BPF's verifier walk every combination of their answers.
 #[inline(always)]
-pub fn insert<W: Word, const N: usize>(
-    bucket: &Bucket<W, N>,
+pub fn insert<E: Record, const N: usize>(
+    bucket: &BucketOf<E, N>,
     start: usize,
-    new: &NewEntry,
+    new: &E::New,
     timeouts: &Timeouts,
 ) -> Insertion {
-    let key = new.key();
-    let now = new.seen();
-    // The rank and, in the low bits, how many steps are left: of equals the first is taken, and there is one number less
-    // to keep on a BPF stack.
-    let mut best = EVICTABLE * N as u32 - 1;
-    let mut best_meta = 0;
+    let key = E::key_of(new);
+    let now = E::meta_of(new).seen();
     for step in 0..N {
         let Some(entry) = bucket.entry(start + step) else { break };
-        let mut meta = Meta(entry.meta.load());
-        if entry.has_key(key) && meta.is_live() {
+        let meta = Meta(entry.meta().load());
+        if meta.is_live() && entry.key() == key {
             if !timeouts.abandoned(meta, now) {
                 return Insertion::Taken;
             }
             // Cleared first, or the bucket could hold the key twice.
-            if !entry.meta.compare_exchange(meta.0, meta.released().0) {
+            if !entry.meta().compare_exchange(meta.0, meta.released().0) {
                 return Insertion::Contended;
             }
-            meta = meta.released();
-        }
-        let candidate = rank(meta, now, timeouts) * N as u32 + (N - 1 - step) as u32;
-        if candidate > best {
-            (best, best_meta) = (candidate, meta.0);
         }
     }
-    if best < EVICTABLE * N as u32 {
-        return Insertion::Full;
+    let Some(slot) = most_expendable(bucket, start, now, timeouts) else { return Insertion::Full };
+    let Some(entry) = bucket.entry(slot) else { return Insertion::Full };
+    let meta = Meta(entry.meta().load());
+    let rank = rank(meta, now, timeouts);
+    // Somebody else may have used the place since: for a connection that is not given away, or for this very key, which
+    // would then be in the bucket twice.
+    if rank < EVICTABLE || meta.is_live() && entry.key() == key {
+        return Insertion::Contended;
     }
-    let best_slot = start + N - 1 - best as usize % N;
-    let Some(entry) = bucket.entry(best_slot) else { return Insertion::Full };
-    let claim = Meta(best_meta).claim();
-    if !entry.meta.compare_exchange(best_meta, claim.0) {
+    let claim = meta.claim();
+    if !entry.meta().compare_exchange(meta.0, claim.0) {
         return Insertion::Contended;
     }
     entry.write(new);
-    let meta = new.meta(claim);
-    entry.meta.publish(meta.0);
+    let meta = E::meta_of(new).in_use(claim);
+    entry.meta().publish(meta.0);
     for step in 1..N {
-        let Some(other) = bucket.entry(best_slot + step) else { break };
-        if other.has_key(key) && Meta(other.meta.load()).is_live() {
-            withdraw(bucket, best_slot as u8 & (N - 1) as u8, meta.uses());
+        let Some(other) = bucket.entry(slot + step) else { break };
+        if other.key() == key && Meta(other.meta().load()).is_live() {
+            withdraw(bucket, slot as u8, meta.uses());
             return Insertion::Contended;
         }
     }
-    Insertion::Done { slot: (best_slot & (N - 1)) as u8, uses: meta.uses(), evicted: best < IDLE * N as u32 }
+    Insertion::Done { slot: slot as u8, uses: meta.uses(), evicted: rank < IDLE }
+}
+
+/// Where the entry is that is given away most gladly, if any is. Of equals the first that the search comes by.
+#[inline(always)]
+fn most_expendable<E: Record, const N: usize>(
+    bucket: &BucketOf<E, N>,
+    start: usize,
+    now: Tick,
+    timeouts: &Timeouts,
+) -> Option<usize> {
+    // The rank and, in the low bits, how many steps are left: one number to keep. The black box sees to it that it is kept:
+    // compared at the end, all candidates would lie on BPF's stack until then.
+    let mut best = 0;
+    for step in 0..N {
+        let entry = bucket.entry(start + step)?;
+        let candidate = rank(Meta(entry.meta().load()), now, timeouts) * N as u32 + (N - 1 - step) as u32;
+        best = black_box(best.max(candidate));
+    }
+    if best < EVICTABLE * N as u32 { None } else { Some((start + N - 1 - best as usize % N) & (N - 1)) }
 }
 
 /// Takes an entry back that was just inserted, as long as it is still the same use of its place. Another CPU may have
 /// found it already and be bringing it up to date, so more than one attempt may be needed.
 #[inline(always)]
-pub fn withdraw<W: Word, const N: usize>(bucket: &Bucket<W, N>, slot: u8, uses: u8) {
+pub fn withdraw<E: Record, const N: usize>(bucket: &BucketOf<E, N>, slot: u8, uses: u8) {
     let Some(entry) = bucket.entry(usize::from(slot)) else { return };
     for _ in 0..TRIES {
-        let meta = Meta(entry.meta.load());
-        if !meta.is_live() || meta.uses() != uses || entry.meta.compare_exchange(meta.0, meta.released().0) {
+        let meta = Meta(entry.meta().load());
+        if !meta.is_live() || meta.uses() != uses || entry.meta().compare_exchange(meta.0, meta.released().0) {
             return;
         }
     }

@@ -1,14 +1,119 @@
-//! One direction of one connection, in 32 bytes.
+//! One direction of one connection, in 32 bytes where both of its ends are IPv4 (*narrow*), in 64 otherwise (*wide*).
+//!
+//! What stands where, and what is reserved for what is not done yet. Bits are counted from the low end; whatever is reserved
+//! is written as zero.
+//!
+//! | word | bits | narrow | wide |
+//! |---|---|---|---|
+//! | 0, the control word ([`Meta`]) | 0-2 | state; 6 is reserved for *half-closed* | the same |
+//! | | 3, 4 | FIN seen from the client, from the backend | |
+//! | | 5 | side: 1 in the reply entry | |
+//! | | 6 | 1 for UDP | |
+//! | | 7 | reserved: *one-sided*, a flow whose replies do not come by here and which has one entry | |
+//! | | 8-15 | uses of the place, modulo 256: tells a reader that an entry was replaced under its eyes | |
+//! | | 16-31 | when the connection was last active ([`Tick`]) | |
+//! | | 32-47 | next hop towards the client ([`crate::hop`]) | |
+//! | | 48-63 | peer's port: NAT port in the client entry, client's port in the reply entry | |
+//! | key: addresses | | 1: source 0-31, destination 32-63 | 1, 2: source; 3, 4: destination |
+//! | key: ports | 0-15, 16-31 | 2: source port, destination port | 5: the same |
+//! | | 32-36 | protocol; TCP and UDP are below 32 | |
+//! | | 37-39 | reserved: *idle class*, which of eight sets of idle times | |
+//! | | 40-63 | the backend's [`BackendRef`] | |
+//! | peer, client entry | | 3: NAT address 0-31 | 6: number of the NAT address 0-15 |
+//! | | | 3: reserved 32-63, *proof* | 6: reserved 32-63, *proof*; 7: reserved |
+//! | peer, reply entry | | 3: client's address 0-31 | 6, 7: client's address |
+//! | | | 3: reserved 32-63, *proof* | |
+//!
+//! *Proof* is the number of the backend's SYN-ACK until the handshake is proved, and after that the offset between the two
+//! sides' sequence numbers. A wide reply entry has no room for it: its 128 bits of peer are the client's address. Before a
+//! connection is established every packet looks at both entries anyway; after that only one with an offset, which few have,
+//! would have to look at its client entry too. A NAT address is one of few and does not change, so its number is enough.
 
-use super::meta::{Meta, State};
+use super::meta::Meta;
 use super::time::Tick;
 use crate::backend::BackendRef;
-use crate::key::{FlowKey, Peer, Side};
+use crate::key::{FlowKey, HopNumber, Peer, Side, WideKey};
 use crate::word::Word;
-use evenkeel_wire::{IpProtocol, MacAddress};
+use evenkeel_wire::{Ipv4Address, Port};
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
-/// What a new entry says, in the words that it will hold; the count of uses in the control word is still zero.
+/// An entry of either size, as a bucket deals with it.
+pub trait Record {
+    /// What it is made of.
+    type Word: Word;
+    /// What it is found by.
+    type Key: Copy + PartialEq;
+    /// What it says of its peer, beside the port in the control word.
+    type Peer: Copy;
+    /// What is written into it.
+    type New;
+
+    /// Its control word, see [`Meta`].
+    fn meta(&self) -> &Self::Word;
+
+    /// Whether the first word of the key agrees: a hint that spares reading the rest of most entries.
+    fn resembles(&self, key: &Self::Key) -> bool;
+
+    /// Its key. Means something only between two readings of the control word, like all that follows.
+    fn key(&self) -> Self::Key;
+
+    /// The connection's backend.
+    fn backend(&self) -> BackendRef;
+
+    /// Its peer's address, or what stands for it.
+    fn peer(&self) -> Self::Peer;
+
+    /// Fills it, once it is claimed. The control word is the caller's to publish.
+    fn write(&self, new: &Self::New);
+
+    /// The key of a new entry.
+    fn key_of(new: &Self::New) -> Self::Key;
+
+    /// The control word of a new entry; the count of uses in it is still zero.
+    fn meta_of(new: &Self::New) -> Meta;
+}
+
+/// A narrow entry.
+#[derive(Debug, Default)]
+#[repr(C)]
+pub struct Entry<W> {
+    /// See [`Meta`].
+    pub meta: W,
+    /// See [`FlowKey::addresses`].
+    pub addresses: W,
+    /// See [`FlowKey::ports`]; the backend's reference in the upper 24 bits.
+    pub ports: W,
+    /// The peer's address in the low half.
+    pub peer: W,
+}
+
+/// A wide entry.
+#[derive(Debug, Default)]
+#[repr(C)]
+pub struct WideEntry<W> {
+    /// See [`Meta`].
+    pub meta: W,
+    /// See [`WideKey::source`].
+    pub source: [W; 2],
+    /// See [`WideKey::destination`].
+    pub destination: [W; 2],
+    /// As [`Entry::ports`].
+    pub ports: W,
+    /// In a client entry the number of the NAT address, in a reply entry the client's address.
+    pub peer: [W; 2],
+}
+
+const _: () = assert!(size_of::<Entry<u64>>() == 32 && size_of::<WideEntry<u64>>() == 64);
+
+const BACKEND_SHIFT: u32 = 40;
+
+#[inline(always)]
+fn backend(ports: u64) -> BackendRef {
+    BackendRef::from_bits((ports >> BACKEND_SHIFT) as u32)
+}
+
+/// What a new narrow entry says, in the words that it will hold. Plain memory, so that it can cross a call that a plane
+/// makes (see [`crate::Tables::insert`]).
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable)]
 #[repr(C)]
 pub struct NewEntry {
@@ -19,17 +124,15 @@ pub struct NewEntry {
 }
 
 impl NewEntry {
-    /// An entry in the state [`State::Opening`]. `peer` is, for a client entry, the NAT address and port to send from;
-    /// for a reply entry, the client. `mac` is the Ethernet address that the client's packets come from.
+    /// An entry in the state [`super::State::Opening`]. `peer` is, for a client entry, the NAT address and port to send from;
+    /// for a reply entry, the client. `hop` is where the client's packets come from.
     #[inline(always)]
-    pub fn new(key: FlowKey, side: Side, seen: Tick, backend: BackendRef, peer: Peer, mac: MacAddress) -> Self {
-        let side = if side == Side::Backend { Meta::BACKEND_SIDE } else { 0 };
-        let udp = if key.protocol() == IpProtocol::UDP { Meta::UDP } else { 0 };
+    pub fn new(key: FlowKey, side: Side, seen: Tick, backend: BackendRef, peer: Peer, hop: HopNumber) -> Self {
         Self {
-            meta: Meta(side | udp).with_state(State::Opening).with_seen(seen).with_mac(mac).0,
+            meta: Meta::opening(side, key.protocol(), seen, hop, peer.port).0,
             addresses: key.addresses,
-            ports: key.ports | u64::from(backend.bits()) << 40,
-            peer: pack_peer(peer, mac),
+            ports: key.ports | u64::from(backend.bits()) << BACKEND_SHIFT,
+            peer: u64::from(peer.address.bits()),
         }
     }
 
@@ -38,84 +141,143 @@ impl NewEntry {
     pub fn key(&self) -> FlowKey {
         FlowKey { addresses: self.addresses, ports: self.ports & FlowKey::PORTS_MASK }
     }
-
-    /// When it was made.
-    #[inline(always)]
-    pub fn seen(&self) -> Tick {
-        Meta(self.meta).seen()
-    }
-
-    /// The control word in the place claimed with `claim`.
-    #[inline(always)]
-    pub(crate) fn meta(&self, claim: Meta) -> Meta {
-        Meta(claim.0 & Meta::USE | self.meta)
-    }
 }
 
-/// One direction of one connection: control word, key, and what to do with its packets.
-#[derive(Debug, Default)]
-#[repr(C)]
-pub struct Entry<W> {
-    /// See [`Meta`].
-    pub meta: W,
-    /// See [`FlowKey::addresses`].
-    pub addresses: W,
-    /// See [`FlowKey::ports`]; the backend's reference in the upper 24 bits.
-    pub ports: W,
-    /// From the low end: peer address, peer port, the last two bytes of the client's Ethernet address.
-    pub peer: W,
-}
+impl<W: Word> Record for Entry<W> {
+    type Word = W;
+    type Key = FlowKey;
+    type Peer = Ipv4Address;
+    type New = NewEntry;
 
-impl<W: Word> Entry<W> {
-    /// Whether the entry's key is this one. Means something only between two readings of the control word.
     #[inline(always)]
-    pub(crate) fn has_key(&self, key: FlowKey) -> bool {
-        self.key() == key
+    fn meta(&self) -> &W {
+        &self.meta
     }
 
-    /// The entry's key. Means something only between two readings of the control word.
     #[inline(always)]
-    pub(crate) fn key(&self) -> FlowKey {
+    fn resembles(&self, key: &FlowKey) -> bool {
+        self.addresses.load() == key.addresses
+    }
+
+    #[inline(always)]
+    fn key(&self) -> FlowKey {
         FlowKey { addresses: self.addresses.load(), ports: self.ports.load() & FlowKey::PORTS_MASK }
     }
 
-    /// Fills a claimed entry. The control word is the caller's to publish.
     #[inline(always)]
-    pub(crate) fn write(&self, new: &NewEntry) {
+    fn backend(&self) -> BackendRef {
+        backend(self.ports.load())
+    }
+
+    #[inline(always)]
+    fn peer(&self) -> Ipv4Address {
+        Ipv4Address::from_bits(self.peer.load() as u32)
+    }
+
+    #[inline(always)]
+    fn write(&self, new: &NewEntry) {
         self.addresses.store(new.addresses);
         self.ports.store(new.ports);
         self.peer.store(new.peer);
     }
 
-    /// The backend's reference. Means something only between two readings of the control word.
     #[inline(always)]
-    pub(crate) fn backend(&self) -> BackendRef {
-        BackendRef::from_bits((self.ports.load() >> 40) as u32)
+    fn key_of(new: &NewEntry) -> FlowKey {
+        new.key()
+    }
+
+    #[inline(always)]
+    fn meta_of(new: &NewEntry) -> Meta {
+        Meta(new.meta)
     }
 }
 
-#[inline(always)]
-pub(crate) fn pack_peer(peer: Peer, mac: MacAddress) -> u64 {
-    peer.bits() | mac.bits() >> 32 << 48
+/// What a new wide entry says, in the words that it will hold.
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable)]
+#[repr(C)]
+pub struct NewWideEntry {
+    meta: u64,
+    source: [u64; 2],
+    destination: [u64; 2],
+    ports: u64,
+    peer: [u64; 2],
 }
 
-#[inline(always)]
-pub(crate) fn unpack_peer(peer: u64, meta: Meta) -> (Peer, MacAddress) {
-    let mac = MacAddress::from_bits(meta.0 >> Meta::MAC_SHIFT | peer >> 48 << 32);
-    (Peer::from_bits(peer), mac)
+impl NewWideEntry {
+    /// A client entry in the state [`super::State::Opening`], that sends from this one of the NAT addresses and from `port`.
+    #[inline(always)]
+    pub fn client(key: WideKey, seen: Tick, backend: BackendRef, nat: (u16, Port), hop: HopNumber) -> Self {
+        let meta = Meta::opening(Side::Client, key.protocol(), seen, hop, nat.1);
+        Self::new(key, meta, backend, [u64::from(nat.0), 0])
+    }
+
+    /// A reply entry in the same state; `client` is the client's address, as wire bytes in memory order, and port.
+    #[inline(always)]
+    pub fn reply(key: WideKey, seen: Tick, backend: BackendRef, client: ([u64; 2], Port), hop: HopNumber) -> Self {
+        Self::new(key, Meta::opening(Side::Backend, key.protocol(), seen, hop, client.1), backend, client.0)
+    }
+
+    #[inline(always)]
+    fn new(key: WideKey, meta: Meta, backend: BackendRef, peer: [u64; 2]) -> Self {
+        let WideKey { source, destination, ports } = key;
+        Self { meta: meta.0, source, destination, ports: ports | u64::from(backend.bits()) << BACKEND_SHIFT, peer }
+    }
 }
 
-const _: () = assert!(size_of::<Entry<u64>>() == 32);
+impl<W: Word> Record for WideEntry<W> {
+    type Word = W;
+    type Key = WideKey;
+    type Peer = [u64; 2];
+    type New = NewWideEntry;
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use evenkeel_wire::{Ipv4Address, Port};
+    #[inline(always)]
+    fn meta(&self) -> &W {
+        &self.meta
+    }
 
-    #[test]
-    fn a_peer_and_an_ethernet_address_share_words() {
-        let mac = MacAddress([1, 2, 3, 4, 5, 6]);
-        let peer = Peer { address: Ipv4Address([192, 0, 2, 7]), port: Port::from_number(4096) };
-        assert_eq!(unpack_peer(pack_peer(peer, mac), Meta(0).with_mac(mac)), (peer, mac));
+    #[inline(always)]
+    fn resembles(&self, key: &WideKey) -> bool {
+        // The low half of an IPv6 address: hosts differ there. Bytes are in memory order, so it is the second word.
+        self.source[1].load() == key.source[1]
+    }
+
+    #[inline(always)]
+    fn key(&self) -> WideKey {
+        WideKey {
+            source: [self.source[0].load(), self.source[1].load()],
+            destination: [self.destination[0].load(), self.destination[1].load()],
+            ports: self.ports.load() & FlowKey::PORTS_MASK,
+        }
+    }
+
+    #[inline(always)]
+    fn backend(&self) -> BackendRef {
+        backend(self.ports.load())
+    }
+
+    #[inline(always)]
+    fn peer(&self) -> [u64; 2] {
+        [self.peer[0].load(), self.peer[1].load()]
+    }
+
+    #[inline(always)]
+    fn write(&self, new: &NewWideEntry) {
+        self.source[0].store(new.source[0]);
+        self.source[1].store(new.source[1]);
+        self.destination[0].store(new.destination[0]);
+        self.destination[1].store(new.destination[1]);
+        self.ports.store(new.ports);
+        self.peer[0].store(new.peer[0]);
+        self.peer[1].store(new.peer[1]);
+    }
+
+    #[inline(always)]
+    fn key_of(new: &NewWideEntry) -> WideKey {
+        WideKey { source: new.source, destination: new.destination, ports: new.ports & FlowKey::PORTS_MASK }
+    }
+
+    #[inline(always)]
+    fn meta_of(new: &NewWideEntry) -> Meta {
+        Meta(new.meta)
     }
 }

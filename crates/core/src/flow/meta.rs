@@ -1,8 +1,8 @@
 //! The control word of an entry: what is known of the connection, and whose the place is.
 
 use super::time::Tick;
-use crate::key::Side;
-use evenkeel_wire::MacAddress;
+use crate::key::{HopNumber, Side};
+use evenkeel_wire::{IpProtocol, Port};
 
 /// How far a connection has come. TCP and UDP share the states: a TCP connection moves by its flags, a UDP flow by who
 /// has spoken.
@@ -22,11 +22,7 @@ pub enum State {
     Closing,
 }
 
-/// The entry's control word.
-///
-/// From the low end: state (3 bits), FIN seen from the client, FIN seen from the backend, side, UDP, one spare; a
-/// counter of the place's uses (8 bits), which tells a reader that an entry was replaced under its eyes; when the
-/// connection was last active (16 bits); the client's Ethernet address, first four bytes.
+/// The control word, the same in narrow and wide entries. `flow/entry.rs` has the table of its bits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Meta(pub u64);
 
@@ -34,13 +30,24 @@ impl Meta {
     const STATE: u64 = 0x07;
     const CLIENT_FIN: u64 = 0x08;
     const BACKEND_FIN: u64 = 0x10;
-    pub(super) const BACKEND_SIDE: u64 = 0x20;
-    pub(super) const UDP: u64 = 0x40;
+    const BACKEND_SIDE: u64 = 0x20;
+    const UDP: u64 = 0x40;
     const USE_SHIFT: u32 = 8;
     pub(super) const USE: u64 = 0xff << Self::USE_SHIFT;
     const SEEN_SHIFT: u32 = 16;
     const SEEN: u64 = 0xffff << Self::SEEN_SHIFT;
-    pub(super) const MAC_SHIFT: u32 = 32;
+    const HOP_SHIFT: u32 = 32;
+    const HOP: u64 = 0xffff << Self::HOP_SHIFT;
+    const PORT_SHIFT: u32 = 48;
+
+    /// The control word of a connection that begins: [`State::Opening`], the count of uses still zero.
+    #[inline(always)]
+    pub(super) fn opening(side: Side, protocol: IpProtocol, seen: Tick, hop: HopNumber, peer_port: Port) -> Self {
+        let side = if side == Side::Backend { Self::BACKEND_SIDE } else { 0 };
+        let udp = if protocol == IpProtocol::UDP { Self::UDP } else { 0 };
+        let port = u64::from(peer_port.bits()) << Self::PORT_SHIFT;
+        Self(side | udp | port).with_state(State::Opening).with_seen(seen).with_hop(hop)
+    }
 
     /// The state.
     #[inline(always)]
@@ -115,10 +122,22 @@ impl Meta {
         Self(self.0 & !Self::SEEN | u64::from(now.0) << Self::SEEN_SHIFT)
     }
 
-    /// The same for another client Ethernet address (its first four bytes).
+    /// The next hop towards the client.
     #[inline(always)]
-    pub(crate) fn with_mac(self, mac: MacAddress) -> Self {
-        Self(self.0 & 0xffff_ffff | mac.bits() << Self::MAC_SHIFT)
+    pub fn hop(self) -> HopNumber {
+        HopNumber((self.0 >> Self::HOP_SHIFT) as u16)
+    }
+
+    /// The same with another next hop towards the client.
+    #[inline(always)]
+    pub(crate) fn with_hop(self, hop: HopNumber) -> Self {
+        Self(self.0 & !Self::HOP | u64::from(hop.0) << Self::HOP_SHIFT)
+    }
+
+    /// The port of the entry's peer.
+    #[inline(always)]
+    pub fn peer_port(self) -> Port {
+        Port::from_bits((self.0 >> Self::PORT_SHIFT) as u16)
     }
 
     /// State and FINs of `other`, everything else from here.
@@ -133,6 +152,12 @@ impl Meta {
     pub(crate) fn claim(self) -> Self {
         let uses = self.0.wrapping_add(1 << Self::USE_SHIFT) & Self::USE;
         Self(uses | State::Claimed as u64)
+    }
+
+    /// This control word, the first of the use that `claim` has begun.
+    #[inline(always)]
+    pub(super) fn in_use(self, claim: Self) -> Self {
+        Self(claim.0 & Self::USE | self.0)
     }
 
     /// The place given up; the count of its uses stays.
@@ -167,10 +192,13 @@ mod tests {
 
     #[test]
     fn meta_fields_do_not_touch_each_other() {
-        let mac = MacAddress([1, 2, 3, 4, 5, 6]);
-        let meta = Meta(0xab << 8).with_state(State::Established).with_seen(Tick(0xfedc)).with_mac(mac);
+        let port = Port::from_number(4096);
+        let meta = Meta::opening(Side::Client, IpProtocol::TCP, Tick(1), HopNumber(0xbeef), port);
+        let meta = Meta(meta.0 | 0xab << 8).with_state(State::Established).with_seen(Tick(0xfedc));
         let meta = meta.with_fin(Side::Backend);
         assert_eq!((meta.state(), meta.seen(), meta.side()), (State::Established, Tick(0xfedc), Side::Client));
+        assert_eq!((meta.hop(), meta.peer_port(), meta.uses()), (HopNumber(0xbeef), port, 0xab));
+        assert_eq!(meta.with_hop(HopNumber(7)).with_hop(HopNumber(0xbeef)), meta);
         assert!(meta.has_fin(Side::Backend) && !meta.has_fin(Side::Client) && !meta.is_udp());
         assert_eq!(meta.claim().0, 0xac << 8 | 1);
         assert_eq!(Meta(0xff << 8).claim().0, 1);

@@ -19,11 +19,10 @@ mod meta;
 mod time;
 mod timeouts;
 
-pub use crate::key::{FlowKey, Peer, Side};
+pub use crate::key::{FlowKey, HopNumber, Peer, Side, WideKey};
 pub(crate) use bucket::TRIES;
-pub use bucket::{Bucket, Found, Insertion, WAYS, find, insert, withdraw};
-pub(crate) use entry::pack_peer;
-pub use entry::{Entry, NewEntry};
+pub use bucket::{Bucket, BucketOf, Found, Insertion, WAYS, WideBucket, find, insert, withdraw};
+pub use entry::{Entry, NewEntry, NewWideEntry, Record, WideEntry};
 pub use meta::{Meta, State};
 pub use time::Tick;
 pub use timeouts::{IdleTimes, Timeouts};

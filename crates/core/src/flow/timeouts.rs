@@ -41,6 +41,8 @@ pub struct Timeouts {
     /// How old the stamp of an established flow may become before a packet renews it, in ticks; far below the idle
     /// times.
     pub renew: u16,
+    /// The longest of the idle times, in ticks.
+    pub longest: u16,
 }
 
 impl Timeouts {
@@ -50,6 +52,7 @@ impl Timeouts {
         // Free and claimed places do not age.
         const NEVER: u16 = u16::MAX - 1;
         let shortest = if tcp_established < udp_established { tcp_established } else { udp_established };
+        let longest = longest(&[opening, answered, tcp_established, udp_established, closing]);
         let renew = if shortest / 8 < Tick::span(8) { shortest / 8 } else { Tick::span(8) };
         Self {
             idle: [
@@ -71,6 +74,7 @@ impl Timeouts {
                 NEVER,
             ],
             renew,
+            longest,
         }
     }
 
@@ -98,4 +102,16 @@ impl Timeouts {
     pub fn abandoned(&self, meta: Meta, now: Tick) -> bool {
         self.overdue(meta, now) >= 0
     }
+}
+
+const fn longest(times: &[u16]) -> u16 {
+    let mut longest = 0;
+    let mut index = 0;
+    while index < times.len() {
+        if times[index] > longest {
+            longest = times[index];
+        }
+        index += 1;
+    }
+    longest
 }

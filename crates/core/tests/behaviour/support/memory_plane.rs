@@ -2,7 +2,7 @@
 
 use super::packet::{Draft, OUR_MAC, View};
 use evenkeel_core::backend::Link;
-use evenkeel_core::flow::{Bucket, Entry, FlowKey, IdleTimes, Meta, Peer, Side, Tick, Timeouts};
+use evenkeel_core::flow::{Bucket, BucketOf, Entry, FlowKey, HopNumber, IdleTimes, Meta, Peer, Side, Tick, Timeouts};
 use evenkeel_core::{
     Backend, BackendRef, BackendState, Event, Reason, Service, ServiceKey, Settings, SliceFrame, Tables, Verdict, Word,
     process,
@@ -21,6 +21,8 @@ pub(crate) struct MemoryPlane<W = AtomicU64> {
     pub(crate) maglev: RwLock<Vec<Vec<BackendRef>>>,
     pub(crate) backends: Vec<Backend<W>>,
     pub(crate) buckets: Vec<Bucket<W>>,
+    /// A power of two of them; numbers beyond are taken modulo.
+    pub(crate) hops: Vec<W>,
     clock: AtomicU16,
     verdicts: [AtomicU64; 32],
     events: [AtomicU64; 8],
@@ -57,7 +59,8 @@ impl<W: Word + From<u64>> MemoryPlane<W> {
             services: HashMap::new(),
             maglev: RwLock::default(),
             backends: Vec::new(),
-            buckets: (0..buckets).map(|_| Bucket(std::array::from_fn(|_| entry()))).collect(),
+            buckets: (0..buckets).map(|_| BucketOf(std::array::from_fn(|_| entry()))).collect(),
+            hops: (0..64).map(|_| W::from(0)).collect(),
             // Not zero: an entry that nobody has written must not look fresh by accident.
             clock: AtomicU16::new(40_000),
             verdicts: Default::default(),
@@ -135,9 +138,12 @@ impl<W: Word + From<u64>> MemoryPlane<W> {
                 let ports = entry.ports.load();
                 Remembered {
                     meta: Meta(entry.meta.load()),
-                    key: FlowKey { addresses: entry.addresses.load(), ports: ports & ((1 << 40) - 1) },
+                    key: FlowKey { addresses: entry.addresses.load(), ports: ports & ((1 << 37) - 1) },
                     backend: BackendRef::from_bits((ports >> 40) as u32),
-                    peer: Peer::from_bits(entry.peer.load()),
+                    peer: Peer {
+                        address: Ipv4Address::from_bits(entry.peer.load() as u32),
+                        port: Meta(entry.meta.load()).peer_port(),
+                    },
                 }
             })
             .filter(|entry| entry.meta.is_live())
@@ -204,6 +210,10 @@ impl<W: Word> Tables for MemoryPlane<W> {
 
     fn flows(&self, index: u32) -> Option<&Bucket<W>> {
         self.buckets.get(index as usize)
+    }
+
+    fn hop(&self, number: HopNumber) -> Option<&W> {
+        self.hops.get(usize::from(number.0) % self.hops.len())
     }
 
     fn service(&self, key: &ServiceKey) -> Option<Service> {

@@ -1,0 +1,34 @@
+//! What a configuration uses of what the packet path can do.
+
+use core::ops::BitOr;
+
+/// A set of features. A plane that knows at load time which ones no service of its configuration uses spares its packets the
+/// rest: on XDP it is a frozen constant, and the verifier removes what cannot be reached (Linux 5.1 and newer, kernel/bpf/
+/// verifier.c, `opt_remove_dead_code`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Features(pub u32);
+
+impl Features {
+    /// Nothing beyond plain balancing.
+    pub const NONE: Self = Self(0);
+    /// Some service answers by a reset while no backend takes its connections ([`crate::Service::RESET`]).
+    pub const RESET: Self = Self(1);
+    /// Some service keeps a client's connections together ([`crate::Service::CLIENT_ADDRESS`]).
+    pub const CLIENT_ADDRESS: Self = Self(1 << 1);
+    /// All there are, and all there will be.
+    pub const ALL: Self = Self(u32::MAX);
+
+    /// Whether everything that is in `other` is in this.
+    #[inline(always)]
+    pub const fn include(self, other: Self) -> bool {
+        self.0 & other.0 == other.0
+    }
+}
+
+impl BitOr for Features {
+    type Output = Self;
+
+    fn bitor(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+}

@@ -1,0 +1,130 @@
+//! Where a packet goes next that does not simply follow an established connection.
+//!
+//! A station is a piece of the way that a plane can run by itself. Nothing is handed from one to the next but the packet,
+//! whose headers the station reads again: that costs less than the stack frames that it spares, of which BPF allows 512
+//! bytes in all. A plane in user space calls [`visit`]; in the kernel every station is a program of its own, reached by a
+//! tail call.
+
+use crate::echo::echo;
+use crate::features::Features;
+use crate::flow::find;
+use crate::follow::{Followed, follow};
+use crate::frame::Frame;
+use crate::hash;
+use crate::open::open;
+use crate::parse::{self, Packet};
+use crate::refuse::refuse;
+use crate::rewrite::{Route, send};
+use crate::tables::Tables;
+use crate::verdict::Reason;
+
+/// Where a packet goes next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// Nowhere: this is what becomes of it, and it has been counted.
+    Done(Reason),
+    /// To another station.
+    Go(Station),
+}
+
+macro_rules! stations {
+    ($($(#[doc = $help:literal])* $variant:ident = $name:literal;)*) => {
+        /// The stations.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        #[repr(u32)]
+        pub enum Station { $($(#[doc = $help])* $variant,)* }
+
+        impl Station {
+            /// Every station; each has its place in this list for a number.
+            pub const ALL: &[Self] = &[$(Self::$variant),*];
+
+            /// Its name, which is its program's in the kernel: at most 15 bytes.
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$variant => $name),* }
+            }
+        }
+    };
+}
+
+stations! {
+    /// A packet of a connection that is not established, has something to say about its state, or is to be renewed.
+    Follow = "evenkeel_follow";
+    /// A packet that belongs to no known connection and may open one.
+    Open = "evenkeel_open";
+    /// An ICMP message to an address that may be ours.
+    Icmp = "evenkeel_icmp";
+}
+
+/// Takes a packet through a station.
+#[inline(always)]
+pub fn visit<F: Frame, T: Tables>(station: Station, frame: &mut F, tables: &T) -> Next {
+    let outcome = match station {
+        Station::Follow => visit_follow(frame, tables),
+        Station::Open => visit_open(frame, tables).map(Next::Done),
+        Station::Icmp => visit_icmp(frame, tables).map(Next::Done),
+    };
+    arrived(tables, outcome)
+}
+
+/// Counts what is decided.
+#[inline(always)]
+pub(crate) fn arrived<T: Tables>(tables: &T, outcome: Result<Next, Reason>) -> Next {
+    let next = outcome.unwrap_or_else(Next::Done);
+    if let Next::Done(reason) = next {
+        tables.count(reason);
+    }
+    next
+}
+
+#[inline(always)]
+fn visit_follow<F: Frame, T: Tables>(frame: &mut F, tables: &T) -> Result<Next, Reason> {
+    let settings = tables.settings();
+    let packet = packet(frame, tables)?;
+    let place = hash::place(packet.key, &settings.flow_secret);
+    let bucket = tables.flows(hash::bucket(place, settings.flow_mask)).ok_or(Reason::FlowTableFull)?;
+    // It may have gone since the packet was sent here.
+    let Some(flow) = find(bucket, packet.key, hash::start(place)) else { return Ok(Next::Go(Station::Open)) };
+    if packet.ttl <= 1 {
+        return Err(Reason::TtlExpired);
+    }
+    match follow(tables, &packet, &flow, tables.now())? {
+        Followed::Over => Ok(Next::Go(Station::Open)),
+        Followed::Along(route) => leave(frame, tables, &packet, &route).map(Next::Done),
+    }
+}
+
+#[inline(always)]
+fn visit_open<F: Frame, T: Tables>(frame: &mut F, tables: &T) -> Result<Reason, Reason> {
+    let packet = packet(frame, tables)?;
+    match open(tables, &packet, tables.now()) {
+        Ok(route) => leave(frame, tables, &packet, &route),
+        Err(Reason::Refused) if tables.features().include(Features::RESET) => refuse(frame, &packet),
+        Err(reason) => Err(reason),
+    }
+}
+
+#[inline(always)]
+fn visit_icmp<F: Frame, T: Tables>(frame: &mut F, tables: &T) -> Result<Reason, Reason> {
+    let ip = parse::ip(frame, tables.settings().mac)?;
+    echo(frame, tables, &ip)
+}
+
+/// The packet once more. That it is TCP or UDP, for us and whole was found out before it was sent here.
+#[inline(always)]
+fn packet<F: Frame, T: Tables>(frame: &mut F, tables: &T) -> Result<Packet, Reason> {
+    let ip = parse::ip(frame, tables.settings().mac)?;
+    parse::transport(frame, &ip)
+}
+
+/// Sends a packet on its way, and counts it.
+#[inline(always)]
+pub(crate) fn leave<F: Frame, T: Tables>(
+    frame: &mut F,
+    tables: &T,
+    packet: &Packet,
+    route: &Route,
+) -> Result<Reason, Reason> {
+    send(frame, packet, route, tables.settings().mac)?;
+    tables.count_traffic(route.backend, route.from, packet.length);
+    Ok(route.reason())
+}
