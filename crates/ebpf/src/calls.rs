@@ -1,12 +1,9 @@
-//! Functions of their own for the verifier: it looks at each once, with any arguments, instead of at every path that
-//! leads there. Only numbers and plain memory may cross.
+//! Functions of their own for the verifier: it looks at each once, with any arguments, instead of at every path that leads
+//! there. Only numbers and plain memory may cross.
 
 use crate::maps::Maps;
-use evenkeel_core::flow::{Insertion, NewEntry, Tick};
-use evenkeel_core::{Packet, Reason, Route};
-
-/// What [`settle`] returns when there is a route.
-const ROUTED: u32 = u32::MAX;
+use evenkeel_core::flow::{HopNumber, Insertion, NewEntry, Tick};
+use evenkeel_core::hop;
 
 /// `Tables::insert`, as a call.
 #[inline(always)]
@@ -24,22 +21,20 @@ extern "C" fn evenkeel_insert(place: u64, new: *const NewEntry) -> u32 {
     }
 }
 
-/// `Tables::settle`, as a call.
+/// What [`evenkeel_hop`] returns when there is no room.
+const NONE: u32 = u32::MAX;
+
+/// `Tables::hop_number`, as a call.
 #[inline(always)]
-pub(crate) fn call_settle(packet: &Packet, now: Tick, known: bool, route: &mut Route) -> Result<(), Reason> {
-    let code = evenkeel_settle(packet, u32::from(now.0), u32::from(known), route);
-    if code == ROUTED { Ok(()) } else { Err(Reason::from_index(code)) }
+pub(crate) fn call_hop(neighbour: u64, now: Tick) -> Option<HopNumber> {
+    match evenkeel_hop(neighbour, u32::from(now.0)) {
+        NONE => None,
+        number => Some(HopNumber(number as u16)),
+    }
 }
 
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn evenkeel_settle(packet: *const Packet, now: u32, known: u32, route: *mut Route) -> u32 {
-    // SAFETY: the only caller passes references; the verifier wants the tests for null as well.
-    let (Some(packet), Some(route)) = (unsafe { packet.as_ref() }, unsafe { route.as_mut() }) else {
-        return Reason::Malformed as u32;
-    };
-    match evenkeel_core::settle(&Maps, packet, Tick(now as u16), known != 0, route) {
-        Ok(()) => ROUTED,
-        Err(reason) => reason as u32,
-    }
+extern "C" fn evenkeel_hop(neighbour: u64, now: u32) -> u32 {
+    hop::number(&Maps, neighbour, Tick(now as u16)).map_or(NONE, |number| u32::from(number.0))
 }

@@ -1,4 +1,4 @@
-//! The XDP program: one packet in, one verdict out. All decisions are `evenkeel-core`'s; here are only the places where
+//! The XDP program: one packet in, one verdict out. It is several, the one that is attached and one for each station. All decisions are `evenkeel-core`'s; here are only the places where
 //! the kernel's packet, maps and clock are made to look like the core's traits.
 #![no_std]
 #![no_main]
@@ -10,15 +10,51 @@ mod cell;
 mod clock;
 mod frame;
 mod maps;
+mod stations;
 
 use aya_ebpf::{bindings::xdp_action, macros::xdp, programs::XdpContext};
-use evenkeel_core::{Verdict, process};
+use evenkeel_core::{Next, Reason, Station, Tables, Verdict, arrive, visit};
+use frame::XdpFrame;
+use maps::Maps;
 
 /// Runs at the driver's hook (native) or in front of the stack (generic). `frags`: packets larger than one buffer are
-/// welcome, since only headers are read.
+/// welcome, since only headers are read. All programs that call each other must agree on that.
 #[xdp(frags)]
 pub fn evenkeel(ctx: XdpContext) -> u32 {
-    let reason = process(&mut frame::XdpFrame::new(&ctx), &maps::Maps);
+    let next = arrive(&mut XdpFrame::new(&ctx), &Maps);
+    act(&ctx, next)
+}
+
+#[xdp(frags)]
+pub fn evenkeel_follow(ctx: XdpContext) -> u32 {
+    let next = visit(Station::Follow, &mut XdpFrame::new(&ctx), &Maps);
+    act(&ctx, next)
+}
+
+#[xdp(frags)]
+pub fn evenkeel_open(ctx: XdpContext) -> u32 {
+    let next = visit(Station::Open, &mut XdpFrame::new(&ctx), &Maps);
+    act(&ctx, next)
+}
+
+#[xdp(frags)]
+pub fn evenkeel_icmp(ctx: XdpContext) -> u32 {
+    let next = visit(Station::Icmp, &mut XdpFrame::new(&ctx), &Maps);
+    act(&ctx, next)
+}
+
+/// Does what was decided. To be inlined into the programs themselves: a tail call from a function of theirs is miscounted by
+/// kernels from 5.10 to 6.12.
+#[inline(always)]
+fn act(ctx: &XdpContext, next: Next) -> u32 {
+    let reason = match next {
+        Next::Done(reason) => reason,
+        Next::Go(station) => {
+            stations::jump(ctx, station);
+            Maps.count(Reason::StationMissing);
+            Reason::StationMissing
+        }
+    };
     match reason.verdict() {
         Verdict::Transmit => xdp_action::XDP_TX,
         Verdict::Pass => xdp_action::XDP_PASS,

@@ -3,16 +3,17 @@
 //! Sizes here are those of the smallest table; the loader sets the real ones. Maps that hold cells which packets and
 //! the control side both write are memory-mappable.
 
-use crate::calls::{call_insert, call_settle};
+use crate::calls::{call_hop, call_insert};
 use crate::cell::Cell;
 use aya_ebpf::bindings::BPF_F_MMAPABLE;
 use aya_ebpf::btf_maps::{Array, ArrayOfMaps, HashMap, PerCpuArray};
 use aya_ebpf::macros::btf_map;
 use core::cell::UnsafeCell;
-use evenkeel_core::flow::{Bucket, Insertion, NewEntry, Side, Tick};
+use evenkeel_core::flow::{Bucket, HopNumber, Insertion, NewEntry, Side, Tick};
+use evenkeel_core::hop::HOPS as HOP_COUNT;
 use evenkeel_core::{
-    AddressFilter, Backend, BackendRef, Counters, Event, MAGLEV_SLOTS, Packet, Reason, Route, Service, ServiceKey,
-    Settings, Tables, Traffic,
+    AddressFilter, Backend, BackendRef, Counters, Event, Features, MAGLEV_SLOTS, Reason, Service, ServiceKey, Settings,
+    Tables, Traffic,
 };
 use evenkeel_wire::Ipv4Address;
 
@@ -26,8 +27,15 @@ unsafe impl Sync for Global {}
 #[unsafe(no_mangle)]
 static SETTINGS: Global = Global(UnsafeCell::new(Settings::EMPTY));
 
+/// Written once by the loader, and frozen: the verifier knows its value, and removes what cannot be reached with it.
+#[unsafe(no_mangle)]
+static FEATURES: u32 = Features::ALL.0;
+
 #[btf_map]
 static FLOWS: Array<Bucket<Cell>, 1, { BPF_F_MMAPABLE as usize }> = Array::new();
+
+#[btf_map]
+static HOPS: Array<Cell, { HOP_COUNT as usize }, { BPF_F_MMAPABLE as usize }> = Array::new();
 
 #[btf_map]
 static BACKENDS: Array<Backend<Cell>, 1, { BPF_F_MMAPABLE as usize }> = Array::new();
@@ -91,6 +99,11 @@ impl Tables for Maps {
     }
 
     #[inline(always)]
+    fn hop(&self, number: HopNumber) -> Option<&Cell> {
+        HOPS.get(u32::from(number.0))
+    }
+
+    #[inline(always)]
     fn service(&self, key: &ServiceKey) -> Option<Service> {
         // SAFETY: values are replaced whole, and freed only after the program has run (RCU).
         unsafe { SERVICES.get(key) }.copied()
@@ -118,11 +131,8 @@ impl Tables for Maps {
     #[inline(always)]
     fn count(&self, reason: Reason) {
         if let Some(counters) = COUNTERS.get_ptr_mut(0) {
-            // The verifier does not see that a reason that came out of a call is one; the compiler sees nothing else,
-            // and would remove a check.
-            let index = masked(reason as u64) as usize;
             // SAFETY: the value is this CPU's own, and a program on this CPU is not interrupted by another.
-            unsafe { (*counters).count_index(index) }
+            unsafe { (*counters).count(reason) }
         }
     }
 
@@ -148,15 +158,13 @@ impl Tables for Maps {
     }
 
     #[inline(always)]
-    fn settle(&self, packet: &Packet, now: Tick, known: bool, route: &mut Route) -> Result<(), Reason> {
-        call_settle(packet, now, known, route)
+    fn hop_number(&self, neighbour: u64, now: Tick) -> Option<HopNumber> {
+        call_hop(neighbour, now)
     }
-}
 
-/// The low five bits, by an instruction that the compiler cannot remove.
-#[inline(always)]
-fn masked(mut number: u64) -> u64 {
-    // SAFETY: one instruction on one register.
-    unsafe { core::arch::asm!("{0} &= 31", inout(reg) number, options(pure, nomem, nostack)) };
-    number
+    #[inline(always)]
+    fn features(&self) -> Features {
+        // SAFETY: the pointer is a reference's. Volatile, because the compiler believes that a constant is one.
+        Features(unsafe { (&raw const FEATURES).read_volatile() })
+    }
 }
