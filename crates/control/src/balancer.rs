@@ -1,6 +1,7 @@
 //! Makes a plane's tables what the configuration wants, and changes nothing that did not change.
 
 use crate::config::{self, Affinity, AllDown, Config, Nat, Protocol};
+use crate::features::features;
 use crate::maglev::{self, Candidate};
 use crate::places::{Listen, Owner, Place, Places};
 use crate::plane::{Contents, PlaceContents, Plane};
@@ -210,6 +211,8 @@ impl<P: Plane> Balancer<P> {
             services.push((listen(service), self.prepare_service(service, &state, &mut free_tables)?));
         }
         self.write_maglev(&services)?;
+        // Before the services that need it.
+        self.plane.provide(features(config))?;
         for (key, service) in services {
             self.put_service(key, service)?;
         }

@@ -8,6 +8,7 @@ pub mod api;
 mod balancer;
 pub mod config;
 pub mod daemon;
+mod features;
 pub mod health;
 pub mod maglev;
 pub mod operator;
@@ -19,6 +20,7 @@ mod walkthrough;
 
 pub use balancer::{BackendView, Balancer, BalancerError, NextHop};
 pub use config::{Config, ConfigError};
+pub use features::features;
 pub use operator::Operator;
 pub use places::{Listen, Owner};
 pub use plane::{Contents, FlowView, PlaceContents, Plane};

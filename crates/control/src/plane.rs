@@ -5,7 +5,9 @@ use crate::places::Owner;
 use crate::sizes::Sizes;
 use evenkeel_core::backend::Link;
 use evenkeel_core::flow::{Bucket, FlowKey, Peer, Side, State, Tick, Timeouts};
-use evenkeel_core::{Backend, BackendRef, BackendState, Counters, Service, ServiceKey, Standing, Traffic, Word};
+use evenkeel_core::{
+    Backend, BackendRef, BackendState, Counters, Features, Kind, Service, ServiceKey, Standing, Traffic, Word,
+};
 use evenkeel_wire::IpProtocol;
 use std::net::Ipv4Addr;
 
@@ -53,6 +55,13 @@ pub trait Plane {
     /// Removes a service. Its connections stay.
     fn remove_service(&mut self, key: ServiceKey) -> Result<(), Self::Error>;
 
+    /// Makes the plane ready for packets that need these features, beside those that it is ready for. A plane that is always
+    /// ready for all of them has nothing to do.
+    fn provide(&mut self, features: Features) -> Result<(), Self::Error> {
+        let _ = features;
+        Ok(())
+    }
+
     /// Verdicts and events since the plane started, over all CPUs.
     fn counters(&self) -> Result<Counters, Self::Error>;
 
@@ -96,9 +105,9 @@ impl Contents {
     pub fn read_places<W: Word>(backends: &[Backend<W>]) -> Vec<PlaceContents> {
         let places = (0..).zip(backends).filter_map(|(index, backend)| {
             let link = Link(backend.link.load());
-            let kind = backend.kind.load();
-            let standing = Standing::from_bits(kind);
-            let protocol = match IpProtocol(kind as u8) {
+            let kind = Kind(backend.kind.load());
+            let standing = kind.standing();
+            let protocol = match kind.protocol() {
                 IpProtocol::TCP => Some(Protocol::Tcp),
                 IpProtocol::UDP => Some(Protocol::Udp),
                 _ => None,
@@ -119,12 +128,12 @@ impl Contents {
     pub fn write_backend<W: Word>(backend: &Backend<W>, target: Peer, service: Peer, protocol: IpProtocol) {
         backend.target.store(target.bits());
         backend.service.store(service.bits());
-        backend.kind.store(u64::from(protocol.0));
+        backend.kind.store(Kind::new(protocol).0);
     }
 
     /// Writes what is known of a backend.
     pub fn write_standing<W: Word>(backend: &Backend<W>, standing: Standing) {
-        backend.kind.store(backend.kind.load() & 0xff | standing.bits());
+        backend.kind.store(Kind(backend.kind.load()).with_standing(standing).0);
     }
 }
 
@@ -151,7 +160,7 @@ impl FlowView {
                 visit(Self {
                     key: found.key,
                     backend: found.backend,
-                    nat: found.peer,
+                    nat: found.peer(),
                     state: found.meta.state(),
                     idle: now.since(found.meta.seen()),
                 });
