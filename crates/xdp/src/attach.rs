@@ -4,15 +4,15 @@
 //! the program then goes on working when this process is killed.
 
 use crate::error::XdpError;
-use crate::interface::{Interface, program};
+use crate::interface::Interface;
 use crate::left_behind::LeftBehind;
 use crate::mode::Mode;
-use crate::pinned::Pins;
 use evenkeel_control::config::XdpMode;
 use netlink_packet_route::link::{LinkAttribute, LinkMessage, LinkXdp};
 use rtnetlink::Handle;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::os::unix::net::UnixDatagram;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::panic::resume_unwind;
+use std::thread;
 
 /// `XDP_FLAGS_*` (linux/if_link.h).
 const UPDATE_IF_NOEXIST: u32 = 1 << 0;
@@ -83,85 +83,25 @@ pub(crate) async fn detach(
     change(netlink, interface, mode, None, Some(program)).await.map_err(other(interface))
 }
 
-/// A program at its place. Stays there until [`Attachment::detach`].
-#[derive(Debug)]
-pub struct Attachment {
-    interface: Interface,
+/// Puts a program in the place of the one that is there. Waits for the kernel's answer, for who cannot wait in another way.
+pub(crate) fn exchange(
+    interface: &Interface,
     mode: Mode,
-    program: OwnedFd,
-    program_id: u32,
-    took_over: bool,
-    /// Where its tables have names.
-    pins: Vec<Pins>,
-    /// Held as long as we are at work on this interface; the kernel lets go of it however we end.
-    _only_one: UnixDatagram,
-}
-
-impl Attachment {
-    pub(crate) fn new(
-        interface: Interface,
-        mode: Mode,
-        program: OwnedFd,
-        program_id: u32,
-        took_over: bool,
-        pins: Vec<Pins>,
-        only_one: UnixDatagram,
-    ) -> Self {
-        Self { interface, mode, program, program_id, took_over, pins, _only_one: only_one }
-    }
-
-    /// The interface.
-    pub fn interface(&self) -> &Interface {
-        &self.interface
-    }
-
-    /// The mode that it came to.
-    pub fn mode(&self) -> Mode {
-        self.mode
-    }
-
-    /// Whether a program that was left behind was replaced.
-    pub fn took_over(&self) -> bool {
-        self.took_over
-    }
-
-    /// Whether the program is still where it was put, judged by a message about the interface.
-    pub fn is_in(&self, message: &LinkMessage) -> bool {
-        message.header.index != self.interface.index || program(message).is_some_and(|(id, _)| id == self.program_id)
-    }
-
-    /// Whether the program is still where it was put.
-    pub async fn is_in_place(&self, netlink: &Handle) -> bool {
-        self.interface
-            .message(netlink)
-            .await
-            .and_then(|message| program(&message))
-            .is_some_and(|(id, _)| id == self.program_id)
-    }
-
-    /// Takes the program away, unless another has taken its place, and with it the names of its tables.
-    ///
-    /// # Errors
-    /// The kernel refused.
-    pub async fn detach(self, netlink: &Handle) -> Result<(), XdpError> {
-        detach(netlink, &self.interface, self.mode, self.program.as_fd()).await?;
-        self.clear()
-    }
-
-    /// Ends, and leaves program and tables at work, for another process to take over.
-    pub fn leave(self) {}
-
-    /// Ends after the program has been taken away by somebody else: its tables are of no use any more.
-    ///
-    /// # Errors
-    /// Their names cannot be removed.
-    pub fn lost(self) -> Result<(), XdpError> {
-        self.clear()
-    }
-
-    fn clear(&self) -> Result<(), XdpError> {
-        self.pins.iter().try_for_each(Pins::remove)
-    }
+    next: BorrowedFd<'_>,
+    current: BorrowedFd<'_>,
+) -> Result<(), XdpError> {
+    let failed =
+        |error: std::io::Error| XdpError::Attach { interface: interface.name.clone(), reason: error.to_string() };
+    // A thread of its own, because this one may be a runtime's already.
+    let ask = || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
+        runtime.block_on(async {
+            let (connection, netlink, _) = rtnetlink::new_connection().map_err(failed)?;
+            tokio::spawn(connection);
+            change(&netlink, interface, mode, Some(next), Some(current)).await.map_err(other(interface))
+        })
+    };
+    thread::scope(|scope| scope.spawn(ask).join().unwrap_or_else(|panic| resume_unwind(panic)))
 }
 
 /// Sets (`new`) or clears the program, if the one that is there now is `expected`.

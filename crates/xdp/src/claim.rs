@@ -1,6 +1,7 @@
 //! The right to work on an interface, and what was found there.
 
-use crate::attach::{self, Attachment};
+use crate::attach;
+use crate::attachment::Attachment;
 use crate::error::XdpError;
 use crate::estate::Estate;
 use crate::interface::Interface;
@@ -8,11 +9,14 @@ use crate::left_behind::{LeftBehind, Source};
 use crate::lock::only_one;
 use crate::mode::Mode;
 use crate::pinned::Pins;
-use crate::plane::{PROGRAM, XdpPlane};
+use crate::plane::XdpPlane;
+use crate::post::{Post, Program};
+use crate::programs::PROGRAM;
 use evenkeel_control::config::XdpMode;
 use rtnetlink::Handle;
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixDatagram;
+use std::sync::Arc;
 
 /// The right to attach a program to an interface: nobody else is at work there.
 #[derive(Debug)]
@@ -61,14 +65,11 @@ impl Claim {
     /// The driver cannot do what was asked, or somebody else has attached a program meanwhile.
     pub async fn attach(self, netlink: &Handle, wanted: XdpMode, plane: &XdpPlane) -> Result<Attachment, XdpError> {
         let Self { interface, left_behind, only_one } = self;
-        let object = plane.program()?;
-        let unloaded = |error: aya::programs::ProgramError| XdpError::Load(error.to_string());
-        let program_id = object.info().map_err(unloaded)?.id();
-        let program = object.fd().map_err(unloaded)?.as_fd().try_clone_to_owned();
-        let program = program.map_err(|error| XdpError::Load(error.to_string()))?;
-        let mode = attach::attach(netlink, &interface, wanted, left_behind.as_ref(), program.as_fd()).await?;
-        let pins = plane.settle_pins(&interface, left_behind.as_ref());
-        Ok(Attachment::new(interface, mode, program, program_id, left_behind.is_some(), pins, only_one))
+        let program = Program::of(plane.program()?)?;
+        let mode = attach::attach(netlink, &interface, wanted, left_behind.as_ref(), program.fd.as_fd()).await?;
+        let post = Arc::new(Post::new(interface, mode, program));
+        let pins = plane.take_post(&post, left_behind.as_ref());
+        Ok(Attachment::new(post, left_behind.is_some(), pins, only_one))
     }
 
     /// Gives the claim up before anything was attached, and takes away a program whose tables would have been taken over:

@@ -65,6 +65,19 @@ pub enum XdpError {
         /// Why.
         source: std::io::Error,
     },
+    /// What has to have a name has lost it.
+    #[error(
+        "{} is gone: this change needs another program over the same tables, which are found by their names; \
+         start again.",
+        path.display()
+    )]
+    Names {
+        /// The name.
+        path: std::path::PathBuf,
+    },
+    /// The program was loaded without what a configuration needs.
+    #[error("the program at work was loaded without what this configuration needs: start again.")]
+    Features,
     /// There are tables of an interface that is called the same, in another network namespace.
     #[error(
         "{} has the tables of an interface in another network namespace: remove it if that is gone, or give each \

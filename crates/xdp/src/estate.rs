@@ -23,7 +23,7 @@ pub(crate) struct Estate {
 }
 
 impl Estate {
-    /// Everything that is found, if the process meant to leave anything at all.
+    /// Everything that is found, if the process meant to leave anything at all to another one.
     pub(crate) fn open(source: &Source) -> Option<Self> {
         let mut numbered: Vec<_> = match source {
             Source::Pins(_) => Vec::new(),
@@ -38,6 +38,9 @@ impl Estate {
             }
         };
         let state = State::load(find(STATE)?);
+        if state.is_some_and(|state| !state.is_heritable()) {
+            return None;
+        }
         let maps = MAPS.iter().filter_map(|&(name, _)| Some((name, find(name)?))).collect();
         Some(Self { maps, state })
     }

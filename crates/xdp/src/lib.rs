@@ -5,6 +5,7 @@
 //! What may not: anything that looks into a packet.
 
 mod attach;
+mod attachment;
 mod bind;
 mod bpffs;
 mod capabilities;
@@ -22,10 +23,12 @@ mod neighbours;
 mod pinned;
 mod plain;
 mod plane;
+mod post;
+mod programs;
 mod start;
 mod state;
 
-pub use attach::Attachment;
+pub use attachment::Attachment;
 pub use claim::Claim;
 pub use error::XdpError;
 pub use interface::Interface;

@@ -2,7 +2,7 @@
 
 use crate::error::XdpError;
 use crate::plain::{failed, full};
-use aya::Ebpf;
+use crate::programs::Programs;
 use aya::maps::{Array, ArrayOfMaps, Map, MapData};
 use evenkeel_core::MAGLEV_SLOTS;
 use std::os::fd::AsFd;
@@ -18,9 +18,9 @@ pub(crate) struct MaglevTables(MapData);
 
 impl MaglevTables {
     /// Takes them out of the object.
-    pub(crate) fn new(ebpf: &mut Ebpf) -> Result<Self, XdpError> {
-        match ebpf.take_map(NAME) {
-            Some(Map::ArrayOfMaps(map)) => Ok(Self(map)),
+    pub(crate) fn new(programs: &mut Programs) -> Result<Self, XdpError> {
+        match programs.take_map(NAME)? {
+            Map::ArrayOfMaps(map) => Ok(Self(map)),
             _ => Err(XdpError::Object(format!("no array of maps {NAME}"))),
         }
     }

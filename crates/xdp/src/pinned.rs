@@ -15,6 +15,7 @@ use aya::pin::PinError;
 use aya::programs::Xdp;
 use aya_obj::programs::XdpAttachType;
 use evenkeel_core::flow::Bucket;
+use evenkeel_core::hop::Hop;
 use evenkeel_core::{AddressFilter, Backend, Counters, Service, Traffic};
 use evenkeel_wire::Ipv4Address;
 use std::os::fd::{AsFd, OwnedFd};
@@ -23,8 +24,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::{fs, io};
 
 /// The maps of the program, and how large a value is in each.
-pub(crate) const MAPS: [(&str, usize); 9] = [
+pub(crate) const MAPS: [(&str, usize); 10] = [
     ("FLOWS", size_of::<Bucket<u64>>()),
+    ("HOPS", size_of::<Hop>()),
     ("BACKENDS", size_of::<Backend<u64>>()),
     ("SERVICES", size_of::<Service>()),
     // Ids of the maps inside.
@@ -35,6 +37,24 @@ pub(crate) const MAPS: [(&str, usize); 9] = [
     ("COUNTERS", size_of::<Counters>()),
     ("TRAFFIC", size_of::<Traffic>()),
 ];
+
+/// The one map that is never taken over: with it the program that is attached would jump into the next one's stations before
+/// those are in force. It has a name because the kernel empties it when nobody in user space holds it.
+pub(crate) const STATIONS: &str = "STATIONS";
+
+/// The names that tables have which can be taken over.
+pub(crate) const HERITABLE: [&str; MAPS.len() + 1] = {
+    let mut names = [STATIONS; MAPS.len() + 1];
+    let mut index = 0;
+    while index < MAPS.len() {
+        names[index] = MAPS[index].0;
+        index += 1;
+    }
+    names
+};
+
+/// The names that tables have which go with their process: what the program needs to work on when it is killed.
+pub(crate) const PRIVATE: [&str; 1] = [STATIONS];
 
 /// The program's name among the pins.
 const PROGRAM: &str = "program";
@@ -79,6 +99,20 @@ impl Pins {
         })
     }
 
+    /// Names the program. Everything else of the set must be there.
+    pub(crate) fn add_program(&self, program: &mut Xdp) -> Result<(), XdpError> {
+        self.add(PROGRAM, |path| program.pin(path))
+    }
+
+    /// Gives the tables of this set, and what is known of them, names in another one as well.
+    pub(crate) fn share(&self, other: &Self) -> Result<(), XdpError> {
+        for name in MAPS.iter().map(|(name, _)| *name).chain([STATE]) {
+            let map = self.map(name).ok_or_else(|| XdpError::Names { path: self.path(name) })?;
+            other.add(name, |path| map.pin(path))?;
+        }
+        Ok(())
+    }
+
     /// Removes the set, if there is one. What it named lives on where it is in use.
     pub(crate) fn remove(&self) -> Result<(), XdpError> {
         bpffs::remove_directory(&self.0)?;
@@ -110,12 +144,17 @@ impl Pins {
 pub(crate) struct Staging {
     usual: Pins,
     next: Pins,
+    names: &'static [&'static str],
     is_in_force: AtomicBool,
 }
 
 impl Staging {
-    /// Begins a set for this interface. `in_force` is the one that is, if any; it stays.
-    pub(crate) fn begin(interface: &Interface, in_force: Option<&Pins>) -> Result<Self, XdpError> {
+    /// Begins a set for this interface, of maps with these names. `in_force` is the one that is, if any; it stays.
+    pub(crate) fn begin(
+        interface: &Interface,
+        in_force: Option<&Pins>,
+        names: &'static [&'static str],
+    ) -> Result<Self, XdpError> {
         let [usual, next] = Pins::places(&interface.name);
         for pins in [&usual, &next].into_iter().filter(|pins| Some(*pins) != in_force) {
             pins.check_stale(interface)?;
@@ -128,7 +167,7 @@ impl Staging {
         }
         bpffs::ready()?;
         bpffs::make_directory(&next.0)?;
-        Ok(Self { usual, next, is_in_force: AtomicBool::new(false) })
+        Ok(Self { usual, next, names, is_in_force: AtomicBool::new(false) })
     }
 
     /// Where the set is while it is made.
@@ -136,15 +175,16 @@ impl Staging {
         &self.next
     }
 
-    /// Names the program. Everything else of the set must be there.
-    pub(crate) fn add_program(&self, program: &mut Xdp) -> Result<(), XdpError> {
-        self.next.add(PROGRAM, |path| program.pin(path))
+    /// The maps that it is of.
+    pub(crate) fn names(&self) -> &'static [&'static str] {
+        self.names
     }
 
     /// Brings the set to the usual place, since its program is attached now. Where that cannot be done it is found as well,
     /// and the next start does it.
     pub(crate) fn settle(&self) {
         self.is_in_force.store(true, Ordering::Relaxed);
+        wait_for_packets();
         let _ = self.next.take_the_place_of(&self.usual);
     }
 }
@@ -155,4 +195,11 @@ impl Drop for Staging {
             let _ = self.next.remove();
         }
     }
+}
+
+/// Waits until no CPU can be in the midst of a packet that the program before has begun (membarrier(2): the kernel waits for
+/// an RCU grace period): the stations of that program go with its names.
+fn wait_for_packets() {
+    // SAFETY: takes numbers and touches no memory. A kernel that cannot do it says so, and packets take a microsecond.
+    unsafe { libc::syscall(libc::SYS_membarrier, libc::MEMBARRIER_CMD_GLOBAL, 0, 0) };
 }

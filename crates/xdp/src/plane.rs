@@ -1,43 +1,40 @@
 //! The maps of the XDP program as the control side's tables.
 
-use crate::bind;
-use crate::capabilities;
 use crate::clock;
 use crate::error::XdpError;
-use crate::interface::Interface;
 use crate::left_behind::{LeftBehind, Source};
 use crate::maglev::MaglevTables;
-use crate::maps::{Cells, MappedArray};
-use crate::pinned::{MAPS, Pins, Staging};
+use crate::maps::MappedArray;
+use crate::pinned::{HERITABLE, Pins, Staging};
 use crate::plain::{Plain, failed, full};
-use aya::maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray, PerCpuValues};
+use crate::post::{Post, Program};
+use crate::programs::{Load, Programs, map_fd};
+use crate::state::STATE;
+use aya::maps::{Array, HashMap, Map, MapData, PerCpuArray, PerCpuValues};
 use aya::programs::Xdp;
-use aya::{Ebpf, EbpfLoader};
 use evenkeel_control::{Contents, FlowView, Plane, Sizes};
 use evenkeel_core::backend::Link;
 use evenkeel_core::flow::{Bucket, Peer, Tick};
-use evenkeel_core::{AddressFilter, Backend, Counters, Service, ServiceKey, Settings, Standing, Traffic, Word};
+use evenkeel_core::hop::{self, HOPS};
+use evenkeel_core::{
+    AddressFilter, Backend, Counters, Features, Service, ServiceKey, Settings, Standing, Traffic, Word,
+};
 use evenkeel_wire::{IpProtocol, Ipv4Address};
-use std::io;
 use std::net::Ipv4Addr;
 use std::os::fd::AsFd;
-use std::path::Path;
 use std::sync::atomic::AtomicU64;
-
-/// Name of the program in the object, and in the kernel's list of programs.
-pub(crate) const PROGRAM: &str = "evenkeel";
-
-/// Name of the program that tells the time.
-const CLOCK: &str = "clock";
+use std::sync::{Arc, OnceLock};
 
 /// The XDP program, loaded, and its maps.
 #[expect(missing_debug_implementations, reason = "aya's maps have none")]
 pub struct XdpPlane {
-    /// Keeps the program and the maps that nobody changes after the start.
-    ebpf: Ebpf,
+    programs: Programs,
+    /// To load them again when more is wanted of them.
+    object: Box<[u8]>,
     sizes: Sizes,
     settings: Settings,
     flows: MappedArray<Bucket<AtomicU64>>,
+    hops: MappedArray<AtomicU64>,
     backends: MappedArray<Backend<AtomicU64>>,
     services: HashMap<MapData, Plain<ServiceKey>, Plain<Service>>,
     maglev: MaglevTables,
@@ -48,84 +45,62 @@ pub struct XdpPlane {
     ours: Vec<Ipv4Addr>,
     /// Where tables and program have names, if they outlive this process.
     staging: Option<Staging>,
+    /// Where the program is attached.
+    post: OnceLock<Arc<Post>>,
 }
 
 impl XdpPlane {
-    /// Loads the object that `crates/ebpf` builds, with empty tables of these sizes. `nat` are the NAT addresses. The tables
-    /// go with this value, or with the program if that is attached somewhere.
+    /// Loads the object that `crates/ebpf` builds, with empty tables of these sizes. `nat` are the NAT addresses; `features`
+    /// are all that packets will ever need. The tables go with this value, or with the program if that is attached somewhere.
     ///
     /// # Errors
     /// The kernel lacks BPF or BTF, refuses the program, or we lack the privileges.
-    pub fn load(object: &[u8], sizes: Sizes, settings: Settings, nat: &[Ipv4Addr]) -> Result<Self, XdpError> {
-        Self::load_at(object, sizes, settings, nat, None)
+    pub fn load(
+        object: &[u8],
+        sizes: Sizes,
+        settings: Settings,
+        nat: &[Ipv4Addr],
+        features: Features,
+    ) -> Result<Self, XdpError> {
+        Self::load_at(object, sizes, settings, nat, features, None, None)
     }
 
-    /// The same over tables that have names: those that are pinned at `staging` already, and the rest new.
+    /// The same over tables that have names: those that are pinned at `staging` already, and the rest new. `keeps` is a map
+    /// that shall live as long as the program.
     pub(crate) fn load_at(
         object: &[u8],
         sizes: Sizes,
         settings: Settings,
         nat: &[Ipv4Addr],
+        features: Features,
         staging: Option<Staging>,
+        keeps: Option<&Map>,
     ) -> Result<Self, XdpError> {
-        if object.is_empty() {
-            return Err(XdpError::NoObject);
-        }
-        if !Path::new("/sys/kernel/btf/vmlinux").exists() {
-            return Err(XdpError::NoBtf);
-        }
-        let _undisturbed = Undisturbed::begin();
-        let plain_settings = Plain(settings);
-        let tick_length = clock::nanoseconds_per_jiffy();
-        let mut loader = EbpfLoader::new();
-        if let Some(staging) = &staging {
-            for (name, _) in MAPS {
-                loader.map_pin_path(name, staging.pins().path(name));
-            }
-        }
-        let mut ebpf = loader
-            .override_global("SETTINGS", &plain_settings, true)
-            .override_global("NANOSECONDS_PER_JIFFY", &tick_length, true)
-            .map_max_entries("FLOWS", sizes.buckets())
-            .map_max_entries("BACKENDS", sizes.backends)
-            .map_max_entries("TRAFFIC", sizes.backends)
-            .map_max_entries("SERVICES", sizes.services)
-            .map_max_entries("MAGLEV", sizes.services)
-            .map_max_entries("OURS", sizes.addresses)
-            .map_max_entries("NAT_ADDRESSES", nat.len().max(1) as u32)
-            .load(object)
-            .map_err(|error| refused(&error))?;
-        for name in [PROGRAM, CLOCK] {
-            let program: &mut Xdp = ebpf
-                .program_mut(name)
-                .and_then(|program| program.try_into().ok())
-                .ok_or_else(|| XdpError::Object(format!("no XDP program {name}")))?;
-            program.load().map_err(|error| refused(&error))?;
-            if name == PROGRAM
-                && let Some(staging) = &staging
-            {
-                staging.add_program(program)?;
-            }
-        }
-
-        let mut nat_addresses: Array<_, Plain<Ipv4Address>> = typed(&mut ebpf, "NAT_ADDRESSES")?;
+        let names = staging.as_ref().map(|staging| (staging.pins(), staging.names()));
+        let keeps = keeps.and_then(map_fd);
+        let load = Load { object, sizes, settings: &settings, features, names, keeps };
+        let mut programs = Programs::load(load)?;
+        let mut nat_addresses: Array<_, Plain<Ipv4Address>> = programs.take("NAT_ADDRESSES")?;
         for (index, address) in (0..).zip(nat) {
             let value = Plain(Ipv4Address::from(*address));
             nat_addresses.set(index, value, 0).map_err(|error| failed("NAT_ADDRESSES", error))?;
         }
-        let addresses: HashMap<_, Plain<Ipv4Address>, u32> = typed(&mut ebpf, "OURS")?;
+        let addresses: HashMap<_, Plain<Ipv4Address>, u32> = programs.take("OURS")?;
         let mut plane = Self {
             ours: keys(&addresses)?,
             addresses,
-            flows: mapped(&mut ebpf, "FLOWS", sizes.buckets())?,
-            backends: mapped(&mut ebpf, "BACKENDS", sizes.backends)?,
-            services: typed(&mut ebpf, "SERVICES")?,
-            maglev: MaglevTables::new(&mut ebpf)?,
-            filter: typed(&mut ebpf, "OURS_FILTER")?,
-            counters: typed(&mut ebpf, "COUNTERS")?,
-            traffic: typed(&mut ebpf, "TRAFFIC")?,
+            flows: programs.mapped("FLOWS", sizes.buckets())?,
+            hops: programs.mapped("HOPS", HOPS)?,
+            backends: programs.mapped("BACKENDS", sizes.backends)?,
+            services: programs.take("SERVICES")?,
+            maglev: MaglevTables::new(&mut programs)?,
+            filter: programs.take("OURS_FILTER")?,
+            counters: programs.take("COUNTERS")?,
+            traffic: programs.take("TRAFFIC")?,
             staging,
-            ebpf,
+            post: OnceLock::new(),
+            programs,
+            object: object.into(),
             sizes,
             settings,
         };
@@ -136,13 +111,14 @@ impl XdpPlane {
         Ok(plane)
     }
 
-    /// Names tables and program as what is in force now, and says where. Who has none takes away those of the program that
-    /// was replaced.
-    pub(crate) fn settle_pins(&self, interface: &Interface, left_behind: Option<&LeftBehind>) -> Vec<Pins> {
+    /// Notes that the program is attached, names it and the tables as what is in force now, and says where. Who has no names
+    /// takes away those of the program that was replaced.
+    pub(crate) fn take_post(&self, post: &Arc<Post>, left_behind: Option<&LeftBehind>) -> Vec<Pins> {
+        let _ = self.post.set(Arc::clone(post));
         match (&self.staging, left_behind.map(|left| &left.source)) {
             (Some(staging), _) => {
                 staging.settle();
-                Pins::places(&interface.name).into()
+                Pins::places(&post.interface.name).into()
             }
             (None, Some(Source::Pins(pins))) => {
                 // They are stale without their program, and recognised as such.
@@ -158,14 +134,12 @@ impl XdpPlane {
     /// # Errors
     /// Never after a successful [`XdpPlane::load`].
     pub fn program(&self) -> Result<&Xdp, XdpError> {
-        self.named(PROGRAM)
+        self.programs.entry()
     }
 
-    fn named(&self, name: &str) -> Result<&Xdp, XdpError> {
-        self.ebpf
-            .program(name)
-            .and_then(|program| program.try_into().ok())
-            .ok_or_else(|| XdpError::Object(format!("no XDP program {name}")))
+    /// What packets can need of the program.
+    pub fn features(&self) -> Features {
+        self.programs.features()
     }
 
     /// Now, by the clock that flows are stamped with.
@@ -173,7 +147,7 @@ impl XdpPlane {
     /// # Errors
     /// The kernel does not run the program that reads it.
     pub fn now(&self) -> Result<Tick, XdpError> {
-        clock::now(self.named(CLOCK)?)
+        clock::now(self.programs.clock()?)
     }
 
     /// The flow table, shared with the program.
@@ -187,74 +161,10 @@ impl XdpPlane {
     }
 }
 
-/// No signal reaches this thread while this lives; what comes meanwhile is delivered afterwards. A signal would end the
-/// verifier early (EAGAIN), and aya would try again and again, asking for the verifier's log, which takes many times as
-/// long.
-struct Undisturbed(libc::sigset_t);
-
-impl Undisturbed {
-    fn begin() -> Self {
-        // SAFETY: plain data, for which zero is a value; the calls write to it and to nothing else.
-        unsafe {
-            let (mut all, mut before) = (std::mem::zeroed(), std::mem::zeroed());
-            libc::sigfillset(&mut all);
-            libc::pthread_sigmask(libc::SIG_SETMASK, &all, &mut before);
-            Self(before)
-        }
-    }
-}
-
-impl Drop for Undisturbed {
-    fn drop(&mut self) {
-        // SAFETY: the set is the one that was in force before.
-        unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &self.0, std::ptr::null_mut()) };
-    }
-}
-
-/// Takes a map out of the object as the type that it must be.
-fn typed<M: TryFrom<Map, Error = MapError>>(ebpf: &mut Ebpf, name: &'static str) -> Result<M, XdpError> {
-    let map = ebpf.take_map(name).ok_or_else(|| XdpError::Object(format!("no map {name}")))?;
-    M::try_from(map).map_err(|error| XdpError::Object(format!("map {name}: {error}")))
-}
-
-/// Maps an array's memory into this process.
-fn mapped<T: Cells>(ebpf: &mut Ebpf, name: &'static str, entries: u32) -> Result<MappedArray<T>, XdpError> {
-    match ebpf.map(name) {
-        Some(Map::Array(map)) => MappedArray::new(map.fd().as_fd(), name, entries as usize),
-        _ => Err(XdpError::Object(format!("no array {name}"))),
-    }
-}
-
 /// The addresses that are ours.
 fn keys(ours: &HashMap<MapData, Plain<Ipv4Address>, u32>) -> Result<Vec<Ipv4Addr>, XdpError> {
     let key = |key: Result<_, _>| key.map(|Plain(address): Plain<Ipv4Address>| address.into());
     ours.keys().map(key).collect::<Result<_, _>>().map_err(|error| failed("OURS", error))
-}
-
-/// An error without most of the verifier's log, whose last line says what was wrong.
-fn shortened(error: &str) -> String {
-    let mut lines = error.lines().map(str::trim).filter(|line| !line.is_empty());
-    let first = lines.next().unwrap_or_default();
-    let verdict = lines.rfind(|line| !line.starts_with("processed") && !line.starts_with("verification"));
-    match verdict {
-        Some(verdict) => format!("{first} [...] {verdict}"),
-        None => first.to_owned(),
-    }
-}
-
-/// Finds out why the kernel refused, from the first system error in the chain.
-fn refused(error: &(dyn std::error::Error + 'static)) -> XdpError {
-    let mut cause = Some(error);
-    while let Some(current) = cause {
-        match current.downcast_ref::<io::Error>().and_then(io::Error::raw_os_error) {
-            Some(libc::EPERM) => return XdpError::Privileges,
-            // It is also what the verifier says to a program that it does not like.
-            Some(libc::EACCES) if !capabilities::may_use_pointers() => return XdpError::Privileges,
-            Some(libc::ENOSYS) => return XdpError::NoBpf,
-            _ => cause = current.source(),
-        }
-    }
-    XdpError::Load(shortened(&error.to_string()))
 }
 
 impl Plane for XdpPlane {
@@ -323,6 +233,11 @@ impl Plane for XdpPlane {
         self.services.remove(&Plain(key)).map_err(|error| failed("SERVICES", error))
     }
 
+    fn provide(&mut self, features: Features) -> Result<(), XdpError> {
+        let there = self.programs.features();
+        if there.include(features) { Ok(()) } else { self.exchange(there | features) }
+    }
+
     fn counters(&self) -> Result<Counters, XdpError> {
         let mut sum = Counters::ZERO;
         for Plain(counters) in self.counters.get(&0, 0).map_err(|error| failed("COUNTERS", error))?.iter() {
@@ -350,17 +265,28 @@ impl Plane for XdpPlane {
         for bucket in self.flows.iter() {
             bucket.sweep(&self.settings.timeouts, now);
         }
+        hop::sweep(&self.hops, self.settings.timeouts.longest, now);
         Ok(())
     }
 }
 
 impl XdpPlane {
-    /// Keeps a map as long as the program lives.
-    pub(crate) fn bind(&self, map: &Map) {
-        let Map::Array(map) = map else { return };
-        if let Ok(program) = self.program().and_then(|program| program.fd().map_err(|error| refused(&error))) {
-            bind::bind(program.as_fd(), map.fd().as_fd());
-        }
+    /// Puts a program that can do more in the place of the one that is attached. It works over the same tables, so no packet
+    /// and no connection notices.
+    fn exchange(&mut self, features: Features) -> Result<(), XdpError> {
+        let Some(post) = self.post.get() else { return Err(XdpError::Features) };
+        let (pins, _) = Pins::in_force(&post.interface.name, post.program_id()).ok_or(XdpError::Features)?;
+        let staging = Staging::begin(&post.interface, Some(&pins), &HERITABLE)?;
+        pins.share(staging.pins())?;
+        let state = staging.pins().map(STATE);
+        let (object, sizes, settings) = (&self.object, self.sizes, &self.settings);
+        let names = Some((staging.pins(), staging.names()));
+        let keeps = state.as_ref().map(|state| state.fd().as_fd());
+        let programs = Programs::load(Load { object, sizes, settings, features, names, keeps })?;
+        post.exchange(Program::of(programs.entry()?)?)?;
+        staging.settle();
+        self.programs = programs;
+        Ok(())
     }
 
     fn backend(&self, index: u16) -> Result<&Backend<AtomicU64>, XdpError> {

@@ -3,10 +3,11 @@
 use crate::bpffs;
 use crate::claim::Claim;
 use crate::error::XdpError;
-use crate::pinned::Staging;
+use crate::pinned::{HERITABLE, PRIVATE, Staging};
 use crate::plane::XdpPlane;
 use crate::state::{STATE, State};
 use evenkeel_control::{Balancer, Config, Secrets, Sizes};
+use evenkeel_core::Features;
 use evenkeel_core::flow::IdleTimes;
 
 /// What becomes of connections when processes end and begin.
@@ -59,18 +60,17 @@ pub fn start(claim: &Claim, start: Start<'_>) -> Result<Started, XdpError> {
         (sizes, secrets) = (state.sizes(), state.secrets());
     }
     let settings = sizes.settings(config, &secrets, interface.mac, IdleTimes::DEFAULT);
-    if memory == Memory::None {
-        let plane = XdpPlane::load(object, sizes, settings, &config.nat.addresses)?;
-        return Ok(Started { balancer: Balancer::new(plane, &secrets), inherited: false, unnamed: None });
-    }
+    let heritable = memory != Memory::None;
 
     // First, because it tells whether we may make maps at all.
-    let state = State::new(interface, &sizes, &secrets, &config.nat)?.store()?;
+    let state = State::new(interface, &sizes, &secrets, &config.nat, heritable)?.store()?;
+    let names: &[_] = if heritable { &HERITABLE } else { &PRIVATE };
     let (mut staging, mut unnamed) = (None, None);
-    match bpffs::ready() {
-        Ok(()) => staging = Some(Staging::begin(interface, claim.pins_in_force())?),
+    match bpffs::ready().and_then(|()| Staging::begin(interface, claim.pins_in_force(), names)) {
+        Ok(begun) => staging = Some(begun),
         // Without names the loader cannot be given the tables that are there.
         Err(error @ XdpError::NoBpffs { .. }) if estate.is_none() => unnamed = Some(error),
+        Err(error) if !heritable => unnamed = Some(error),
         Err(error) => return Err(error),
     }
     if let Some(pins) = staging.as_ref().map(Staging::pins) {
@@ -79,8 +79,10 @@ pub fn start(claim: &Claim, start: Start<'_>) -> Result<Started, XdpError> {
             estate.pin(pins)?;
         }
     }
-    let plane = XdpPlane::load_at(object, sizes, settings, &config.nat.addresses, staging)?;
-    plane.bind(&state);
+    // Who cannot exchange the program later has one that can do everything.
+    let features = if staging.is_some() && heritable { evenkeel_control::features(config) } else { Features::ALL };
+    let keeps = heritable.then_some(&state);
+    let plane = XdpPlane::load_at(object, sizes, settings, &config.nat.addresses, features, staging, keeps)?;
     let inherited = estate.is_some();
     let balancer =
         if inherited { Balancer::adopt(plane, &secrets, config.nat.clone())? } else { Balancer::new(plane, &secrets) };

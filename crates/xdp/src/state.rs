@@ -41,12 +41,20 @@ pub(crate) struct State {
     nat_ports: [u16; 2],
     /// The interface's Ethernet address.
     pub(crate) mac: MacAddress,
-    reserved: [u8; 2],
+    /// Not zero if another process may take the tables over.
+    heritable: u8,
+    reserved: u8,
 }
 
 impl State {
     /// The state of tables that are made now.
-    pub(crate) fn new(interface: &Interface, sizes: &Sizes, secrets: &Secrets, nat: &Nat) -> Result<Self, XdpError> {
+    pub(crate) fn new(
+        interface: &Interface,
+        sizes: &Sizes,
+        secrets: &Secrets,
+        nat: &Nat,
+        heritable: bool,
+    ) -> Result<Self, XdpError> {
         Ok(Self {
             layout: LAYOUT,
             interface: interface.index,
@@ -61,7 +69,8 @@ impl State {
             nat_addresses: nat.addresses.len() as u32,
             nat_ports: nat.ports.into(),
             mac: interface.mac,
-            reserved: [0; 2],
+            heritable: heritable.into(),
+            reserved: 0,
         })
     }
 
@@ -97,6 +106,11 @@ impl State {
     /// First and last NAT port.
     pub(crate) fn nat_ports(&self) -> (u16, u16) {
         self.nat_ports.into()
+    }
+
+    /// Whether another process may take the tables over.
+    pub(crate) fn is_heritable(&self) -> bool {
+        self.heritable != 0
     }
 
     /// Whether it is about an interface of this network namespace.

@@ -1,0 +1,84 @@
+//! A program that is attached, from the side that watches over it.
+
+use crate::attach::detach;
+use crate::error::XdpError;
+use crate::interface::{Interface, program};
+use crate::mode::Mode;
+use crate::pinned::Pins;
+use crate::post::Post;
+use netlink_packet_route::link::LinkMessage;
+use rtnetlink::Handle;
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixDatagram;
+use std::sync::Arc;
+
+/// A program at its place. Stays there until [`Attachment::detach`].
+#[derive(Debug)]
+pub struct Attachment {
+    post: Arc<Post>,
+    took_over: bool,
+    /// Where its tables have names.
+    pins: Vec<Pins>,
+    /// Held as long as we are at work on this interface; the kernel lets go of it however we end.
+    _only_one: UnixDatagram,
+}
+
+impl Attachment {
+    pub(crate) fn new(post: Arc<Post>, took_over: bool, pins: Vec<Pins>, only_one: UnixDatagram) -> Self {
+        Self { post, took_over, pins, _only_one: only_one }
+    }
+
+    /// The interface.
+    pub fn interface(&self) -> &Interface {
+        &self.post.interface
+    }
+
+    /// The mode that it came to.
+    pub fn mode(&self) -> Mode {
+        self.post.mode
+    }
+
+    /// Whether a program that was left behind was replaced.
+    pub fn took_over(&self) -> bool {
+        self.took_over
+    }
+
+    /// Whether the program is still where it was put, judged by a message about the interface.
+    pub fn is_in(&self, message: &LinkMessage) -> bool {
+        message.header.index != self.post.interface.index || self.is_ours(program(message))
+    }
+
+    /// Whether the program is still where it was put.
+    pub async fn is_in_place(&self, netlink: &Handle) -> bool {
+        self.is_ours(self.post.interface.message(netlink).await.and_then(|message| program(&message)))
+    }
+
+    fn is_ours(&self, there: Option<(u32, bool)>) -> bool {
+        there.is_some_and(|(id, _)| id == self.post.program_id())
+    }
+
+    /// Takes the program away, unless another has taken its place, and with it the names of its tables.
+    ///
+    /// # Errors
+    /// The kernel refused.
+    pub async fn detach(self, netlink: &Handle) -> Result<(), XdpError> {
+        let Post { interface, mode, .. } = &*self.post;
+        detach(netlink, interface, *mode, self.post.program_fd()?.as_fd()).await?;
+        self.clear()
+    }
+
+    /// Ends, and leaves program and tables at work, for another process to take over.
+    pub fn leave(self) {}
+
+    /// Ends after the program has been taken away by somebody else: its tables are of no use any more.
+    ///
+    /// # Errors
+    /// Their names cannot be removed.
+    pub fn lost(self) -> Result<(), XdpError> {
+        self.clear()
+    }
+
+    fn clear(&self) -> Result<(), XdpError> {
+        self.pins.iter().try_for_each(Pins::remove)
+    }
+}

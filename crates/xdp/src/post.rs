@@ -1,0 +1,65 @@
+//! Where a program is attached, and which one it is by now.
+
+use crate::attach;
+use crate::error::XdpError;
+use crate::interface::Interface;
+use crate::mode::Mode;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// A place on an interface, known to the plane, which may exchange the program, and to whoever watches over it.
+#[derive(Debug)]
+pub(crate) struct Post {
+    pub(crate) interface: Interface,
+    pub(crate) mode: Mode,
+    program: Mutex<Program>,
+}
+
+/// A program that the kernel knows by this id.
+#[derive(Debug)]
+pub(crate) struct Program {
+    pub(crate) fd: OwnedFd,
+    pub(crate) id: u32,
+}
+
+impl Program {
+    /// The program of a loaded object.
+    pub(crate) fn of(loaded: &aya::programs::Xdp) -> Result<Self, XdpError> {
+        let unloaded = |error: aya::programs::ProgramError| XdpError::Load(error.to_string());
+        let id = loaded.info().map_err(unloaded)?.id();
+        let fd = loaded.fd().map_err(unloaded)?.as_fd().try_clone_to_owned();
+        Ok(Self { fd: fd.map_err(|error| XdpError::Load(error.to_string()))?, id })
+    }
+}
+
+impl Post {
+    pub(crate) fn new(interface: Interface, mode: Mode, program: Program) -> Self {
+        Self { interface, mode, program: Mutex::new(program) }
+    }
+
+    /// The id of the program that was put there last.
+    pub(crate) fn program_id(&self) -> u32 {
+        self.program().id
+    }
+
+    /// The program that was put there last.
+    pub(crate) fn program_fd(&self) -> Result<OwnedFd, XdpError> {
+        self.program().fd.try_clone().map_err(|error| XdpError::Load(error.to_string()))
+    }
+
+    /// Puts another program in the place of the one that is there, in one step.
+    ///
+    /// # Errors
+    /// The kernel refused: the old one is still there, or somebody else's is.
+    pub(crate) fn exchange(&self, next: Program) -> Result<(), XdpError> {
+        let mut program = self.program();
+        attach::exchange(&self.interface, self.mode, next.fd.as_fd(), program.fd.as_fd())?;
+        *program = next;
+        Ok(())
+    }
+
+    fn program(&self) -> MutexGuard<'_, Program> {
+        // What is in there is whole even if somebody has panicked meanwhile.
+        self.program.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
