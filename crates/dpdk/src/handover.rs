@@ -62,6 +62,7 @@ struct Head {
     ports: [u16; 2],
     addresses: u32,
     backends: u64,
+    hops: u64,
     entries: u64,
 }
 
@@ -74,6 +75,14 @@ struct Placed {
     words: [u64; 4],
 }
 
+/// A hop towards clients and its number.
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, KnownLayout, Immutable)]
+#[repr(C)]
+struct NumberedHop {
+    number: u64,
+    word: u64,
+}
+
 /// What the process before has left.
 #[derive(Debug)]
 pub struct Handover {
@@ -82,6 +91,7 @@ pub struct Handover {
     nat: Nat,
     /// Link, target, service, kind, from the first place on.
     backends: Vec<[u64; 4]>,
+    hops: Vec<NumberedHop>,
     entries: Vec<(u32, u32, [u64; 4])>,
 }
 
@@ -161,6 +171,11 @@ impl Handover {
                 Word::store(word, *value);
             }
         }
+        for hop in &self.hops {
+            if let Some(word) = tables.hops.get(hop.number as usize) {
+                Word::store(word, hop.word);
+            }
+        }
         let mut restored = 0;
         for (bucket, slot, words) in &self.entries {
             let bucket = tables.flows.get(*bucket as usize);
@@ -193,6 +208,10 @@ fn write(tables: &Tables, mut file: BufWriter<File>) -> io::Result<()> {
         });
         places.filter(|placed| Meta(placed.words[0]).is_live())
     };
+    let hops = || {
+        let numbered = (0..).zip(&tables.hops).map(|(number, word)| NumberedHop { number, word: Word::load(word) });
+        numbered.filter(|hop| hop.word != 0)
+    };
     let head = Head {
         magic: MAGIC,
         layout: LAYOUT,
@@ -204,6 +223,7 @@ fn write(tables: &Tables, mut file: BufWriter<File>) -> io::Result<()> {
         ports: [settings.nat_port_first, settings.nat_port_last],
         addresses: tables.nat.len() as u32,
         backends: used as u64,
+        hops: hops().count() as u64,
         entries: entries().count() as u64,
     };
     file.write_all(head.as_bytes())?;
@@ -212,6 +232,9 @@ fn write(tables: &Tables, mut file: BufWriter<File>) -> io::Result<()> {
     }
     for backend in tables.backends.iter().take(used) {
         file.write_all(backend_words(backend).map(Word::load).as_bytes())?;
+    }
+    for hop in hops() {
+        file.write_all(hop.as_bytes())?;
     }
     for entry in entries() {
         file.write_all(entry.as_bytes())?;
@@ -242,6 +265,7 @@ fn read(file: &File, path: &Path) -> Result<Handover, HandoverError> {
         (1, size_of::<Head>()),
         (u64::from(head.addresses), 4),
         (head.backends, 32),
+        (head.hops, size_of::<NumberedHop>()),
         (head.entries, size_of::<Placed>()),
     ];
     let wanted = said.iter().try_fold(0_u64, |sum, (count, size)| sum.checked_add(count.checked_mul(*size as u64)?));
@@ -260,6 +284,12 @@ fn read(file: &File, path: &Path) -> Result<Handover, HandoverError> {
         file.read_exact(words.as_mut_bytes()).map_err(damaged)?;
         backends.push(words);
     }
+    let mut hops = Vec::new();
+    for _ in 0..head.hops {
+        let mut hop = NumberedHop::new_zeroed();
+        file.read_exact(hop.as_mut_bytes()).map_err(damaged)?;
+        hops.push(hop);
+    }
     let mut entries = Vec::new();
     for _ in 0..head.entries {
         let mut placed = Placed::new_zeroed();
@@ -275,6 +305,7 @@ fn read(file: &File, path: &Path) -> Result<Handover, HandoverError> {
         flow_mask: head.flow_mask,
         nat: Nat { addresses, ports: (first, last) },
         backends,
+        hops,
         entries,
     })
 }

@@ -6,6 +6,7 @@ use crate::tables::{Directory, Tables};
 use evenkeel_control::{Contents, FlowView, Plane, Sizes};
 use evenkeel_core::backend::Link;
 use evenkeel_core::flow::{Peer, Tick};
+use evenkeel_core::hop;
 use evenkeel_core::{AddressFilter, Backend, Counters, Service, ServiceKey, Standing, Traffic, Word};
 use evenkeel_wire::IpProtocol;
 use std::fmt;
@@ -176,7 +177,9 @@ impl Plane for DpdkPlane {
 
     fn sweep_flows(&self) -> Result<(), PlaneError> {
         let now = (self.clock)();
-        self.tables.flows.iter().for_each(|bucket| bucket.sweep(&self.tables.settings.timeouts, now));
+        let timeouts = &self.tables.settings.timeouts;
+        self.tables.flows.iter().for_each(|bucket| bucket.sweep(timeouts, now));
+        hop::sweep(&self.tables.hops, timeouts.longest, now);
         Ok(())
     }
 }

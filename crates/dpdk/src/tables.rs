@@ -6,7 +6,8 @@ use crate::mbuf::prefetch;
 use crate::memory::{Backing, Memory};
 use arc_swap::ArcSwap;
 use evenkeel_control::Sizes;
-use evenkeel_core::flow::{Bucket, Side, Tick, WAYS};
+use evenkeel_core::flow::{Bucket, HopNumber, Side, Tick, WAYS};
+use evenkeel_core::hop::HOPS;
 use evenkeel_core::{
     AddressFilter, Backend, BackendRef, Event, MAGLEV_SLOTS, Reason, Service, ServiceKey, Settings, hash,
 };
@@ -26,6 +27,7 @@ pub struct Tables {
     pub(crate) sizes: Sizes,
     pub(crate) nat: Box<[Ipv4Address]>,
     pub(crate) flows: Memory<Bucket<AtomicU64>>,
+    pub(crate) hops: Box<[AtomicU64]>,
     pub(crate) backends: Box<[Backend<AtomicU64>]>,
     pub(crate) directory: ArcSwap<Directory>,
     pub(crate) lcores: Box<[LcoreCounters]>,
@@ -62,6 +64,7 @@ impl Tables {
             sizes,
             nat: nat.iter().map(|&address| address.into()).collect(),
             flows: Memory::new("flow table", sizes.buckets() as usize)?,
+            hops: (0..HOPS).map(|_| AtomicU64::new(0)).collect(),
             backends: (0..sizes.backends).map(|_| Backend::default()).collect(),
             directory: ArcSwap::from_pointee(nothing),
             lcores: (0..lcores).map(|_| LcoreCounters::new(sizes.backends)).collect(),
@@ -153,6 +156,11 @@ impl evenkeel_core::Tables for View<'_> {
     #[inline(always)]
     fn flows(&self, index: u32) -> Option<&Bucket<AtomicU64>> {
         self.tables.flows.get(index as usize)
+    }
+
+    #[inline(always)]
+    fn hop(&self, number: HopNumber) -> Option<&AtomicU64> {
+        self.tables.hops.get(usize::from(number.0))
     }
 
     #[inline(always)]
