@@ -1,7 +1,7 @@
 //! The configuration file: TOML, read once into typed values that nobody checks again.
 //!
 //! Reading goes on after a fault, so that all of a file's faults are told at once, each with its place: `section` takes
-//! keys out of tables, `read` knows which keys there are, `check` what must be true between them.
+//! keys out of tables, `read` knows which keys there are, `check` what must be true between them, `spans` where they stand.
 
 mod check;
 mod fault;
@@ -9,6 +9,7 @@ mod health;
 mod read;
 pub mod reference;
 mod section;
+mod spans;
 #[cfg(test)]
 mod tests;
 
