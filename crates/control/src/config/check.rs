@@ -1,8 +1,10 @@
 //! What must be true between the values of a file, each of which is right by itself.
 
+use super::dataplane::Dataplane;
 use super::fault::Faults;
+use super::file::Config;
+use super::service::{Backend, Service};
 use super::spans::{ServiceSpans, Spans};
-use super::{Backend, Config, Dataplane, Service};
 use evenkeel_wire::Ipv4Address;
 use std::collections::{HashMap, HashSet};
 use std::net::Ipv4Addr;

@@ -1,11 +1,13 @@
 //! From text to typed values: which keys there are, and what they are when they are left out.
 
 use super::check;
+use super::dataplane::{Dataplane, Idle, XdpMode};
 use super::fault::{Fault, Faults};
-use super::health::{self, Time};
+use super::file::{Config, Metrics, Nat};
+use super::health::{self, Health, Time};
 use super::section::{Located, Section};
+use super::service::{Affinity, AllDown, Backend, Forward, Service};
 use super::spans::{BackendSpans, ServiceSpans, Spans};
-use super::{Affinity, AllDown, Backend, Config, Dataplane, Forward, Health, Idle, Metrics, Nat, Service, XdpMode};
 use serde::Deserialize;
 use serde::de::{Deserializer, Error as _};
 use std::net::Ipv4Addr;
