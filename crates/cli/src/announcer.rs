@@ -88,10 +88,10 @@ impl Announcer {
                 error.lines().for_each(|line| self.say(line));
             }
             Turn::Judged(judgements) => {
-                for Judgement { backend: (_, (address, port)), verdict, reason, .. } in judgements {
+                for Judgement { backend, verdict, reason, .. } in judgements {
                     match verdict {
-                        Verdict::Up => self.say(&format!("backend {address}:{port} is up: {reason}")),
-                        Verdict::Down => self.say(&format!("warning: backend {address}:{port} is down: {reason}")),
+                        Verdict::Up => self.say(&format!("backend {backend} is up: {reason}")),
+                        Verdict::Down => self.say(&format!("warning: backend {backend} is down: {reason}")),
                     }
                 }
             }

@@ -1,16 +1,16 @@
 //! Makes a plane's tables what the configuration wants, and changes nothing that did not change.
 
-use crate::config::{self, Affinity, AllDown, Config, Nat, Protocol};
+use crate::config::{self, Affinity, AllDown, BackendId, Config, Nat, Protocol, ServiceId};
 use crate::maglev::{self, Candidate};
-use crate::places::{Listen, Owner, Place, Places};
+use crate::places::{Place, Places};
 use crate::plane::{Contents, PlaceContents, Plane};
 use crate::secrets::Secrets;
 use evenkeel_core::backend::{BackendRef, BackendState, Link, Standing};
 use evenkeel_core::flow::Peer;
 use evenkeel_core::{Service, ServiceKey};
-use evenkeel_wire::{IpProtocol, MacAddress, Port};
+use evenkeel_wire::{MacAddress, Port};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::time::{Duration, Instant};
 
 /// What the control side could not do.
@@ -50,10 +50,8 @@ pub struct NextHop {
 /// A backend that the plane knows, whether it is in the configuration or on its way out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BackendView {
-    /// Address, port and protocol of its service.
-    pub service: Listen,
-    /// Where it listens.
-    pub target: (Ipv4Addr, u16),
+    /// Which it is.
+    pub id: BackendId,
     /// Its place in the plane's table.
     pub reference: BackendRef,
     /// What may be sent to it.
@@ -80,9 +78,9 @@ struct Active {
 pub struct Balancer<P> {
     plane: P,
     pick_secret: [u64; 2],
-    services: BTreeMap<Listen, Active>,
+    services: BTreeMap<ServiceId, Active>,
     places: Places,
-    next_hops: BTreeMap<Ipv4Addr, MacAddress>,
+    next_hops: BTreeMap<IpAddr, MacAddress>,
     nat: Option<Nat>,
     /// The host's own address, where the plane is a host by itself.
     own: Option<Ipv4Addr>,
@@ -121,7 +119,7 @@ impl<P: Plane> Balancer<P> {
                 Some(owner) => {
                     balancer.places.put(index, Place::left(owner, link, standing));
                     if !link.mac().is_zero() {
-                        balancer.next_hops.insert(owner.1.0, link.mac());
+                        balancer.next_hops.insert(owner.address, link.mac());
                     }
                 }
                 None => balancer.places.note_generation(index, link.generation()),
@@ -129,8 +127,8 @@ impl<P: Plane> Balancer<P> {
         }
         // Which slots a Maglev table has is not read back: it is written once more, whole.
         for (key, service) in services {
-            if let Some(listen) = listen_of(&key) {
-                balancer.services.insert(listen, Active { service, candidates: None, drain_time: None });
+            if let Some(id) = service_id(&key) {
+                balancer.services.insert(id, Active { service, candidates: None, drain_time: None });
             }
         }
         Ok(balancer)
@@ -148,7 +146,7 @@ impl<P: Plane> Balancer<P> {
 
     /// Every address that a next hop is needed for.
     pub fn backend_addresses(&self) -> HashSet<Ipv4Addr> {
-        self.places.taken().map(|(_, place)| place.owner.1.0).collect()
+        self.places.taken().filter_map(|(_, place)| ipv4(place.owner.address)).collect()
     }
 
     /// Every address that is ours.
@@ -157,15 +155,14 @@ impl<P: Plane> Balancer<P> {
     }
 
     /// What is known of every backend that the plane knows.
-    pub fn standings(&self) -> impl Iterator<Item = (Owner, Standing)> {
+    pub fn standings(&self) -> impl Iterator<Item = (BackendId, Standing)> {
         self.places.taken().map(|(_, place)| (place.owner, place.standing))
     }
 
     /// Every backend that the plane knows.
     pub fn backends(&self) -> impl Iterator<Item = BackendView> {
         self.places.taken().map(|(index, place)| BackendView {
-            service: place.owner.0,
-            target: place.owner.1,
+            id: place.owner,
             reference: place.reference(index),
             state: place.state,
             leaving: place.leaving.is_some(),
@@ -196,10 +193,10 @@ impl<P: Plane> Balancer<P> {
         self.own = config.dataplane.address.map(|own| own.address).filter(|_| self.plane.is_the_host());
         // New addresses before the services that have them, old ones after.
         self.write_addresses(config.services.iter().map(|service| service.address))?;
-        let wanted: HashSet<_> = config.services.iter().map(listen).collect();
+        let wanted: HashSet<_> = config.services.iter().map(config::Service::id).collect();
         let gone: Vec<_> = self.services.keys().filter(|key| !wanted.contains(key)).copied().collect();
         let mut limits: HashMap<_, _> =
-            config.services.iter().map(|service| (listen(service), service.drain_time)).collect();
+            config.services.iter().map(|service| (service.id(), service.drain_time)).collect();
         for key in gone {
             self.plane.remove_service(service_key(key))?;
             limits.insert(key, self.services.remove(&key).and_then(|active| active.drain_time));
@@ -207,7 +204,7 @@ impl<P: Plane> Balancer<P> {
         let mut free_tables = FreeTables::of(&self.services);
         let mut services = Vec::with_capacity(config.services.len());
         for service in &config.services {
-            services.push((listen(service), self.prepare_service(service, &state, &mut free_tables)?));
+            services.push((service.id(), self.prepare_service(service, &state, &mut free_tables)?));
         }
         self.write_maglev(&services)?;
         for (key, service) in services {
@@ -231,9 +228,7 @@ impl<P: Plane> Balancer<P> {
             if wanted > most as usize { Err(BalancerError::TooMany { what, wanted, most, hint }) } else { Ok(()) }
         };
         most("services", config.services.len(), sizes.services, "")?;
-        let owners =
-            config.services.iter().flat_map(|service| service.backends.iter().map(|backend| owner(service, backend)));
-        let more = owners.filter(|owner| self.places.find(owner).is_none()).count();
+        let more = config.backend_ids().filter(|backend| self.places.find(backend).is_none()).count();
         most("backends", self.places.len() + more, sizes.backends, ", those that still have connections included")?;
         let addresses: BTreeSet<_> =
             config.services.iter().map(|service| service.address).chain(self.ours.iter().copied()).collect();
@@ -246,8 +241,8 @@ impl<P: Plane> Balancer<P> {
         let mut ours: BTreeSet<_> = more.into_iter().collect();
         ours.extend(self.nat.iter().flat_map(|nat| &nat.addresses));
         ours.extend(self.own);
-        ours.extend(self.services.keys().map(|(address, ..)| address));
-        ours.extend(self.places.taken().map(|(_, place)| place.owner.0.0));
+        ours.extend(self.services.keys().filter_map(|service| ipv4(service.address)));
+        ours.extend(self.places.taken().filter_map(|(_, place)| ipv4(place.owner.service.address)));
         if ours != self.ours {
             self.plane.set_our_addresses(&Vec::from_iter(ours.iter().copied()))?;
             self.ours = ours;
@@ -265,13 +260,13 @@ impl<P: Plane> Balancer<P> {
         let mut candidates = Vec::with_capacity(service.backends.len());
         for backend in &service.backends {
             let (state, standing) = state(service, backend);
-            let reference = self.place(owner(service, backend), state, standing)?;
+            let reference = self.place(service, backend, state, standing)?;
             if state == BackendState::Up {
                 let config::Backend { address, port, weight, .. } = *backend;
                 candidates.push(Candidate { address, port, weight, reference });
             }
         }
-        let known = self.services.get(&listen(service));
+        let known = self.services.get(&service.id());
         let table = known.map_or_else(|| free_tables.take(), |active| active.service.table);
         let drain_time = service.drain_time;
         let service = Service { table, flags: flags(service) };
@@ -279,8 +274,8 @@ impl<P: Plane> Balancer<P> {
     }
 
     /// Writes the Maglev tables that shall be made of something else than they are.
-    fn write_maglev(&mut self, services: &[(Listen, Active)]) -> Result<(), P::Error> {
-        let is_stale = |(key, wanted): &&(Listen, Active)| {
+    fn write_maglev(&mut self, services: &[(ServiceId, Active)]) -> Result<(), P::Error> {
+        let is_stale = |(key, wanted): &&(ServiceId, Active)| {
             self.services.get(key).is_none_or(|known| known.candidates != wanted.candidates)
         };
         let stale: Vec<_> = services.iter().filter(is_stale).collect();
@@ -300,7 +295,7 @@ impl<P: Plane> Balancer<P> {
     }
 
     /// Tells the plane of a service whose Maglev table is written.
-    fn put_service(&mut self, key: Listen, wanted: Active) -> Result<(), P::Error> {
+    fn put_service(&mut self, key: ServiceId, wanted: Active) -> Result<(), P::Error> {
         if self.services.get(&key).is_none_or(|known| known.service != wanted.service) {
             self.plane.set_service(service_key(key), wanted.service)?;
         }
@@ -311,20 +306,21 @@ impl<P: Plane> Balancer<P> {
     /// The place of a backend, found or made, with this state and standing.
     fn place(
         &mut self,
-        owner: Owner,
+        service: &config::Service,
+        backend: &config::Backend,
         state: BackendState,
         standing: Standing,
     ) -> Result<BackendRef, BalancerError<P::Error>> {
-        let index = match self.places.find(&owner) {
+        let id = service.backend_id(backend);
+        let index = match self.places.find(&id) {
             Some(index) => index,
             None => {
-                let index = self.places.take(owner);
-                let (service, target) = owner;
+                let index = self.places.take(id);
                 self.plane.set_backend(
                     index as u16,
-                    target.into_peer(),
-                    (service.0, service.1).into_peer(),
-                    protocol(service.2),
+                    peer(backend.address, backend.port),
+                    peer(service.address, service.port),
+                    service.protocol.on_the_wire(),
                 )?;
                 index
             }
@@ -343,18 +339,14 @@ impl<P: Plane> Balancer<P> {
     fn let_go(
         &mut self,
         config: &Config,
-        limits: &HashMap<Listen, Option<Duration>>,
+        limits: &HashMap<ServiceId, Option<Duration>>,
     ) -> Result<(), BalancerError<P::Error>> {
-        let wanted: HashSet<Owner> = config
-            .services
-            .iter()
-            .flat_map(|service| service.backends.iter().map(|backend| owner(service, backend)))
-            .collect();
+        let wanted: HashSet<BackendId> = config.backend_ids().collect();
         let leave: Vec<_> = self
             .places
             .taken()
             .filter(|(_, place)| place.leaving.is_none() && !wanted.contains(&place.owner))
-            .map(|(index, place)| (index, place.owner.0))
+            .map(|(index, place)| (index, place.owner.service))
             .collect();
         for (index, service) in leave {
             if let Some(place) = self.places.get_mut(index) {
@@ -369,7 +361,7 @@ impl<P: Plane> Balancer<P> {
 
     fn write_place(&mut self, index: usize) -> Result<(), P::Error> {
         let Some(place) = self.places.get_mut(index) else { return Ok(()) };
-        let mac = self.next_hops.get(&place.owner.1.0).copied().unwrap_or_default();
+        let mac = self.next_hops.get(&place.owner.address).copied().unwrap_or_default();
         let (link, standing) = (Link::new(mac, place.generation, place.state), place.standing);
         let (written, noted) = &mut place.written;
         // First, or whoever comes after a failure in between would not know why a backend is down.
@@ -389,11 +381,12 @@ impl<P: Plane> Balancer<P> {
     /// # Errors
     /// A table could not be changed.
     pub fn set_next_hop(&mut self, hop: NextHop) -> Result<(), BalancerError<P::Error>> {
-        if self.next_hops.insert(hop.address, hop.mac) == Some(hop.mac) {
+        let address = IpAddr::from(hop.address);
+        if self.next_hops.insert(address, hop.mac) == Some(hop.mac) {
             return Ok(());
         }
         let there: Vec<_> =
-            self.places.taken().filter(|(_, place)| place.owner.1.0 == hop.address).map(|(index, _)| index).collect();
+            self.places.taken().filter(|(_, place)| place.owner.address == address).map(|(index, _)| index).collect();
         for index in there {
             self.write_place(index)?;
         }
@@ -444,7 +437,7 @@ impl<P: Plane> Balancer<P> {
             self.places.give_up(index);
         }
         // Another machine may have the address when it comes back.
-        let known = self.backend_addresses();
+        let known: HashSet<_> = self.places.taken().map(|(_, place)| place.owner.address).collect();
         self.next_hops.retain(|address, _| known.contains(address));
         self.write_addresses([])
     }
@@ -457,7 +450,7 @@ struct FreeTables {
 }
 
 impl FreeTables {
-    fn of(services: &BTreeMap<Listen, Active>) -> Self {
+    fn of(services: &BTreeMap<ServiceId, Active>) -> Self {
         Self { used: services.values().map(|active| active.service.table).collect(), next: 0 }
     }
 
@@ -468,15 +461,6 @@ impl FreeTables {
         self.next += 1;
         self.next - 1
     }
-}
-
-/// What a service is known by.
-pub(crate) fn listen(service: &config::Service) -> Listen {
-    (service.address, service.port, service.protocol)
-}
-
-fn owner(service: &config::Service, backend: &config::Backend) -> Owner {
-    (listen(service), (backend.address, backend.port))
 }
 
 fn flags(service: &config::Service) -> u32 {
@@ -490,33 +474,29 @@ fn flags(service: &config::Service) -> u32 {
     }
 }
 
-fn protocol(protocol: Protocol) -> IpProtocol {
-    match protocol {
-        Protocol::Tcp => IpProtocol::TCP,
-        Protocol::Udp => IpProtocol::UDP,
-    }
-}
-
-fn service_key((address, port, transport): Listen) -> ServiceKey {
-    ServiceKey::ipv4(address.into(), Port::from_number(port), protocol(transport))
-}
-
-fn listen_of(key: &ServiceKey) -> Option<Listen> {
-    let protocol = match key.protocol {
-        IpProtocol::TCP => Protocol::Tcp,
-        IpProtocol::UDP => Protocol::Udp,
-        _ => return None,
+fn service_key(service: ServiceId) -> ServiceKey {
+    let address = match service.address {
+        IpAddr::V4(address) => address.to_ipv6_mapped(),
+        IpAddr::V6(address) => address,
     };
-    let address = std::net::Ipv6Addr::from(key.address).to_ipv4_mapped()?;
-    Some((address, key.port.number(), protocol))
+    let (port, protocol) = (Port::from_number(service.port), service.protocol.on_the_wire());
+    ServiceKey { address: address.octets(), port, protocol, reserved: 0 }
 }
 
-trait IntoPeer {
-    fn into_peer(self) -> Peer;
+/// The inverse of [`service_key`]; nothing if no service can have the protocol.
+fn service_id(key: &ServiceKey) -> Option<ServiceId> {
+    let address = IpAddr::from(key.address).to_canonical();
+    Some(ServiceId { address, port: key.port.number(), protocol: Protocol::from_wire(key.protocol)? })
 }
 
-impl IntoPeer for (Ipv4Addr, u16) {
-    fn into_peer(self) -> Peer {
-        Peer { address: self.0.into(), port: Port::from_number(self.1) }
+fn peer(address: Ipv4Addr, port: u16) -> Peer {
+    Peer { address: address.into(), port: Port::from_number(port) }
+}
+
+/// An address as the tables of backends, addresses and flows hold it, where they can.
+fn ipv4(address: IpAddr) -> Option<Ipv4Addr> {
+    match address.to_canonical() {
+        IpAddr::V4(address) => Some(address),
+        IpAddr::V6(_) => None,
     }
 }

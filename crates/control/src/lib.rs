@@ -18,9 +18,8 @@ mod sizes;
 mod walkthrough;
 
 pub use balancer::{BackendView, Balancer, BalancerError, NextHop};
-pub use config::{Config, ConfigError};
+pub use config::{BackendId, Config, ConfigError, ServiceId};
 pub use operator::Operator;
-pub use places::{Listen, Owner};
 pub use plane::{Contents, FlowView, PlaceContents, Plane};
 pub use secrets::Secrets;
 pub use sizes::Sizes;

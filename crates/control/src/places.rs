@@ -1,22 +1,15 @@
 //! Where backends are kept in a plane's table: each has a place and a use of it, its generation, for as long as it has
 //! connections.
 
-use crate::config::Protocol;
+use crate::config::BackendId;
 use evenkeel_core::backend::{BackendRef, BackendState, Link, Standing};
 use std::collections::HashMap;
-use std::net::Ipv4Addr;
 use std::time::Instant;
-
-/// What a service is known by.
-pub type Listen = (Ipv4Addr, u16, Protocol);
-
-/// A backend of a service: whose it is, and where it listens.
-pub type Owner = (Listen, (Ipv4Addr, u16));
 
 /// A place that is taken.
 #[derive(Clone, Debug)]
 pub(crate) struct Place {
-    pub(crate) owner: Owner,
+    pub(crate) owner: BackendId,
     pub(crate) generation: u8,
     pub(crate) state: BackendState,
     pub(crate) standing: Standing,
@@ -28,13 +21,13 @@ pub(crate) struct Place {
 
 impl Place {
     /// A place as a plane has it that was told of the owner alone.
-    fn new(owner: Owner, generation: u8) -> Self {
+    fn new(owner: BackendId, generation: u8) -> Self {
         let standing = Standing::default();
         Self { owner, generation, state: BackendState::Down, standing, leaving: None, written: (None, standing) }
     }
 
     /// A place as another process has left it.
-    pub(crate) fn left(owner: Owner, link: Link, standing: Standing) -> Self {
+    pub(crate) fn left(owner: BackendId, link: Link, standing: Standing) -> Self {
         let written = (Some(link), standing);
         Self { owner, generation: link.generation(), state: link.state(), standing, leaving: None, written }
     }
@@ -56,12 +49,12 @@ pub(crate) struct Places {
     places: Vec<Option<Place>>,
     /// The generation that each place had last.
     generations: Vec<u8>,
-    by_owner: HashMap<Owner, usize>,
+    by_owner: HashMap<BackendId, usize>,
     free: Vec<usize>,
 }
 
 impl Places {
-    pub(crate) fn find(&self, owner: &Owner) -> Option<usize> {
+    pub(crate) fn find(&self, owner: &BackendId) -> Option<usize> {
         self.by_owner.get(owner).copied()
     }
 
@@ -80,7 +73,7 @@ impl Places {
     }
 
     /// Gives a place to a backend that has none.
-    pub(crate) fn take(&mut self, owner: Owner) -> usize {
+    pub(crate) fn take(&mut self, owner: BackendId) -> usize {
         let index = self.free.pop().unwrap_or_else(|| {
             self.places.push(None);
             self.generations.push(0);

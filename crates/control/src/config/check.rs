@@ -26,7 +26,7 @@ pub(super) fn check(config: &Config, spans: &Spans, faults: &mut Faults) {
     let mut names = HashMap::new();
     let mut listeners = HashMap::new();
     for (service, at) in config.services.iter().zip(&spans.services) {
-        let Service { name, address, port, protocol, .. } = service;
+        let Service { name, address, port, .. } = service;
         if name.is_empty() || name.len() > SERVICE_NAME || name.contains(|c: char| c.is_control() || "\"\\".contains(c))
         {
             let message = format!(
@@ -37,7 +37,7 @@ pub(super) fn check(config: &Config, spans: &Spans, faults: &mut Faults) {
         if names.insert(name, ()).is_some() {
             faults.add(at.name.clone(), format!("another service is called \"{name}\": give one of them another name"));
         }
-        if let Some(other) = listeners.insert((address, port, protocol), name) {
+        if let Some(other) = listeners.insert(service.id(), name) {
             let message = format!("service \"{other}\" has the same address, port and protocol: leave one of them out");
             faults.add(at.address.clone(), message);
         }

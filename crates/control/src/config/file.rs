@@ -2,6 +2,7 @@
 
 use super::dataplane::{Dataplane, Kind};
 use super::fault::ConfigError;
+use super::id::BackendId;
 use super::service::Service;
 use std::net::{Ipv4Addr, SocketAddr};
 
@@ -35,6 +36,11 @@ pub struct Nat {
 }
 
 impl Config {
+    /// What the backends of all services are known by.
+    pub fn backend_ids(&self) -> impl Iterator<Item = BackendId> {
+        self.services.iter().flat_map(Service::backend_ids)
+    }
+
     /// Whether this file is for another plane.
     ///
     /// # Errors

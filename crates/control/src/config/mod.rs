@@ -1,6 +1,7 @@
 //! The configuration file: TOML, read once into typed values that nobody checks again.
 //!
-//! What a file can say is in `file`, and its sections in `dataplane`, `service` and `health`. Reading goes on after a fault, so
+//! What a file can say is in `file`, and its sections in `dataplane`, `service` and `health`; `id` is what services and
+//! backends are known by from then on. Reading goes on after a fault, so
 //! that all of a file's faults are told at once, each with its place: `section` takes keys out of tables, `read` knows which
 //! keys there are, `check` what must be true between them, `spans` where they stand.
 
@@ -9,7 +10,9 @@ mod dataplane;
 mod fault;
 mod file;
 mod health;
+mod id;
 mod load;
+mod protocol;
 mod read;
 pub mod reference;
 mod section;
@@ -22,4 +25,6 @@ pub use dataplane::{Dataplane, HostAddress, Idle, Kind, XdpMode};
 pub use fault::{ConfigError, Fault};
 pub use file::{Config, Metrics, Nat};
 pub use health::{Health, HttpCheck, Probe};
-pub use service::{Affinity, AllDown, Backend, Forward, Protocol, Service};
+pub use id::{BackendId, ServiceId};
+pub use protocol::Protocol;
+pub use service::{Affinity, AllDown, Backend, Forward, Service};

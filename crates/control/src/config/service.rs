@@ -1,6 +1,8 @@
 //! `[[service]]` and its backends.
 
 use super::health::Health;
+use super::id::{BackendId, ServiceId};
+use super::protocol::Protocol;
 use serde::Deserialize;
 use std::net::Ipv4Addr;
 use std::time::Duration;
@@ -28,16 +30,6 @@ pub struct Service {
     pub drain_time: Option<Duration>,
     /// Who serves it.
     pub backends: Vec<Backend>,
-}
-
-/// A transport protocol.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Protocol {
-    /// TCP.
-    Tcp,
-    /// UDP.
-    Udp,
 }
 
 /// How packets reach a backend.
@@ -82,4 +74,21 @@ pub struct Backend {
     pub weight: u16,
     /// Whether it keeps its connections but gets no new ones.
     pub drain: bool,
+}
+
+impl Service {
+    /// What it is known by.
+    pub fn id(&self) -> ServiceId {
+        ServiceId { address: self.address.into(), port: self.port, protocol: self.protocol }
+    }
+
+    /// What a backend of it is known by.
+    pub fn backend_id(&self, backend: &Backend) -> BackendId {
+        BackendId { service: self.id(), address: backend.address.into(), port: backend.port }
+    }
+
+    /// What its backends are known by, in the order of the file.
+    pub fn backend_ids(&self) -> impl Iterator<Item = BackendId> {
+        self.backends.iter().map(|backend| self.backend_id(backend))
+    }
 }

@@ -3,9 +3,8 @@
 use super::course::Course;
 use super::finding::Finding;
 use super::pace::Pace;
-use crate::config::Health;
+use crate::config::{BackendId, Health};
 use crate::operator::{Judgement, Verdict};
-use crate::places::Owner;
 use std::sync::Arc;
 use std::time::SystemTime;
 use tokio::sync::mpsc;
@@ -14,7 +13,7 @@ use tokio::time::{Instant, sleep_until};
 /// Checks until nobody listens any more. `before` is what is held of the backend so far; `check` is one check, and must end
 /// by itself.
 pub(super) async fn attend(
-    backend: Owner,
+    backend: BackendId,
     health: Arc<Health>,
     before: Option<Verdict>,
     mut pace: Pace,

@@ -16,14 +16,13 @@ mod tcp;
 #[cfg(test)]
 mod tests;
 
-use crate::balancer::listen;
-use crate::config::{Config, Health};
+use crate::config::{BackendId, Config, Health};
 use crate::operator::{Judgement, Verdict};
-use crate::places::Owner;
 use fastrand::Rng;
 use pace::Pace;
 use prober::Prober;
 use std::collections::HashMap;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::AbortHandle;
@@ -52,7 +51,7 @@ const AT_ONCE: usize = 800;
 pub struct Checker {
     judgements: mpsc::Sender<Judgement>,
     permits: Arc<Semaphore>,
-    watched: HashMap<Owner, Watched>,
+    watched: HashMap<BackendId, Watched>,
 }
 
 /// A backend that is being watched, for as long as this exists.
@@ -84,24 +83,24 @@ impl Checker {
     ///
     /// # Panics
     /// Outside of a tokio runtime with I/O and time.
-    pub fn watch(&mut self, config: &Config, is_down: impl Fn(&Owner) -> bool) {
+    pub fn watch(&mut self, config: &Config, is_down: impl Fn(&BackendId) -> bool) {
         let mut before = std::mem::take(&mut self.watched);
         for service in config.services.iter().filter(|service| service.health.probe.is_some()) {
             let health = Arc::new(service.health.clone());
-            for backend in &service.backends {
-                let owner: Owner = (listen(service), (backend.address, backend.port));
-                let kept = before.remove(&owner).filter(|watched| watched.health == health);
+            for backend in service.backend_ids() {
+                let kept = before.remove(&backend).filter(|watched| watched.health == health);
                 let watched = kept.unwrap_or_else(|| {
-                    let before = is_down(&owner).then_some(Verdict::Down);
-                    self.start(owner, Arc::clone(&health), before)
+                    let before = is_down(&backend).then_some(Verdict::Down);
+                    self.start(backend, Arc::clone(&health), before)
                 });
-                self.watched.insert(owner, watched);
+                self.watched.insert(backend, watched);
             }
         }
     }
 
-    fn start(&self, backend: Owner, health: Arc<Health>, before: Option<Verdict>) -> Watched {
-        let prober = Prober::new(backend.1, Arc::clone(&health), Arc::clone(&self.permits));
+    fn start(&self, backend: BackendId, health: Arc<Health>, before: Option<Verdict>) -> Watched {
+        let prober =
+            Prober::new(SocketAddr::new(backend.address, backend.port), Arc::clone(&health), Arc::clone(&self.permits));
         let pace = Pace::new(health.interval, Rng::new());
         let judgements = self.judgements.clone();
         let task =

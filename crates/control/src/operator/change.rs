@@ -3,10 +3,9 @@
 use super::health::HealthTable;
 use super::orders::Orders;
 use super::{Operator, admission, checked};
-use crate::balancer::{BalancerError, listen};
-use crate::config::{Backend, Config, ConfigError, Service};
+use crate::balancer::BalancerError;
+use crate::config::{Backend, BackendId, Config, ConfigError, Service, ServiceId};
 use crate::maglev::{self, Candidate};
-use crate::places::{Listen, Owner};
 use crate::plane::Plane;
 use evenkeel_core::BackendRef;
 use evenkeel_core::backend::BackendState;
@@ -98,12 +97,12 @@ impl<P: Plane> Operator<P> {
     /// The orders and judgements that still count under another configuration: weights are the file's again, and what was
     /// known of a backend that is not there or not checked any more is forgotten.
     pub(super) fn outlasting(&self, config: &Config) -> (Orders, HealthTable) {
-        let wanted: HashSet<Owner> = owners(config).collect();
-        let checked: HashSet<Owner> = checked(config).collect();
+        let wanted: HashSet<BackendId> = config.backend_ids().collect();
+        let checked: HashSet<BackendId> = checked(config).collect();
         let (mut orders, mut health) = (self.orders.clone(), self.health.clone());
         orders.forget_weights();
-        orders.keep(|owner| wanted.contains(owner));
-        health.keep(|owner| checked.contains(owner));
+        orders.keep(|backend| wanted.contains(backend));
+        health.keep(|backend| checked.contains(backend));
         (orders, health)
     }
 
@@ -126,29 +125,29 @@ impl<P: Plane> Operator<P> {
     }
 
     fn changes(&self, config: &Config) -> Result<Vec<Change>, ReloadError<P::Error>> {
-        let mut flows: HashMap<Owner, u64> = HashMap::new();
-        let owners_by_reference: HashMap<BackendRef, Owner> =
-            self.balancer.backends().map(|view| (view.reference, (view.service, view.target))).collect();
+        let mut flows: HashMap<BackendId, u64> = HashMap::new();
+        let ids: HashMap<BackendRef, BackendId> =
+            self.balancer.backends().map(|view| (view.reference, view.id)).collect();
         self.balancer
             .plane()
             .visit_flows(&mut |flow| {
-                if let Some(owner) = owners_by_reference.get(&flow.backend) {
-                    *flows.entry(*owner).or_default() += 1;
+                if let Some(backend) = ids.get(&flow.backend) {
+                    *flows.entry(*backend).or_default() += 1;
                 }
             })
             .map_err(BalancerError::Plane)?;
-        let flows_of = |owner: &Owner| flows.get(owner).copied().unwrap_or(0);
+        let flows_of = |backend: &BackendId| flows.get(backend).copied().unwrap_or(0);
 
-        let by_listen = |config: &Config| -> BTreeMap<Listen, Service> {
-            config.services.iter().map(|service| (listen(service), service.clone())).collect()
+        let by_id = |config: &Config| -> BTreeMap<ServiceId, Service> {
+            config.services.iter().map(|service| (service.id(), service.clone())).collect()
         };
         // Compared is what is in force, orders and all, with what would be.
-        let (before, after) = (by_listen(&self.wanted(&self.config)), by_listen(config));
+        let (before, after) = (by_id(&self.wanted(&self.config)), by_id(config));
         let (orders, health) = self.outlasting(config);
         let mut changes = Vec::new();
         for (key, old) in &before {
             if !after.contains_key(key) {
-                let draining_flows = backends_of(old).map(|owner| flows_of(&owner)).sum();
+                let draining_flows = old.backend_ids().map(|backend| flows_of(&backend)).sum();
                 changes.push(Change {
                     service: old.name.clone(),
                     what: "removed".to_owned(),
@@ -170,9 +169,9 @@ impl<P: Plane> Operator<P> {
             if old == new {
                 continue;
             }
-            let kept: HashSet<_> = backends_of(new).collect();
+            let kept: HashSet<_> = new.backend_ids().collect();
             let draining_flows =
-                backends_of(old).filter(|owner| !kept.contains(owner)).map(|owner| flows_of(&owner)).sum();
+                old.backend_ids().filter(|backend| !kept.contains(backend)).map(|backend| flows_of(&backend)).sum();
             let moved_share = moved_share(&serving(old, &self.orders, &self.health), &serving(new, &orders, &health));
             changes.push(Change { service: new.name.clone(), what: describe(old, new), moved_share, draining_flows });
         }
@@ -180,17 +179,8 @@ impl<P: Plane> Operator<P> {
     }
 }
 
-fn owners(config: &Config) -> impl Iterator<Item = Owner> {
-    config.services.iter().flat_map(backends_of)
-}
-
-fn backends_of(service: &Service) -> impl Iterator<Item = Owner> {
-    let key = listen(service);
-    service.backends.iter().map(move |backend| (key, (backend.address, backend.port)))
-}
-
 fn describe(old: &Service, new: &Service) -> String {
-    let (before, after): (HashSet<_>, HashSet<_>) = (backends_of(old).collect(), backends_of(new).collect());
+    let (before, after): (HashSet<_>, HashSet<_>) = (old.backend_ids().collect(), new.backend_ids().collect());
     let mut parts = Vec::new();
     match after.difference(&before).count() {
         0 => {}

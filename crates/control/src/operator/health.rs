@@ -1,6 +1,6 @@
 //! What health checks have found, by backend.
 
-use crate::places::Owner;
+use crate::config::BackendId;
 use std::collections::HashMap;
 use std::time::SystemTime;
 
@@ -17,7 +17,7 @@ pub enum Verdict {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Judgement {
     /// Which backend.
-    pub backend: Owner,
+    pub backend: BackendId,
     /// Whether it serves.
     pub verdict: Verdict,
     /// Why, in words for people, such as "connection refused".
@@ -28,7 +28,7 @@ pub struct Judgement {
 
 /// The last judgement on each backend.
 #[derive(Clone, Debug, Default)]
-pub(super) struct HealthTable(HashMap<Owner, Judgement>);
+pub(super) struct HealthTable(HashMap<BackendId, Judgement>);
 
 impl HealthTable {
     /// Takes a judgement; returns whether it turns the one before.
@@ -40,16 +40,16 @@ impl HealthTable {
     }
 
     /// Whether new connections may go there. Who has not been judged yet is taken to serve.
-    pub(super) fn is_up(&self, backend: &Owner) -> bool {
+    pub(super) fn is_up(&self, backend: &BackendId) -> bool {
         self.0.get(backend).is_none_or(|judgement| judgement.verdict == Verdict::Up)
     }
 
-    pub(super) fn get(&self, backend: &Owner) -> Option<&Judgement> {
+    pub(super) fn get(&self, backend: &BackendId) -> Option<&Judgement> {
         self.0.get(backend)
     }
 
     /// Forgets those that are not wanted any more: if they come back they begin anew.
-    pub(super) fn keep(&mut self, wanted: impl Fn(&Owner) -> bool) {
+    pub(super) fn keep(&mut self, wanted: impl Fn(&BackendId) -> bool) {
         self.0.retain(|backend, _| wanted(backend));
     }
 }

@@ -15,9 +15,8 @@ pub use orders::{Order, OrderError};
 pub use scrape::{BackendTraffic, Scrape};
 pub use status::{BackendStatus, FlowStatus, ServiceStatus, State, Status};
 
-use crate::balancer::{Balancer, BalancerError, listen};
-use crate::config::{Backend, Config, Service};
-use crate::places::Owner;
+use crate::balancer::{Balancer, BalancerError};
+use crate::config::{Backend, BackendId, Config, Service};
 use crate::plane::Plane;
 use evenkeel_core::backend::{BackendState, Standing};
 use health::HealthTable;
@@ -71,14 +70,14 @@ impl<P: Plane> Operator<P> {
     /// Takes over what a process before has left word of: drains by order, and backends that failed their checks. Weights by
     /// order are not among it, since the file has just been read.
     fn recall(&mut self) {
-        for (owner, standing) in self.balancer.standings() {
+        for (backend, standing) in self.balancer.standings() {
             if standing.drained {
-                self.orders.take(owner, Order::Drain);
+                self.orders.take(backend, Order::Drain);
             }
             if standing.failed {
                 let (verdict, since) = (Verdict::Down, SystemTime::now());
                 let reason = "failed its checks before the restart".to_owned();
-                self.health.note(Judgement { backend: owner, verdict, reason, since });
+                self.health.note(Judgement { backend, verdict, reason, since });
             }
         }
         (self.orders, self.health) = self.outlasting(&self.config);
@@ -105,7 +104,7 @@ impl<P: Plane> Operator<P> {
     }
 
     /// Whether a backend serves, as far as is known.
-    pub fn is_up(&self, backend: &Owner) -> bool {
+    pub fn is_up(&self, backend: &BackendId) -> bool {
         self.health.is_up(backend)
     }
 
@@ -115,7 +114,7 @@ impl<P: Plane> Operator<P> {
     /// A table could not be changed.
     pub fn judge(&mut self, judgements: &[Judgement]) -> Result<(), BalancerError<P::Error>> {
         // A check that was under way when the configuration changed may be about a backend that is checked no more.
-        let checked: HashSet<Owner> = checked(&self.config).collect();
+        let checked: HashSet<BackendId> = checked(&self.config).collect();
         let mut has_turned = false;
         for judgement in judgements.iter().filter(|judgement| checked.contains(&judgement.backend)) {
             has_turned |= self.health.note(judgement.clone());
@@ -136,10 +135,9 @@ impl<P: Plane> Operator<P> {
     fn wanted(&self, config: &Config) -> Config {
         let mut wanted = config.clone();
         for service in &mut wanted.services {
-            let key = listen(service);
-            for backend in &mut service.backends {
-                let owner: Owner = (key, (backend.address, backend.port));
-                backend.weight = self.orders.weight(&owner).unwrap_or(backend.weight);
+            let ids: Vec<_> = service.backend_ids().collect();
+            for (backend, id) in service.backends.iter_mut().zip(ids) {
+                backend.weight = self.orders.weight(&id).unwrap_or(backend.weight);
             }
         }
         wanted
@@ -147,18 +145,14 @@ impl<P: Plane> Operator<P> {
 }
 
 /// Every backend that is health checked.
-fn checked(config: &Config) -> impl Iterator<Item = Owner> {
-    let services = config.services.iter().filter(|service| service.health.probe.is_some());
-    services.flat_map(|service| {
-        let key = listen(service);
-        service.backends.iter().map(move |backend| (key, (backend.address, backend.port)))
-    })
+fn checked(config: &Config) -> impl Iterator<Item = BackendId> {
+    config.services.iter().filter(|service| service.health.probe.is_some()).flat_map(Service::backend_ids)
 }
 
 /// What is known of a backend beside the file.
 fn standing(service: &Service, backend: &Backend, orders: &Orders, health: &HealthTable) -> Standing {
-    let owner = (listen(service), (backend.address, backend.port));
-    Standing { drained: orders.is_drained(&owner), failed: !health.is_up(&owner) }
+    let id = service.backend_id(backend);
+    Standing { drained: orders.is_drained(&id), failed: !health.is_up(&id) }
 }
 
 /// What may be sent to a backend.
@@ -174,6 +168,5 @@ fn admission(service: &Service, backend: &Backend, orders: &Orders, health: &Hea
 }
 
 fn all_down(service: &Service, health: &HealthTable) -> bool {
-    let key = listen(service);
-    !service.backends.iter().any(|backend| health.is_up(&(key, (backend.address, backend.port))))
+    !service.backend_ids().any(|backend| health.is_up(&backend))
 }

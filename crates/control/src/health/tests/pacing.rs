@@ -1,19 +1,23 @@
 //! What the task of a backend tells, and when, by a clock that stands still while nobody waits: no network, no chance.
 
-use crate::config::{Health, Probe, Protocol};
+use crate::config::{BackendId, Health, Probe, Protocol, ServiceId};
 use crate::health::attend::attend;
 use crate::health::finding::Finding;
 use crate::health::pace::Pace;
 use crate::operator::{Judgement, Verdict};
 use fastrand::Rng;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep};
 
-const OWNER: crate::Owner = ((Ipv4Addr::new(192, 0, 2, 1), 80, Protocol::Tcp), (Ipv4Addr::new(192, 0, 2, 2), 80));
+const BACKEND: BackendId = BackendId {
+    service: ServiceId { address: IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)), port: 80, protocol: Protocol::Tcp },
+    address: IpAddr::V4(Ipv4Addr::new(192, 0, 2, 2)),
+    port: 80,
+};
 const GOOD: Finding = Finding::Connected(Duration::ZERO);
 
 fn health() -> Health {
@@ -29,7 +33,7 @@ async fn attended(
 ) -> Vec<(Instant, Judgement)> {
     let (sender, mut receiver) = mpsc::channel(1);
     let pace = Pace::new(health.interval, Rng::with_seed(seed));
-    let attending = attend(OWNER, Arc::new(health), None, pace, sender, async || {
+    let attending = attend(BACKEND, Arc::new(health), None, pace, sender, async || {
         let (takes, finding) = check().await;
         sleep(takes).await;
         finding
@@ -121,7 +125,7 @@ async fn when_nobody_listens_any_more_checks_end() {
     let (sender, receiver) = mpsc::channel(1);
     drop(receiver);
     // Returns; otherwise the clock would go on for ever.
-    attend(OWNER, Arc::new(health()), None, Pace::new(health().interval, Rng::with_seed(1)), sender, async || GOOD)
+    attend(BACKEND, Arc::new(health()), None, Pace::new(health().interval, Rng::with_seed(1)), sender, async || GOOD)
         .await;
 }
 

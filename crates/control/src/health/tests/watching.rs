@@ -5,7 +5,7 @@ use super::{config, next, often, page};
 use crate::config::{Health, Probe};
 use crate::health::Checker;
 use crate::operator::{Judgement, Verdict};
-use std::net::SocketAddrV4;
+use std::net::{SocketAddr, SocketAddrV4};
 use std::time::Duration;
 use tokio::sync::mpsc;
 
@@ -18,9 +18,8 @@ async fn taking() -> Server {
     Server::start(vec![Manner::SayAndStay(String::new())]).await
 }
 
-fn target(judgement: &Judgement) -> SocketAddrV4 {
-    let (_, (address, port)) = judgement.backend;
-    SocketAddrV4::new(address, port)
+fn target(judgement: &Judgement) -> SocketAddr {
+    SocketAddr::new(judgement.backend.address, judgement.backend.port)
 }
 
 fn status(status: u16) -> Manner {
@@ -34,7 +33,7 @@ async fn a_server_that_dies_and_heals_is_told_down_and_up() {
     let address = server.address;
     checker.watch(&config(&[(address, often(Probe::Tcp))]), |_| false);
     let up = next(&mut judged).await;
-    assert_eq!((target(&up), up.verdict), (address, Verdict::Up));
+    assert_eq!((target(&up), up.verdict), (address.into(), Verdict::Up));
     assert!(up.reason.starts_with("connected in "), "{}", up.reason);
     drop(server);
     let down = next(&mut judged).await;
@@ -78,7 +77,7 @@ async fn what_has_not_changed_keeps_its_state_and_its_pace() {
         );
         clock.see_more(20).await;
     }
-    assert_eq!(target(&next(&mut judged).await), other.address, "a judgement on the new one");
+    assert_eq!(target(&next(&mut judged).await), other.address.into(), "a judgement on the new one");
     assert!(judged.try_recv().is_err(), "and none on the others");
     assert_eq!(seldom_asked.connects(), 1);
 }
