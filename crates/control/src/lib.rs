@@ -11,7 +11,6 @@ pub mod daemon;
 pub mod health;
 pub mod maglev;
 pub mod operator;
-mod places;
 mod plane;
 mod secrets;
 mod sizes;

@@ -1,14 +1,16 @@
 //! Makes a plane's tables what the configuration wants, and changes nothing that did not change.
 
+mod places;
+
 use crate::config::{self, Affinity, AllDown, BackendId, Config, Nat, Protocol, ServiceId};
 use crate::maglev::{self, Candidate};
-use crate::places::{Place, Places};
 use crate::plane::{Contents, PlaceContents, Plane};
 use crate::secrets::Secrets;
 use evenkeel_core::backend::{BackendRef, BackendState, Link, Standing};
 use evenkeel_core::flow::Peer;
 use evenkeel_core::{Service, ServiceKey};
 use evenkeel_wire::{MacAddress, Port};
+use places::{Place, Places};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::{Duration, Instant};
