@@ -1,7 +1,7 @@
 //! A balancer that takes over the tables of one that is gone, wherever that one stopped.
 
 use evenkeel_control::config::{Config, HostAddress};
-use evenkeel_control::operator::{self, Judgement, Order, Verdict};
+use evenkeel_control::operator::{self, Condition, Judgement, Order};
 use evenkeel_control::{
     BackendId, Balancer, BalancerError, Contents, FlowView, NextHop, Operator, Plane, Secrets, Sizes,
 };
@@ -352,11 +352,11 @@ fn what_was_known_of_backends_is_known_to_the_next_process() {
     let places = references(first.balancer());
     first.order("web", "10.0.0.2", Order::Drain).expect("it is there");
     let failed = checked.services[0].backend_id(&checked.services[0].backends[1]);
-    let judgement = |verdict| {
-        let (reason, since) = (format!("{verdict:?}"), SystemTime::now());
-        Judgement { backend: failed, verdict, reason, since }
+    let judgement = |condition| {
+        let (reason, since) = (format!("{condition:?}"), SystemTime::now());
+        Judgement { backend: failed, condition, reason, since }
     };
-    first.judge(&[judgement(Verdict::Down)]).expect("it fits");
+    first.judge(&[judgement(Condition::Down)]).expect("it fits");
     drop(first);
 
     let (drained, down) = (
@@ -376,15 +376,15 @@ fn what_was_known_of_backends_is_known_to_the_next_process() {
     expect(&next(&plane, &unchecked), [drained, unknown, unknown]);
     let mut third = next(&plane, &checked);
     expect(&third, [drained, unknown, unknown]);
-    third.judge(&[judgement(Verdict::Down)]).expect("it fits");
-    third.judge(&[judgement(Verdict::Up)]).expect("it fits");
+    third.judge(&[judgement(Condition::Down)]).expect("it fits");
+    third.judge(&[judgement(Condition::Up)]).expect("it fits");
     third.order("web", "10.0.0.2", Order::Undrain).expect("it is there");
     expect(&next(&plane, &checked), [unknown; 3]);
 
     // Who leaves the file is forgotten.
     let mut fourth = next(&plane, &checked);
     fourth.order("web", "10.0.0.2", Order::Drain).expect("it is there");
-    fourth.judge(&[judgement(Verdict::Down)]).expect("it fits");
+    fourth.judge(&[judgement(Condition::Down)]).expect("it fits");
     next(&plane, &fewer);
     expect(&next(&plane, &checked), [unknown; 3]);
 }

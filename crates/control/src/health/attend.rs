@@ -4,7 +4,7 @@ use super::course::Course;
 use super::finding::Finding;
 use super::pace::Pace;
 use crate::config::{BackendId, Health};
-use crate::operator::{Judgement, Verdict};
+use crate::operator::{Condition, Judgement};
 use std::sync::Arc;
 use std::time::SystemTime;
 use tokio::sync::mpsc;
@@ -15,7 +15,7 @@ use tokio::time::{Instant, sleep_until};
 pub(super) async fn attend(
     backend: BackendId,
     health: Arc<Health>,
-    before: Option<Verdict>,
+    before: Option<Condition>,
     mut pace: Pace,
     judgements: mpsc::Sender<Judgement>,
     mut check: impl AsyncFnMut() -> Finding,
@@ -32,7 +32,7 @@ pub(super) async fn attend(
         if news.turned {
             since = SystemTime::now();
         }
-        let judgement = Judgement { backend, verdict: news.verdict, reason: finding.words(&health), since };
+        let judgement = Judgement { backend, condition: news.condition, reason: finding.words(&health), since };
         if judgements.send(judgement).await.is_err() {
             return;
         }

@@ -17,7 +17,7 @@ mod tcp;
 mod tests;
 
 use crate::config::{BackendId, Config, Health};
-use crate::operator::{Judgement, Verdict};
+use crate::operator::{Condition, Judgement};
 use fastrand::Rng;
 use pace::Pace;
 use prober::Prober;
@@ -40,7 +40,7 @@ const AT_ONCE: usize = 800;
 ///
 /// A backend begins as taken to serve, without a judgement, unless it is known to be down. Its first success is told at
 /// once; `fall` failures in a row bring it down, and `rise` successes in a row up again. A judgement is sent when the
-/// verdict turns, and when it stands but has come to have another kind of reason; not for each check.
+/// condition turns, and when it stands but has come to have another kind of reason; not for each check.
 ///
 /// From a backend's end to the judgement it takes no longer than `fall` intervals and one timeout, and from its return
 /// no longer than `rise` intervals and one timeout, provided that no more than 800 checks have to be under way at once.
@@ -90,7 +90,7 @@ impl Checker {
             for backend in service.backend_ids() {
                 let kept = before.remove(&backend).filter(|watched| watched.health == health);
                 let watched = kept.unwrap_or_else(|| {
-                    let before = is_down(&backend).then_some(Verdict::Down);
+                    let before = is_down(&backend).then_some(Condition::Down);
                     self.start(backend, Arc::clone(&health), before)
                 });
                 self.watched.insert(backend, watched);
@@ -98,7 +98,7 @@ impl Checker {
         }
     }
 
-    fn start(&self, backend: BackendId, health: Arc<Health>, before: Option<Verdict>) -> Watched {
+    fn start(&self, backend: BackendId, health: Arc<Health>, before: Option<Condition>) -> Watched {
         let prober =
             Prober::new(SocketAddr::new(backend.address, backend.port), Arc::clone(&health), Arc::clone(&self.permits));
         let pace = Pace::new(health.interval, Rng::new());

@@ -6,7 +6,7 @@ use std::time::SystemTime;
 
 /// Whether a backend serves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub enum Condition {
     /// It does.
     Up,
     /// It does not.
@@ -19,7 +19,7 @@ pub struct Judgement {
     /// Which backend.
     pub backend: BackendId,
     /// Whether it serves.
-    pub verdict: Verdict,
+    pub condition: Condition,
     /// Why, in words for people, such as "connection refused".
     pub reason: String,
     /// Since when.
@@ -34,14 +34,14 @@ impl HealthTable {
     /// Takes a judgement; returns whether it turns the one before.
     pub(super) fn note(&mut self, judgement: Judgement) -> bool {
         let was_up = self.is_up(&judgement.backend);
-        let is_up = judgement.verdict == Verdict::Up;
+        let is_up = judgement.condition == Condition::Up;
         self.0.insert(judgement.backend, judgement);
         was_up != is_up
     }
 
     /// Whether new connections may go there. Who has not been judged yet is taken to serve.
     pub(super) fn is_up(&self, backend: &BackendId) -> bool {
-        self.0.get(backend).is_none_or(|judgement| judgement.verdict == Verdict::Up)
+        self.0.get(backend).is_none_or(|judgement| judgement.condition == Condition::Up)
     }
 
     pub(super) fn get(&self, backend: &BackendId) -> Option<&Judgement> {

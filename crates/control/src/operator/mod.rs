@@ -10,7 +10,7 @@ mod status;
 
 pub use change::{Change, ReloadError};
 pub use handle::{Handle, Inbox, handle};
-pub use health::{Judgement, Verdict};
+pub use health::{Condition, Judgement};
 pub use orders::{Order, OrderError};
 pub use scrape::{BackendTraffic, Scrape};
 pub use status::{BackendStatus, FlowStatus, ServiceStatus, State, Status};
@@ -75,9 +75,9 @@ impl<P: Plane> Operator<P> {
                 self.orders.take(backend, Order::Drain);
             }
             if standing.failed {
-                let (verdict, since) = (Verdict::Down, SystemTime::now());
+                let (condition, since) = (Condition::Down, SystemTime::now());
                 let reason = "failed its checks before the restart".to_owned();
-                self.health.note(Judgement { backend, verdict, reason, since });
+                self.health.note(Judgement { backend, condition, reason, since });
             }
         }
         (self.orders, self.health) = self.outlasting(&self.config);

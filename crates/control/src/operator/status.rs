@@ -1,7 +1,7 @@
 //! What there is to tell: the stable JSON of the command line and the API.
 
 use super::Operator;
-use super::health::Verdict;
+use super::health::Condition;
 use crate::balancer::BackendView;
 use crate::config::{BackendId, Forward, Service};
 use crate::plane::Plane;
@@ -209,7 +209,7 @@ impl<P: Plane> Operator<P> {
         let judgement = self.health.get(&id);
         let reason = if view.is_some_and(|view| view.leaving) {
             "removed from the configuration".to_owned()
-        } else if judgement.is_some_and(|judgement| judgement.verdict == Verdict::Down) {
+        } else if judgement.is_some_and(|judgement| judgement.condition == Condition::Down) {
             judgement.map_or_else(String::new, |judgement| judgement.reason.clone())
         } else if self.orders.is_drained(&id) {
             "drained by command".to_owned()

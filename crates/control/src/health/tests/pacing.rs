@@ -4,7 +4,7 @@ use crate::config::{BackendId, Health, Probe, Protocol, ServiceId};
 use crate::health::attend::attend;
 use crate::health::finding::Finding;
 use crate::health::pace::Pace;
-use crate::operator::{Judgement, Verdict};
+use crate::operator::{Condition, Judgement};
 use fastrand::Rng;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
@@ -68,15 +68,15 @@ async fn rise_and_fall_are_counted_exactly() {
         }
     })
     .await;
-    let told: Vec<_> = told.iter().map(|(_, judgement)| (judgement.verdict, judgement.reason.as_str())).collect();
+    let told: Vec<_> = told.iter().map(|(_, judgement)| (judgement.condition, judgement.reason.as_str())).collect();
     assert_eq!(
         told,
         [
-            (Verdict::Up, "connected in 1 ms"),
-            (Verdict::Down, "no answer within 5ms"),
-            (Verdict::Up, "connected in 11 ms"),
-            (Verdict::Down, "no answer within 17ms"),
-            (Verdict::Up, "connected in 23 ms"),
+            (Condition::Up, "connected in 1 ms"),
+            (Condition::Down, "no answer within 5ms"),
+            (Condition::Up, "connected in 11 ms"),
+            (Condition::Down, "no answer within 17ms"),
+            (Condition::Up, "connected in 23 ms"),
         ]
     );
     assert_eq!(checks.into_inner(), script.len() + 1);
@@ -141,5 +141,5 @@ async fn another_reason_does_not_make_a_backend_younger() {
     .await;
     let [(_, first), (_, second)] = &told[..] else { panic!("{told:?}") };
     assert_eq!((first.reason.as_str(), second.reason.as_str()), ("connection refused", "no route to host"));
-    assert_eq!((first.since, first.verdict), (second.since, second.verdict));
+    assert_eq!((first.since, first.condition), (second.since, second.condition));
 }
