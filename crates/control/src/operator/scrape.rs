@@ -1,6 +1,7 @@
 //! What monitoring wants to know, read at one moment.
 
-use super::{Operator, Status};
+use super::status::Status;
+use super::wanted::Operator;
 use crate::plane::Plane;
 use evenkeel_core::Traffic;
 use std::collections::{BTreeMap, HashMap};

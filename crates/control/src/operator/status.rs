@@ -1,7 +1,7 @@
 //! What there is to tell: the stable JSON of the command line and the API.
 
-use super::Operator;
 use super::health::Condition;
+use super::wanted::Operator;
 use crate::balancer::BackendView;
 use crate::config::{BackendId, Forward, Service};
 use crate::plane::Plane;
