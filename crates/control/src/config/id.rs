@@ -20,10 +20,17 @@ pub struct ServiceId {
 pub struct BackendId {
     /// Whose it is.
     pub service: ServiceId,
-    /// Where it listens.
+    /// Its address.
     pub address: IpAddr,
-    /// The port; 0: the one that the client asked for.
+    /// Its port; 0: the one that the client asked for.
     pub port: u16,
+}
+
+impl BackendId {
+    /// Where it listens.
+    pub fn socket_address(&self) -> SocketAddr {
+        SocketAddr::new(self.address, self.port)
+    }
 }
 
 /// Such as `tcp 192.0.2.10:80`.
@@ -36,7 +43,7 @@ impl fmt::Display for ServiceId {
 /// Such as `10.0.0.2:8080`: its service is named beside it wherever that is not plain.
 impl fmt::Display for BackendId {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        SocketAddr::new(self.address, self.port).fmt(out)
+        self.socket_address().fmt(out)
     }
 }
 

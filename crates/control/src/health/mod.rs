@@ -22,7 +22,6 @@ use fastrand::Rng;
 use pace::Pace;
 use prober::Prober;
 use std::collections::HashMap;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::AbortHandle;
@@ -99,8 +98,7 @@ impl Checker {
     }
 
     fn start(&self, backend: BackendId, health: Arc<Health>, before: Option<Condition>) -> Watched {
-        let prober =
-            Prober::new(SocketAddr::new(backend.address, backend.port), Arc::clone(&health), Arc::clone(&self.permits));
+        let prober = Prober::new(backend.socket_address(), Arc::clone(&health), Arc::clone(&self.permits));
         let pace = Pace::new(health.interval, Rng::new());
         let judgements = self.judgements.clone();
         let task =

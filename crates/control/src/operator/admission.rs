@@ -33,7 +33,11 @@ fn all_down(service: &Service, health: &HealthTable) -> bool {
 }
 
 /// The backends that new connections go to.
-pub(super) fn serving<'a>(service: &'a Service, orders: &Orders, health: &HealthTable) -> Vec<&'a Backend> {
+pub(super) fn serving<'a>(
+    service: &'a Service,
+    orders: &Orders,
+    health: &HealthTable,
+) -> Vec<(BackendId, &'a Backend)> {
     let is_up = |backend: &&Backend| admission(service, backend, orders, health) == BackendState::Up;
-    service.backends.iter().filter(is_up).collect()
+    service.backends.iter().filter(is_up).map(|backend| (service.backend_id(backend), backend)).collect()
 }

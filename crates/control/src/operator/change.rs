@@ -1,6 +1,6 @@
 //! What another configuration changes about a service.
 
-use crate::config::{Backend, Service};
+use crate::config::{Backend, BackendId, Service};
 use crate::maglev::{self, Candidate};
 use evenkeel_core::BackendRef;
 use serde::{Deserialize, Serialize};
@@ -19,7 +19,7 @@ pub struct Change {
     pub draining_flows: u64,
 }
 
-/// In words for people.
+/// What becomes of a service, in words for people.
 pub(super) fn describe(old: &Service, new: &Service) -> String {
     let (before, after): (HashSet<_>, HashSet<_>) = (old.backend_ids().collect(), new.backend_ids().collect());
     let mut parts = Vec::new();
@@ -40,16 +40,16 @@ pub(super) fn describe(old: &Service, new: &Service) -> String {
 }
 
 /// The share of a Maglev table's slots that change hands.
-pub(super) fn moved_share(old: &[&Backend], new: &[&Backend]) -> f64 {
+pub(super) fn moved_share(old: &[(BackendId, &Backend)], new: &[(BackendId, &Backend)]) -> f64 {
     // Places in the plane have no say in which slots a backend gets, so any will do, as long as both tables agree; and so
     // will any secret.
     let mut numbers: HashMap<_, u16> = HashMap::new();
-    let mut slots = |backends: &[&Backend]| {
+    let mut slots = |backends: &[(BackendId, &Backend)]| {
         let candidates: Vec<_> = backends
             .iter()
-            .map(|backend| {
+            .map(|&(id, backend)| {
                 let next = numbers.len() as u16;
-                let index = *numbers.entry((backend.address, backend.port)).or_insert(next);
+                let index = *numbers.entry(id).or_insert(next);
                 let reference = BackendRef { index, generation: 1 };
                 Candidate { address: backend.address, port: backend.port, weight: backend.weight, reference }
             })

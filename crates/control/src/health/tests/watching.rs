@@ -19,7 +19,7 @@ async fn taking() -> Server {
 }
 
 fn target(judgement: &Judgement) -> SocketAddr {
-    SocketAddr::new(judgement.backend.address, judgement.backend.port)
+    judgement.backend.socket_address()
 }
 
 fn status(status: u16) -> Manner {
