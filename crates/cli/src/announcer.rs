@@ -3,7 +3,7 @@
 use clap::ValueEnum;
 use evenkeel_control::config::{Config, Protocol};
 use evenkeel_control::daemon::Turn;
-use evenkeel_control::operator::{Change, Judgement, Verdict};
+use evenkeel_control::operator::{Change, Condition, Judgement};
 use evenkeel_core::{Counters, Event, Reason};
 use std::io::Write as _;
 use std::time::SystemTime;
@@ -88,10 +88,10 @@ impl Announcer {
                 error.lines().for_each(|line| self.say(line));
             }
             Turn::Judged(judgements) => {
-                for Judgement { backend: (_, (address, port)), verdict, reason, .. } in judgements {
-                    match verdict {
-                        Verdict::Up => self.say(&format!("backend {address}:{port} is up: {reason}")),
-                        Verdict::Down => self.say(&format!("warning: backend {address}:{port} is down: {reason}")),
+                for Judgement { backend, condition, reason, .. } in judgements {
+                    match condition {
+                        Condition::Up => self.say(&format!("backend {backend} is up: {reason}")),
+                        Condition::Down => self.say(&format!("warning: backend {backend} is down: {reason}")),
                     }
                 }
             }

@@ -12,17 +12,15 @@ mod features;
 pub mod health;
 pub mod maglev;
 pub mod operator;
-mod places;
 mod plane;
 mod secrets;
 mod sizes;
 mod walkthrough;
 
 pub use balancer::{BackendView, Balancer, BalancerError, NextHop};
-pub use config::{Config, ConfigError};
+pub use config::{BackendId, Config, ConfigError, ServiceId};
 pub use features::features;
 pub use operator::Operator;
-pub use places::{Listen, Owner};
 pub use plane::{Contents, FlowView, PlaceContents, Plane};
 pub use secrets::Secrets;
 pub use sizes::Sizes;

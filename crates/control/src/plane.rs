@@ -1,7 +1,6 @@
 //! What the control side asks of a plane.
 
-use crate::config::Protocol;
-use crate::places::Owner;
+use crate::config::{BackendId, Protocol, ServiceId};
 use crate::sizes::Sizes;
 use evenkeel_core::backend::Link;
 use evenkeel_core::flow::{Bucket, FlowKey, Peer, Side, State, Tick, Timeouts};
@@ -9,7 +8,7 @@ use evenkeel_core::{
     Backend, BackendRef, BackendState, Counters, Features, Kind, Service, ServiceKey, Standing, Traffic, Word,
 };
 use evenkeel_wire::IpProtocol;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 
 /// The tables of a plane, from the side that fills them.
 ///
@@ -95,7 +94,7 @@ pub struct PlaceContents {
     /// Next hop, generation and state of its last owner.
     pub link: Link,
     /// Its owner, if it has one: nobody, or a backend that is down because its checks failed, gets no packets either.
-    pub owner: Option<Owner>,
+    pub owner: Option<BackendId>,
     /// What was known of the owner.
     pub standing: Standing,
 }
@@ -114,11 +113,14 @@ impl Contents {
             };
             let end = |word: u64| {
                 let Peer { address, port } = Peer::from_bits(word);
-                (Ipv4Addr::from(address), port.number())
+                (IpAddr::V4(address.into()), port.number())
             };
             let ((address, port), target) = (end(backend.service.load()), end(backend.target.load()));
             let is_owned = link.state() != BackendState::Down || standing.failed;
-            let owner = protocol.filter(|_| is_owned).map(|protocol| ((address, port, protocol), target));
+            let owner = protocol.filter(|_| is_owned).map(|protocol| {
+                let service = ServiceId { address, port, protocol };
+                BackendId { service, address: target.0, port: target.1 }
+            });
             (link.generation() != 0).then_some(PlaceContents { index, link, owner, standing })
         });
         places.collect()

@@ -1,15 +1,17 @@
 //! A balancer that takes over the tables of one that is gone, wherever that one stopped.
 
-use evenkeel_control::config::{Config, HostAddress, Protocol};
-use evenkeel_control::operator::{self, Judgement, Order, Verdict};
-use evenkeel_control::{Balancer, BalancerError, Contents, FlowView, NextHop, Operator, Owner, Plane, Secrets, Sizes};
+use evenkeel_control::config::{Config, HostAddress};
+use evenkeel_control::operator::{self, Condition, Judgement, Order};
+use evenkeel_control::{
+    BackendId, Balancer, BalancerError, Contents, FlowView, NextHop, Operator, Plane, Secrets, Sizes,
+};
 use evenkeel_core::backend::{Backend, BackendRef, BackendState, Link, Standing};
 use evenkeel_core::flow::{FlowKey, Peer, State};
 use evenkeel_core::{Counters, Service, ServiceKey, Traffic, Word};
 use evenkeel_wire::{IpProtocol, MacAddress};
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::rc::Rc;
 use std::sync::atomic::AtomicU64;
 use std::time::SystemTime;
@@ -25,7 +27,7 @@ struct Memory {
     maglev: BTreeMap<u32, Vec<u32>>,
     addresses: BTreeSet<Ipv4Addr>,
     /// Whose connections have had this reference: they must never come to another.
-    owners: HashMap<BackendRef, Owner>,
+    owners: HashMap<BackendRef, BackendId>,
     /// The references that connections have.
     flows: Vec<BackendRef>,
 }
@@ -71,7 +73,7 @@ impl MemoryPlane {
         Link(Word::load(&self.memory.borrow().backends[usize::from(reference.index)].link))
     }
 
-    fn owner(&self, index: usize) -> Option<Owner> {
+    fn owner(&self, index: usize) -> Option<BackendId> {
         let memory = self.memory.borrow();
         let places = Contents::read_places(&memory.backends);
         places.into_iter().find(|place| usize::from(place.index) == index)?.owner
@@ -179,8 +181,16 @@ fn adopt(plane: MemoryPlane, config: &Config) -> Balancer<MemoryPlane> {
     Balancer::adopt(plane, &SECRETS, config.nat.clone()).expect("reading kills nobody")
 }
 
-fn references(balancer: &Balancer<MemoryPlane>) -> BTreeMap<(Ipv4Addr, u16), BackendRef> {
-    balancer.backends().map(|backend| ((backend.target.0, backend.service.1), backend.reference)).collect()
+fn references(balancer: &Balancer<MemoryPlane>) -> BTreeMap<(IpAddr, u16), BackendRef> {
+    balancer.backends().map(|backend| ((backend.id.address, backend.id.service.port), backend.reference)).collect()
+}
+
+/// The last byte of an address.
+fn last(address: IpAddr) -> u8 {
+    match address {
+        IpAddr::V4(address) => address.octets()[3],
+        IpAddr::V6(address) => address.octets()[15],
+    }
 }
 
 fn addresses(plane: &MemoryPlane) -> Vec<String> {
@@ -302,8 +312,8 @@ fn killed_after_any_write_it_can_be_followed() {
                     let link = plane.link(reference);
                     assert_eq!((link.generation(), link.state()), (reference.generation, BackendState::Up));
                     let owner = memory.owners[&reference];
-                    assert_eq!(owner.0.1, key.port.number());
-                    assert!([3, 6].contains(&owner.1.0.octets()[3]), "{owner:?}");
+                    assert_eq!(owner.service.port, key.port.number());
+                    assert!([3, 6].contains(&last(owner.address)), "{owner:?}");
                 }
             }
             drop(memory);
@@ -341,12 +351,12 @@ fn what_was_known_of_backends_is_known_to_the_next_process() {
     let mut first = Operator::new(first, "memory", checked.clone(), None).expect("it fits");
     let places = references(first.balancer());
     first.order("web", "10.0.0.2", Order::Drain).expect("it is there");
-    let failed = (("192.0.2.10".parse().expect("address"), 80, Protocol::Tcp), (Ipv4Addr::new(10, 0, 0, 3), 80));
-    let judgement = |verdict| {
-        let (reason, since) = (format!("{verdict:?}"), SystemTime::now());
-        Judgement { backend: failed, verdict, reason, since }
+    let failed = checked.services[0].backend_id(&checked.services[0].backends[1]);
+    let judgement = |condition| {
+        let (reason, since) = (format!("{condition:?}"), SystemTime::now());
+        Judgement { backend: failed, condition, reason, since }
     };
-    first.judge(&[judgement(Verdict::Down)]).expect("it fits");
+    first.judge(&[judgement(Condition::Down)]).expect("it fits");
     drop(first);
 
     let (drained, down) = (
@@ -366,15 +376,15 @@ fn what_was_known_of_backends_is_known_to_the_next_process() {
     expect(&next(&plane, &unchecked), [drained, unknown, unknown]);
     let mut third = next(&plane, &checked);
     expect(&third, [drained, unknown, unknown]);
-    third.judge(&[judgement(Verdict::Down)]).expect("it fits");
-    third.judge(&[judgement(Verdict::Up)]).expect("it fits");
+    third.judge(&[judgement(Condition::Down)]).expect("it fits");
+    third.judge(&[judgement(Condition::Up)]).expect("it fits");
     third.order("web", "10.0.0.2", Order::Undrain).expect("it is there");
     expect(&next(&plane, &checked), [unknown; 3]);
 
     // Who leaves the file is forgotten.
     let mut fourth = next(&plane, &checked);
     fourth.order("web", "10.0.0.2", Order::Drain).expect("it is there");
-    fourth.judge(&[judgement(Verdict::Down)]).expect("it fits");
+    fourth.judge(&[judgement(Condition::Down)]).expect("it fits");
     next(&plane, &fewer);
     expect(&next(&plane, &checked), [unknown; 3]);
 }
@@ -398,7 +408,7 @@ fn after_any_failed_write_the_way_back_is_open() {
         assert_eq!(memory.services.len(), 2, "{life} writes");
         for (key, service) in &memory.services {
             let slots: BTreeSet<_> = memory.maglev[&service.table].iter().copied().collect();
-            let targets = slots.into_iter().map(|slot| memory.owners[&BackendRef::from_bits(slot)].1.0.octets()[3]);
+            let targets = slots.into_iter().map(|slot| last(memory.owners[&BackendRef::from_bits(slot)].address));
             let expected = if key.port.number() == 80 { [2, 3] } else { [4, 5] };
             assert_eq!(targets.collect::<BTreeSet<_>>(), BTreeSet::from(expected), "{life} writes");
         }

@@ -147,11 +147,9 @@ fn status_text(status: &Status) -> String {
 fn services_text(services: &[ServiceStatus]) -> String {
     let mut table = Table::new(["SERVICE", "BACKEND", "WEIGHT", "STATE", "FLOWS", "PACKETS", "BYTES", "WHY"]);
     for service in services {
-        let port = if service.port == 0 { "any".to_owned() } else { service.port.to_string() };
-        let listens = format!("{} {}:{port}", service.protocol, service.address);
         table.row([
             service.name.clone(),
-            listens,
+            service.listens(),
             String::new(),
             String::new(),
             String::new(),
@@ -160,7 +158,6 @@ fn services_text(services: &[ServiceStatus]) -> String {
             service.forward.clone(),
         ]);
         for backend in &service.backends {
-            let port = if backend.port == 0 { "any".to_owned() } else { backend.port.to_string() };
             let state = match backend.state {
                 State::Up => "up",
                 State::Down => "down",
@@ -168,7 +165,7 @@ fn services_text(services: &[ServiceStatus]) -> String {
             };
             table.row([
                 String::new(),
-                format!("  {}:{port}", backend.address),
+                format!("  {}", backend.listens()),
                 backend.weight.to_string(),
                 state.to_owned(),
                 backend.flows.to_string(),

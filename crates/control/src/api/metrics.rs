@@ -7,6 +7,7 @@ use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::{Registry, Unit};
 use std::fmt;
+use std::net::SocketAddr;
 
 /// The format's name (OpenMetrics 1.0).
 pub(super) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -71,7 +72,7 @@ impl Collector for Reading {
         for service in &status.services {
             // Who has left the file is not missed.
             for backend in service.backends.iter().filter(|backend| !backend.leaving) {
-                let name = format!("{}:{}", backend.address, backend.port);
+                let name = SocketAddr::new(backend.address, backend.port).to_string();
                 let labels = [("service", service.name.as_str()), ("backend", name.as_str())];
                 let is_up = backend.state == State::Up && backend.weight > 0;
                 gauge(i64::from(is_up)).encode(up.encode_family(&labels)?)?;

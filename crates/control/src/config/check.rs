@@ -1,8 +1,10 @@
 //! What must be true between the values of a file, each of which is right by itself.
 
+use super::dataplane::Dataplane;
 use super::fault::Faults;
-use super::read::{Places, ServicePlaces};
-use super::{Backend, Config, Dataplane, Service};
+use super::file::Config;
+use super::service::{Backend, Service};
+use super::spans::{ServiceSpans, Spans};
 use evenkeel_wire::Ipv4Address;
 use std::collections::{HashMap, HashSet};
 use std::net::Ipv4Addr;
@@ -15,69 +17,66 @@ const INTERFACE_NAME: usize = 15;
 const SERVICE_NAME: usize = 64;
 
 /// Adds what contradicts itself.
-pub(super) fn check(config: &Config, places: &Places, faults: &mut Faults) {
-    check_dataplane(&config.dataplane, places, faults);
-    check_nat(config, places, faults);
+pub(super) fn check(config: &Config, spans: &Spans, faults: &mut Faults) {
+    check_dataplane(&config.dataplane, spans, faults);
+    check_nat(config, spans, faults);
     let mut ours: HashSet<Ipv4Addr> = config.nat.addresses.iter().copied().collect();
     ours.extend(config.services.iter().map(|service| service.address));
     ours.extend(config.dataplane.address.map(|own| own.address));
     let mut names = HashMap::new();
     let mut listeners = HashMap::new();
-    for (service, place) in config.services.iter().zip(&places.services) {
-        let Service { name, address, port, protocol, .. } = service;
+    for (service, at) in config.services.iter().zip(&spans.services) {
+        let Service { name, address, port, .. } = service;
         if name.is_empty() || name.len() > SERVICE_NAME || name.contains(|c: char| c.is_control() || "\"\\".contains(c))
         {
             let message = format!(
                 "a service's name is 1 to {SERVICE_NAME} bytes, without quotes, backslashes or control characters"
             );
-            faults.add(place.name.clone(), message);
+            faults.add(at.name.clone(), message);
         }
         if names.insert(name, ()).is_some() {
-            faults.add(
-                place.name.clone(),
-                format!("another service is called \"{name}\": give one of them another name"),
-            );
+            faults.add(at.name.clone(), format!("another service is called \"{name}\": give one of them another name"));
         }
-        if let Some(other) = listeners.insert((address, port, protocol), name) {
+        if let Some(other) = listeners.insert(service.id(), name) {
             let message = format!("service \"{other}\" has the same address, port and protocol: leave one of them out");
-            faults.add(place.address.clone(), message);
+            faults.add(at.address.clone(), message);
         }
         if *port == 0 && service.health.probe.is_some() {
             let message = "a service for any port (0) cannot be health checked, since no port is known to ask";
-            faults.add(place.address.clone(), message);
+            faults.add(at.address.clone(), message);
         }
-        check_host(*address, "a service", place.address.clone(), faults);
-        check_backends(service, place, &ours, faults);
+        check_host(*address, "a service", at.address.clone(), faults);
+        check_backends(service, at, &ours, faults);
     }
 }
 
-fn check_dataplane(dataplane: &Dataplane, places: &Places, faults: &mut Faults) {
+fn check_dataplane(dataplane: &Dataplane, spans: &Spans, faults: &mut Faults) {
     if !MAX_FLOWS.contains(&dataplane.max_flows) {
         let message = format!("max-flows must be between {} and {}", MAX_FLOWS.start(), MAX_FLOWS.end());
-        faults.add(places.max_flows.clone(), message);
+        faults.add(spans.max_flows.clone(), message);
     }
     if let Some(name) = &dataplane.interface
         && (name.is_empty() || name.len() > INTERFACE_NAME || name.contains(|c: char| c == '/' || c.is_whitespace()))
     {
-        faults.add(places.interface.clone(), format!("\"{name}\" cannot be an interface's name"));
+        faults.add(spans.interface.clone(), format!("\"{name}\" cannot be an interface's name"));
     }
     let Some(own) = dataplane.address else {
         if dataplane.gateway.is_some() {
-            faults.add(places.gateway.clone(), "gateway needs address, which says who is near and needs no gateway");
+            faults.add(spans.gateway.clone(), "gateway needs address, which says who is near and needs no gateway");
         }
         return;
     };
-    check_host(own.address, "the balancer", places.own_address.clone(), faults);
+    check_host(own.address, "the balancer", spans.own_address.clone(), faults);
     if let Some(gateway) = dataplane.gateway
         && (own.address == gateway || !own.has_near(gateway))
     {
         let message = format!("gateway {gateway} must be another host of the network of {}", own.address);
-        faults.add(places.gateway.clone(), message);
+        faults.add(spans.gateway.clone(), message);
     }
 }
 
-fn check_nat(config: &Config, places: &Places, faults: &mut Faults) {
-    let place = || places.nat_addresses.clone();
+fn check_nat(config: &Config, spans: &Spans, faults: &mut Faults) {
+    let place = || spans.nat_addresses.clone();
     if config.nat.addresses.is_empty() {
         faults.add(place(), "[nat] needs at least one address, or full NAT has nothing to send from");
     }
@@ -90,21 +89,21 @@ fn check_nat(config: &Config, places: &Places, faults: &mut Faults) {
     }
 }
 
-fn check_backends(service: &Service, places: &ServicePlaces, ours: &HashSet<Ipv4Addr>, faults: &mut Faults) {
+fn check_backends(service: &Service, spans: &ServiceSpans, ours: &HashSet<Ipv4Addr>, faults: &mut Faults) {
     let mut seen = HashSet::new();
-    for (backend, place) in service.backends.iter().zip(&places.backends) {
+    for (backend, at) in service.backends.iter().zip(&spans.backends) {
         let Backend { address, port, .. } = backend;
         if ours.contains(address) {
-            faults.add(place.address.clone(), format!("backend {address} is the balancer itself"));
+            faults.add(at.address.clone(), format!("backend {address} is the balancer itself"));
         }
-        check_host(*address, "a backend", place.address.clone(), faults);
+        check_host(*address, "a backend", at.address.clone(), faults);
         if (service.port == 0) != (*port == 0) {
             let message = "a service for any port (0) needs backends with port 0, and a service with a port needs backends \
                            with one";
-            faults.add(place.port.clone(), message);
+            faults.add(at.port.clone(), message);
         }
         if !seen.insert((address, port)) {
-            faults.add(place.address.clone(), format!("backend {address} port {port} is listed twice"));
+            faults.add(at.address.clone(), format!("backend {address} port {port} is listed twice"));
         }
     }
 }

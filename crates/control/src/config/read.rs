@@ -1,10 +1,13 @@
 //! From text to typed values: which keys there are, and what they are when they are left out.
 
 use super::check;
+use super::dataplane::{Dataplane, Idle, XdpMode};
 use super::fault::{Fault, Faults};
-use super::health::{self, Time};
+use super::file::{Config, Metrics, Nat};
+use super::health::{self, Health, Time};
 use super::section::{Located, Section};
-use super::{Affinity, AllDown, Backend, Config, Dataplane, Forward, Health, Idle, Metrics, Nat, Service, XdpMode};
+use super::service::{Affinity, AllDown, Backend, Forward, Service};
+use super::spans::{BackendSpans, ServiceSpans, Spans};
 use serde::Deserialize;
 use serde::de::{Deserializer, Error as _};
 use std::net::Ipv4Addr;
@@ -12,32 +15,6 @@ use std::ops::Range;
 use std::time::Duration;
 use toml::Spanned;
 use toml::de::DeTable;
-
-/// Where in the text things stand that may contradict each other.
-#[derive(Debug, Default)]
-pub(super) struct Places {
-    pub(super) gateway: Range<usize>,
-    pub(super) interface: Range<usize>,
-    pub(super) max_flows: Range<usize>,
-    pub(super) own_address: Range<usize>,
-    pub(super) nat_addresses: Range<usize>,
-    pub(super) services: Vec<ServicePlaces>,
-}
-
-/// The same for a service.
-#[derive(Debug)]
-pub(super) struct ServicePlaces {
-    pub(super) name: Range<usize>,
-    pub(super) address: Range<usize>,
-    pub(super) backends: Vec<BackendPlaces>,
-}
-
-/// The same for a backend.
-#[derive(Debug)]
-pub(super) struct BackendPlaces {
-    pub(super) address: Range<usize>,
-    pub(super) port: Range<usize>,
-}
 
 /// Reads a text.
 ///
@@ -53,15 +30,15 @@ pub(super) fn read(text: &str) -> Result<Config, Vec<Fault>> {
     if !faults.is_empty() {
         return Err(faults.in_order(text));
     }
-    let mut places = Places::default();
-    let config = root(document, &mut places, &mut faults);
+    let mut spans = Spans::default();
+    let config = root(document, &mut spans, &mut faults);
     // What could not be read cannot be held against the rest; that would only repeat the fault.
     let Some(config) = config.filter(|_| faults.is_empty()) else { return Err(faults.in_order(text)) };
-    check::check(&config, &places, &mut faults);
+    check::check(&config, &spans, &mut faults);
     if faults.is_empty() { Ok(config) } else { Err(faults.in_order(text)) }
 }
 
-fn root(document: Spanned<DeTable<'_>>, places: &mut Places, faults: &mut Faults) -> Option<Config> {
+fn root(document: Spanned<DeTable<'_>>, spans: &mut Spans, faults: &mut Faults) -> Option<Config> {
     // What is missing at the top is missing at the very beginning.
     let document = Spanned::new(0..0, document.into_inner());
     let mut root = Section::new("the file", document, faults);
@@ -78,14 +55,14 @@ fn root(document: Spanned<DeTable<'_>>, places: &mut Places, faults: &mut Faults
     root.end();
 
     let dataplane = match dataplane {
-        Some(table) => read_dataplane(Section::new("[dataplane]", table, faults), places),
+        Some(table) => read_dataplane(Section::new("[dataplane]", table, faults), spans),
         None => Some(Dataplane::default()),
     };
-    let nat = nat.and_then(|table| read_nat(Section::new("[nat]", table, faults), places));
+    let nat = nat.and_then(|table| read_nat(Section::new("[nat]", table, faults), spans));
     let services: Vec<_> = services
         .into_iter()
         .flatten()
-        .map(|table| read_service(Section::new("[[service]]", table, faults), places))
+        .map(|table| read_service(Section::new("[[service]]", table, faults), spans))
         .collect();
     let metrics = match metrics {
         Some(table) => read_metrics(Section::new("[metrics]", table, faults)),
@@ -94,7 +71,7 @@ fn root(document: Spanned<DeTable<'_>>, places: &mut Places, faults: &mut Faults
     Some(Config { metrics, dataplane: dataplane?, nat: nat?, services: services.into_iter().collect::<Option<_>>()? })
 }
 
-fn read_dataplane(mut section: Section<'_, '_>, places: &mut Places) -> Option<Dataplane> {
+fn read_dataplane(mut section: Section<'_, '_>, spans: &mut Spans) -> Option<Dataplane> {
     let default = Dataplane::default();
     let kind = section.optional("kind");
     let interface = section.optional::<String>("interface");
@@ -104,10 +81,10 @@ fn read_dataplane(mut section: Section<'_, '_>, places: &mut Places) -> Option<D
     let gateway = section.optional::<Ipv4Addr>("gateway");
     let idle = section.optional::<Idle>("idle");
     section.end();
-    places.interface = span(&interface);
-    places.max_flows = span(&max_flows);
-    places.own_address = span(&address);
-    places.gateway = span(&gateway);
+    spans.interface = span(&interface);
+    spans.max_flows = span(&max_flows);
+    spans.own_address = span(&address);
+    spans.gateway = span(&gateway);
     Some(Dataplane {
         kind: value(kind),
         interface: value(interface),
@@ -119,11 +96,11 @@ fn read_dataplane(mut section: Section<'_, '_>, places: &mut Places) -> Option<D
     })
 }
 
-fn read_nat(mut section: Section<'_, '_>, places: &mut Places) -> Option<Nat> {
+fn read_nat(mut section: Section<'_, '_>, spans: &mut Spans) -> Option<Nat> {
     let addresses = section.required::<Vec<Ipv4Addr>>("addresses");
     let ports = section.optional::<PortRange>("ports").map(|ports| ports.value.0);
     section.end();
-    places.nat_addresses = span(&addresses);
+    spans.nat_addresses = span(&addresses);
     Some(Nat { addresses: value(addresses)?, ports: ports.unwrap_or(UNRESERVED) })
 }
 
@@ -133,7 +110,7 @@ fn read_metrics(mut section: Section<'_, '_>) -> Metrics {
     Metrics { listen: value(listen) }
 }
 
-fn read_service(mut section: Section<'_, '_>, places: &mut Places) -> Option<Service> {
+fn read_service(mut section: Section<'_, '_>, spans: &mut Spans) -> Option<Service> {
     let name = section.required::<String>("name");
     let address = section.required::<Ipv4Addr>("address");
     let port = section.required::<u16>("port");
@@ -153,16 +130,16 @@ fn read_service(mut section: Section<'_, '_>, places: &mut Places) -> Option<Ser
         section.missing("backends");
     }
     let backends = section.tables("backends");
-    let mut backend_places = Vec::new();
+    let mut backend_spans = Vec::new();
     let backends: Option<Vec<_>> = backends.map(|backends| {
         let mut read = Vec::new();
         for table in backends {
-            read.push(read_backend(Section::new("a backend", table, section.faults()), &mut backend_places));
+            read.push(read_backend(Section::new("a backend", table, section.faults()), &mut backend_spans));
         }
         read
     });
     section.end();
-    places.services.push(ServicePlaces { name: span(&name), address: span(&address), backends: backend_places });
+    spans.services.push(ServiceSpans { name: span(&name), address: span(&address), backends: backend_spans });
     Some(Service {
         name: value(name)?,
         address: value(address)?,
@@ -177,13 +154,13 @@ fn read_service(mut section: Section<'_, '_>, places: &mut Places) -> Option<Ser
     })
 }
 
-fn read_backend(mut section: Section<'_, '_>, places: &mut Vec<BackendPlaces>) -> Option<Backend> {
+fn read_backend(mut section: Section<'_, '_>, spans: &mut Vec<BackendSpans>) -> Option<Backend> {
     let address = section.required::<Ipv4Addr>("address");
     let port = section.required::<u16>("port");
     let weight = section.optional::<u16>("weight");
     let drain = section.optional::<bool>("drain");
     section.end();
-    places.push(BackendPlaces { address: span(&address), port: span(&port) });
+    spans.push(BackendSpans { address: span(&address), port: span(&port) });
     Some(Backend {
         address: value(address)?,
         port: value(port)?,

@@ -2,6 +2,8 @@
 
 use super::*;
 use proptest::prelude::*;
+use std::net::Ipv4Addr;
+use std::time::Duration;
 
 const GOOD: &str = r#"
 [dataplane]

@@ -3,9 +3,8 @@
 use super::course::Course;
 use super::finding::Finding;
 use super::pace::Pace;
-use crate::config::Health;
-use crate::operator::{Judgement, Verdict};
-use crate::places::Owner;
+use crate::config::{BackendId, Health};
+use crate::operator::{Condition, Judgement};
 use std::sync::Arc;
 use std::time::SystemTime;
 use tokio::sync::mpsc;
@@ -14,9 +13,9 @@ use tokio::time::{Instant, sleep_until};
 /// Checks until nobody listens any more. `before` is what is held of the backend so far; `check` is one check, and must end
 /// by itself.
 pub(super) async fn attend(
-    backend: Owner,
+    backend: BackendId,
     health: Arc<Health>,
-    before: Option<Verdict>,
+    before: Option<Condition>,
     mut pace: Pace,
     judgements: mpsc::Sender<Judgement>,
     mut check: impl AsyncFnMut() -> Finding,
@@ -33,7 +32,7 @@ pub(super) async fn attend(
         if news.turned {
             since = SystemTime::now();
         }
-        let judgement = Judgement { backend, verdict: news.verdict, reason: finding.words(&health), since };
+        let judgement = Judgement { backend, condition: news.condition, reason: finding.words(&health), since };
         if judgements.send(judgement).await.is_err() {
             return;
         }

@@ -1,7 +1,7 @@
 //! What a single check may find, and the words for it.
 
 use crate::config::{Health, Probe};
-use crate::operator::Verdict;
+use crate::operator::Condition;
 use std::io;
 use std::mem::{Discriminant, discriminant};
 use std::time::Duration;
@@ -87,12 +87,12 @@ impl Finding {
         }
     }
 
-    /// The verdict that it speaks for; nothing if it says nothing about the backend.
-    pub(super) fn speaks_for(&self) -> Option<Verdict> {
+    /// The condition that it speaks for; nothing if it says nothing about the backend.
+    pub(super) fn speaks_for(&self) -> Option<Condition> {
         match self {
-            Self::Connected(_) | Self::Answered(_) => Some(Verdict::Up),
+            Self::Connected(_) | Self::Answered(_) => Some(Condition::Up),
             Self::NotMade(_) => None,
-            _ => Some(Verdict::Down),
+            _ => Some(Condition::Down),
         }
     }
 
@@ -192,7 +192,7 @@ mod tests {
         ] {
             let finding = Finding::of_connect(&io::Error::from_raw_os_error(number), Duration::from_millis(7));
             assert_eq!(words(finding), expected);
-            assert_eq!(finding.speaks_for(), Some(Verdict::Down));
+            assert_eq!(finding.speaks_for(), Some(Condition::Down));
         }
     }
 

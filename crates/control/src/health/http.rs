@@ -15,7 +15,7 @@ use hyper_util::rt::TokioIo;
 use std::borrow::Cow;
 use std::error::Error;
 use std::io;
-use std::net::SocketAddrV4;
+use std::net::SocketAddr;
 use std::pin::pin;
 use tokio::time::{Instant, timeout_at};
 
@@ -29,13 +29,13 @@ const USER_AGENT: &str = concat!("evenkeel/", env!("CARGO_PKG_VERSION"));
 /// The request that a backend is sent at each check.
 #[derive(Debug)]
 pub(super) struct Question {
-    target: SocketAddrV4,
+    target: SocketAddr,
     request: Request<Empty<Bytes>>,
 }
 
 impl Question {
     /// Nothing if path or host are longer than a request can hold.
-    pub(super) fn new(target: SocketAddrV4, check: &HttpCheck) -> Option<Self> {
+    pub(super) fn new(target: SocketAddr, check: &HttpCheck) -> Option<Self> {
         let host = check.host.as_ref().map_or_else(|| target.to_string(), Clone::clone);
         let request = Request::get(request_target(&check.path).as_ref())
             .header(header::HOST, host)

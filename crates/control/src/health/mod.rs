@@ -16,10 +16,8 @@ mod tcp;
 #[cfg(test)]
 mod tests;
 
-use crate::balancer::listen;
-use crate::config::{Config, Health};
-use crate::operator::{Judgement, Verdict};
-use crate::places::Owner;
+use crate::config::{BackendId, Config, Health};
+use crate::operator::{Condition, Judgement};
 use fastrand::Rng;
 use pace::Pace;
 use prober::Prober;
@@ -41,7 +39,7 @@ const AT_ONCE: usize = 800;
 ///
 /// A backend begins as taken to serve, without a judgement, unless it is known to be down. Its first success is told at
 /// once; `fall` failures in a row bring it down, and `rise` successes in a row up again. A judgement is sent when the
-/// verdict turns, and when it stands but has come to have another kind of reason; not for each check.
+/// condition turns, and when it stands but has come to have another kind of reason; not for each check.
 ///
 /// From a backend's end to the judgement it takes no longer than `fall` intervals and one timeout, and from its return
 /// no longer than `rise` intervals and one timeout, provided that no more than 800 checks have to be under way at once.
@@ -52,7 +50,7 @@ const AT_ONCE: usize = 800;
 pub struct Checker {
     judgements: mpsc::Sender<Judgement>,
     permits: Arc<Semaphore>,
-    watched: HashMap<Owner, Watched>,
+    watched: HashMap<BackendId, Watched>,
 }
 
 /// A backend that is being watched, for as long as this exists.
@@ -84,24 +82,23 @@ impl Checker {
     ///
     /// # Panics
     /// Outside of a tokio runtime with I/O and time.
-    pub fn watch(&mut self, config: &Config, is_down: impl Fn(&Owner) -> bool) {
+    pub fn watch(&mut self, config: &Config, is_down: impl Fn(&BackendId) -> bool) {
         let mut before = std::mem::take(&mut self.watched);
         for service in config.services.iter().filter(|service| service.health.probe.is_some()) {
             let health = Arc::new(service.health.clone());
-            for backend in &service.backends {
-                let owner: Owner = (listen(service), (backend.address, backend.port));
-                let kept = before.remove(&owner).filter(|watched| watched.health == health);
+            for backend in service.backend_ids() {
+                let kept = before.remove(&backend).filter(|watched| watched.health == health);
                 let watched = kept.unwrap_or_else(|| {
-                    let before = is_down(&owner).then_some(Verdict::Down);
-                    self.start(owner, Arc::clone(&health), before)
+                    let before = is_down(&backend).then_some(Condition::Down);
+                    self.start(backend, Arc::clone(&health), before)
                 });
-                self.watched.insert(owner, watched);
+                self.watched.insert(backend, watched);
             }
         }
     }
 
-    fn start(&self, backend: Owner, health: Arc<Health>, before: Option<Verdict>) -> Watched {
-        let prober = Prober::new(backend.1, Arc::clone(&health), Arc::clone(&self.permits));
+    fn start(&self, backend: BackendId, health: Arc<Health>, before: Option<Condition>) -> Watched {
+        let prober = Prober::new(backend.socket_address(), Arc::clone(&health), Arc::clone(&self.permits));
         let pace = Pace::new(health.interval, Rng::new());
         let judgements = self.judgements.clone();
         let task =

@@ -4,7 +4,7 @@ use super::finding::{Finding, Hindrance};
 use super::http::Question;
 use super::tcp;
 use crate::config::{Health, Probe};
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout_at};
@@ -12,7 +12,7 @@ use tokio::time::{Instant, timeout_at};
 /// Asks a backend.
 #[derive(Debug)]
 pub(super) struct Prober {
-    target: SocketAddrV4,
+    target: SocketAddr,
     health: Arc<Health>,
     /// For an HTTP check; nothing if no request can be made of what is wanted.
     question: Option<Question>,
@@ -21,8 +21,7 @@ pub(super) struct Prober {
 
 impl Prober {
     /// One that waits for a permit before each check.
-    pub(super) fn new((address, port): (Ipv4Addr, u16), health: Arc<Health>, permits: Arc<Semaphore>) -> Self {
-        let target = SocketAddrV4::new(address, port);
+    pub(super) fn new(target: SocketAddr, health: Arc<Health>, permits: Arc<Semaphore>) -> Self {
         let question = match &health.probe {
             Some(Probe::Http(check)) => Question::new(target, check),
             Some(Probe::Tcp) | None => None,

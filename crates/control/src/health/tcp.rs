@@ -1,7 +1,7 @@
 //! Whether a backend takes a TCP connection.
 
 use super::finding::Finding;
-use std::net::SocketAddrV4;
+use std::net::SocketAddr;
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
@@ -9,13 +9,13 @@ use tokio::time::Instant;
 ///
 /// # Errors
 /// What it means that there is none.
-pub(super) async fn connect(target: SocketAddrV4) -> Result<TcpStream, Finding> {
+pub(super) async fn connect(target: SocketAddr) -> Result<TcpStream, Finding> {
     let begun = Instant::now();
     TcpStream::connect(target).await.map_err(|error| Finding::of_connect(&error, begun.elapsed()))
 }
 
 /// Connects, and closes the connection as it is: the backend sees an end, not a reset.
-pub(super) async fn check(target: SocketAddrV4) -> Finding {
+pub(super) async fn check(target: SocketAddr) -> Finding {
     let begun = Instant::now();
     match connect(target).await {
         Ok(_) => Finding::Connected(begun.elapsed()),

@@ -1,17 +1,10 @@
-//! Another configuration: what it would change, and putting it in force.
+//! What another configuration changes about a service.
 
-use super::health::HealthTable;
-use super::orders::Orders;
-use super::{Operator, admission, checked};
-use crate::balancer::{BalancerError, listen};
-use crate::config::{Backend, Config, ConfigError, Service};
+use crate::config::{Backend, BackendId, Service};
 use crate::maglev::{self, Candidate};
-use crate::places::{Listen, Owner};
-use crate::plane::Plane;
 use evenkeel_core::BackendRef;
-use evenkeel_core::backend::BackendState;
 use serde::{Deserialize, Serialize};
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 
 /// What a configuration would change about one service. Connections that are there stay where they are, whatever it is.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -26,171 +19,9 @@ pub struct Change {
     pub draining_flows: u64,
 }
 
-/// Why a reload was refused. The configuration that was in force still is.
-#[derive(Debug, thiserror::Error)]
-pub enum ReloadError<E: std::error::Error + 'static> {
-    /// There is no file: the settings are built in.
-    #[error("there is no configuration file to read again: the settings are the program's own.")]
-    NoFile,
-    /// The file is wrong.
-    #[error(transparent)]
-    Config(#[from] ConfigError),
-    /// The file is right, but cannot be put in force while the balancer runs.
-    #[error(transparent)]
-    Balancer(#[from] BalancerError<E>),
-    /// Something changed that is settled at the start.
-    #[error("[{section}] cannot be changed while the balancer runs: stop it and start it again.")]
-    Fixed {
-        /// Where in the file.
-        section: &'static str,
-    },
-}
-
-impl<P: Plane> Operator<P> {
-    /// Reads the configuration file again and puts it in force: all of it or nothing.
-    ///
-    /// # Errors
-    /// The file is wrong, or wants what cannot be had while the balancer runs.
-    pub fn reload(&mut self) -> Result<Vec<Change>, ReloadError<P::Error>> {
-        let outcome = self.read_again().and_then(|config| self.replace(config));
-        self.reloaded = Some(outcome.as_ref().map(Vec::clone).map_err(ToString::to_string));
-        outcome
-    }
-
-    /// What came of the last reload, if there was one since this was asked.
-    pub fn take_reloaded(&mut self) -> Option<Result<Vec<Change>, String>> {
-        self.reloaded.take()
-    }
-
-    /// The same without putting it in force.
-    ///
-    /// # Errors
-    /// As for [`Operator::reload`], as far as it can be told beforehand.
-    pub fn rehearse(&self) -> Result<Vec<Change>, ReloadError<P::Error>> {
-        let config = self.read_again()?;
-        self.check_fixed(&config)?;
-        self.balancer.check_room(&config)?;
-        self.changes(&config)
-    }
-
-    /// Puts a configuration in force: all of it or nothing.
-    ///
-    /// # Errors
-    /// It wants what cannot be had while the balancer runs.
-    pub fn replace(&mut self, config: Config) -> Result<Vec<Change>, ReloadError<P::Error>> {
-        self.check_fixed(&config)?;
-        let changes = self.changes(&config)?;
-        let (orders, health) = self.outlasting(&config);
-        let before = (
-            std::mem::replace(&mut self.config, config),
-            std::mem::replace(&mut self.orders, orders),
-            std::mem::replace(&mut self.health, health),
-        );
-        if let Err(error) = self.enforce() {
-            // Refused before anything was changed, or the kernel failed half-way: back to what was in force.
-            (self.config, self.orders, self.health) = before;
-            let _ = self.enforce();
-            return Err(error.into());
-        }
-        Ok(changes)
-    }
-
-    /// The orders and judgements that still count under another configuration: weights are the file's again, and what was
-    /// known of a backend that is not there or not checked any more is forgotten.
-    pub(super) fn outlasting(&self, config: &Config) -> (Orders, HealthTable) {
-        let wanted: HashSet<Owner> = owners(config).collect();
-        let checked: HashSet<Owner> = checked(config).collect();
-        let (mut orders, mut health) = (self.orders.clone(), self.health.clone());
-        orders.forget_weights();
-        orders.keep(|owner| wanted.contains(owner));
-        health.keep(|owner| checked.contains(owner));
-        (orders, health)
-    }
-
-    fn read_again(&self) -> Result<Config, ReloadError<P::Error>> {
-        let path = self.path.as_ref().ok_or(ReloadError::NoFile)?;
-        Ok(Config::load(path)?)
-    }
-
-    fn check_fixed(&self, config: &Config) -> Result<(), ReloadError<P::Error>> {
-        if config.dataplane != self.config.dataplane {
-            return Err(ReloadError::Fixed { section: "dataplane" });
-        }
-        if config.metrics != self.config.metrics {
-            return Err(ReloadError::Fixed { section: "metrics" });
-        }
-        if config.nat != self.config.nat {
-            return Err(ReloadError::Fixed { section: "nat" });
-        }
-        Ok(())
-    }
-
-    fn changes(&self, config: &Config) -> Result<Vec<Change>, ReloadError<P::Error>> {
-        let mut flows: HashMap<Owner, u64> = HashMap::new();
-        let owners_by_reference: HashMap<BackendRef, Owner> =
-            self.balancer.backends().map(|view| (view.reference, (view.service, view.target))).collect();
-        self.balancer
-            .plane()
-            .visit_flows(&mut |flow| {
-                if let Some(owner) = owners_by_reference.get(&flow.backend) {
-                    *flows.entry(*owner).or_default() += 1;
-                }
-            })
-            .map_err(BalancerError::Plane)?;
-        let flows_of = |owner: &Owner| flows.get(owner).copied().unwrap_or(0);
-
-        let by_listen = |config: &Config| -> BTreeMap<Listen, Service> {
-            config.services.iter().map(|service| (listen(service), service.clone())).collect()
-        };
-        // Compared is what is in force, orders and all, with what would be.
-        let (before, after) = (by_listen(&self.wanted(&self.config)), by_listen(config));
-        let (orders, health) = self.outlasting(config);
-        let mut changes = Vec::new();
-        for (key, old) in &before {
-            if !after.contains_key(key) {
-                let draining_flows = backends_of(old).map(|owner| flows_of(&owner)).sum();
-                changes.push(Change {
-                    service: old.name.clone(),
-                    what: "removed".to_owned(),
-                    moved_share: 1.0,
-                    draining_flows,
-                });
-            }
-        }
-        for (key, new) in &after {
-            let Some(old) = before.get(key) else {
-                changes.push(Change {
-                    service: new.name.clone(),
-                    what: "added".to_owned(),
-                    moved_share: 0.0,
-                    draining_flows: 0,
-                });
-                continue;
-            };
-            if old == new {
-                continue;
-            }
-            let kept: HashSet<_> = backends_of(new).collect();
-            let draining_flows =
-                backends_of(old).filter(|owner| !kept.contains(owner)).map(|owner| flows_of(&owner)).sum();
-            let moved_share = moved_share(&serving(old, &self.orders, &self.health), &serving(new, &orders, &health));
-            changes.push(Change { service: new.name.clone(), what: describe(old, new), moved_share, draining_flows });
-        }
-        Ok(changes)
-    }
-}
-
-fn owners(config: &Config) -> impl Iterator<Item = Owner> {
-    config.services.iter().flat_map(backends_of)
-}
-
-fn backends_of(service: &Service) -> impl Iterator<Item = Owner> {
-    let key = listen(service);
-    service.backends.iter().map(move |backend| (key, (backend.address, backend.port)))
-}
-
-fn describe(old: &Service, new: &Service) -> String {
-    let (before, after): (HashSet<_>, HashSet<_>) = (backends_of(old).collect(), backends_of(new).collect());
+/// What becomes of a service, in words for people.
+pub(super) fn describe(old: &Service, new: &Service) -> String {
+    let (before, after): (HashSet<_>, HashSet<_>) = (old.backend_ids().collect(), new.backend_ids().collect());
     let mut parts = Vec::new();
     match after.difference(&before).count() {
         0 => {}
@@ -208,23 +39,17 @@ fn describe(old: &Service, new: &Service) -> String {
     parts.join(", ")
 }
 
-/// The backends that new connections go to.
-fn serving<'a>(service: &'a Service, orders: &Orders, health: &HealthTable) -> Vec<&'a Backend> {
-    let is_up = |backend: &&Backend| admission(service, backend, orders, health) == BackendState::Up;
-    service.backends.iter().filter(is_up).collect()
-}
-
 /// The share of a Maglev table's slots that change hands.
-fn moved_share(old: &[&Backend], new: &[&Backend]) -> f64 {
+pub(super) fn moved_share(old: &[(BackendId, &Backend)], new: &[(BackendId, &Backend)]) -> f64 {
     // Places in the plane have no say in which slots a backend gets, so any will do, as long as both tables agree; and so
     // will any secret.
     let mut numbers: HashMap<_, u16> = HashMap::new();
-    let mut slots = |backends: &[&Backend]| {
+    let mut slots = |backends: &[(BackendId, &Backend)]| {
         let candidates: Vec<_> = backends
             .iter()
-            .map(|backend| {
+            .map(|&(id, backend)| {
                 let next = numbers.len() as u16;
-                let index = *numbers.entry((backend.address, backend.port)).or_insert(next);
+                let index = *numbers.entry(id).or_insert(next);
                 let reference = BackendRef { index, generation: 1 };
                 Candidate { address: backend.address, port: backend.port, weight: backend.weight, reference }
             })

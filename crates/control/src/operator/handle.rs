@@ -1,6 +1,6 @@
 //! Asking the operator from elsewhere: the thread that owns it does the work, when it comes to it.
 
-use super::Operator;
+use super::wanted::Operator;
 use tokio::sync::{mpsc, oneshot};
 
 /// How many questions may wait.

@@ -1,7 +1,7 @@
 //! What monitoring wants to know, read at one moment.
 
-use super::{Operator, Status};
-use crate::balancer::listen;
+use super::status::Status;
+use super::wanted::Operator;
 use crate::plane::Plane;
 use evenkeel_core::Traffic;
 use std::collections::{BTreeMap, HashMap};
@@ -39,14 +39,13 @@ impl<P: Plane> Operator<P> {
     pub fn scrape(&self) -> Result<Scrape, P::Error> {
         let status = self.status()?;
         let names: HashMap<_, _> =
-            self.config.services.iter().map(|service| (listen(service), service.name.as_str())).collect();
+            self.config.services.iter().map(|service| (service.id(), service.name.as_str())).collect();
         let mut traffic = Vec::new();
         for view in self.balancer.backends() {
-            let Some(service) = names.get(&view.service) else { continue };
-            let (address, port) = view.target;
+            let Some(service) = names.get(&view.id.service) else { continue };
             traffic.push(BackendTraffic {
                 service: (*service).to_owned(),
-                backend: format!("{address}:{port}"),
+                backend: view.id.to_string(),
                 traffic: self.balancer.plane().traffic(view.reference.index)?,
             });
         }

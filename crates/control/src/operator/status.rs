@@ -1,16 +1,15 @@
 //! What there is to tell: the stable JSON of the command line and the API.
 
-use super::Operator;
-use super::health::Verdict;
-use crate::balancer::listen;
-use crate::config::{Forward, Protocol};
-use crate::places::{Listen, Owner};
+use super::health::Condition;
+use super::wanted::Operator;
+use crate::balancer::BackendView;
+use crate::config::{BackendId, Forward, Service};
 use crate::plane::Plane;
 use evenkeel_core::backend::{BackendRef, BackendState};
 use evenkeel_core::{Event, Reason, Traffic, flow};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{IpAddr, SocketAddr, SocketAddrV4};
 use std::time::UNIX_EPOCH;
 
 /// A balancer.
@@ -32,7 +31,7 @@ pub struct ServiceStatus {
     /// Its name.
     pub name: String,
     /// Where clients find it.
-    pub address: Ipv4Addr,
+    pub address: IpAddr,
     /// 0: any port.
     pub port: u16,
     /// `tcp` or `udp`.
@@ -47,7 +46,7 @@ pub struct ServiceStatus {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct BackendStatus {
     /// Where it listens.
-    pub address: Ipv4Addr,
+    pub address: IpAddr,
     /// 0: the port that the client asked for.
     pub port: u16,
     /// Its share of new connections, as it is now.
@@ -87,17 +86,39 @@ pub struct FlowStatus {
     /// `tcp` or `udp`.
     pub protocol: String,
     /// Where the client speaks from.
-    pub client: SocketAddrV4,
+    pub client: SocketAddr,
     /// Where the client believes to speak to.
-    pub service: SocketAddrV4,
+    pub service: SocketAddr,
     /// Where its backend listens.
-    pub backend: SocketAddrV4,
+    pub backend: SocketAddr,
     /// Where the backend sees it come from.
-    pub nat: SocketAddrV4,
+    pub nat: SocketAddr,
     /// How far it has come.
     pub state: String,
     /// For how long nothing was seen of it, accurate to some seconds.
     pub idle_seconds: u64,
+}
+
+impl ServiceStatus {
+    /// Where clients find it, such as `tcp 192.0.2.10:443`, or `tcp 192.0.2.10:any` if any port is meant.
+    pub fn listens(&self) -> String {
+        format!("{} {}", self.protocol, place(self.address, self.port))
+    }
+}
+
+impl BackendStatus {
+    /// Where it listens, such as `10.0.0.2:8080`, or `10.0.0.2:any` for the port that the client asked for.
+    pub fn listens(&self) -> String {
+        place(self.address, self.port)
+    }
+}
+
+fn place(address: IpAddr, port: u16) -> String {
+    let place = SocketAddr::new(address, port).to_string();
+    match place.strip_suffix(":0") {
+        Some(address) => format!("{address}:any"),
+        None => place,
+    }
 }
 
 impl<P: Plane> Operator<P> {
@@ -108,34 +129,33 @@ impl<P: Plane> Operator<P> {
     pub fn status(&self) -> Result<Status, P::Error> {
         let mut flows: HashMap<BackendRef, u64> = HashMap::new();
         self.balancer.plane().visit_flows(&mut |flow| *flows.entry(flow.backend).or_default() += 1)?;
-        let views: HashMap<Owner, _> =
-            self.balancer.backends().map(|view| ((view.service, view.target), view)).collect();
+        let views: HashMap<BackendId, _> = self.balancer.backends().map(|view| (view.id, view)).collect();
         let wanted = self.wanted(&self.config);
-        let listed: HashSet<_> = wanted.services.iter().map(listen).collect();
+        let listed: HashSet<_> = wanted.services.iter().map(Service::id).collect();
         let mut services = Vec::new();
         for service in &wanted.services {
-            let key = listen(service);
+            let id = service.id();
             let mut backends = Vec::new();
             for backend in &service.backends {
-                let owner = (key, (backend.address, backend.port));
+                let id = service.backend_id(backend);
                 backends.push(self.backend_status(
-                    owner,
+                    id,
                     backend.weight,
                     backend.drain,
-                    views.get(&owner).copied(),
+                    views.get(&id).copied(),
                     &flows,
                 )?);
             }
-            let mut leaving: Vec<_> = views.values().filter(|view| view.leaving && view.service == key).collect();
-            leaving.sort_by_key(|view| view.target);
+            let mut leaving: Vec<_> = views.values().filter(|view| view.leaving && view.id.service == id).collect();
+            leaving.sort_by_key(|view| view.id);
             for view in leaving {
-                backends.push(self.backend_status((key, view.target), 0, true, Some(*view), &flows)?);
+                backends.push(self.backend_status(view.id, 0, true, Some(*view), &flows)?);
             }
             services.push(ServiceStatus {
                 name: service.name.clone(),
-                address: service.address,
-                port: service.port,
-                protocol: protocol_name(service.protocol).to_owned(),
+                address: id.address,
+                port: id.port,
+                protocol: id.protocol.to_string(),
                 forward: match service.forward {
                     Forward::Fullnat => "fullnat".to_owned(),
                 },
@@ -143,20 +163,20 @@ impl<P: Plane> Operator<P> {
             });
         }
         // Services that have left the file, as long as they have connections.
-        let mut gone: Vec<_> = views.values().filter(|view| view.leaving && !listed.contains(&view.service)).collect();
-        gone.sort_by_key(|view| (view.service, view.target));
-        for leaving in gone.chunk_by(|a, b| a.service == b.service) {
+        let mut gone: Vec<_> =
+            views.values().filter(|view| view.leaving && !listed.contains(&view.id.service)).collect();
+        gone.sort_by_key(|view| view.id);
+        for leaving in gone.chunk_by(|a, b| a.id.service == b.id.service) {
             let mut backends = Vec::new();
             for view in leaving {
-                let owner = (view.service, view.target);
-                backends.push(self.backend_status(owner, 0, true, Some(**view), &flows)?);
+                backends.push(self.backend_status(view.id, 0, true, Some(**view), &flows)?);
             }
-            let (address, port, protocol) = leaving[0].service;
+            let id = leaving[0].id.service;
             services.push(ServiceStatus {
-                name: format!("{} {address}:{port} (removed)", protocol_name(protocol)),
-                address,
-                port,
-                protocol: protocol_name(protocol).to_owned(),
+                name: format!("{id} (removed)"),
+                address: id.address,
+                port: id.port,
+                protocol: id.protocol.to_string(),
                 forward: "fullnat".to_owned(),
                 backends,
             });
@@ -171,10 +191,10 @@ impl<P: Plane> Operator<P> {
 
     fn backend_status(
         &self,
-        owner: Owner,
+        id: BackendId,
         weight: u16,
         drained_by_file: bool,
-        view: Option<crate::balancer::BackendView>,
+        view: Option<BackendView>,
         flows: &HashMap<BackendRef, u64>,
     ) -> Result<BackendStatus, P::Error> {
         let (traffic, open) = match view {
@@ -186,12 +206,12 @@ impl<P: Plane> Operator<P> {
             Some(BackendState::Draining) => State::Draining,
             Some(BackendState::Down) | None => State::Down,
         };
-        let judgement = self.health.get(&owner);
+        let judgement = self.health.get(&id);
         let reason = if view.is_some_and(|view| view.leaving) {
             "removed from the configuration".to_owned()
-        } else if judgement.is_some_and(|judgement| judgement.verdict == Verdict::Down) {
+        } else if judgement.is_some_and(|judgement| judgement.condition == Condition::Down) {
             judgement.map_or_else(String::new, |judgement| judgement.reason.clone())
-        } else if self.orders.is_drained(&owner) {
+        } else if self.orders.is_drained(&id) {
             "drained by command".to_owned()
         } else if drained_by_file {
             "drained by the configuration".to_owned()
@@ -199,10 +219,9 @@ impl<P: Plane> Operator<P> {
             judgement.map_or_else(|| "not checked".to_owned(), |judgement| judgement.reason.clone())
         };
         let since = judgement.and_then(|judgement| judgement.since.duration_since(UNIX_EPOCH).ok());
-        let (_, (address, port)) = owner;
         Ok(BackendStatus {
-            address,
-            port,
+            address: id.address,
+            port: id.port,
             weight,
             state,
             reason,
@@ -232,24 +251,24 @@ impl<P: Plane> Operator<P> {
     pub fn flows(&self, limit: usize, service: Option<&str>) -> Result<Option<Vec<FlowStatus>>, P::Error> {
         let only = match service {
             Some(name) => match self.config.services.iter().find(|service| service.name == name) {
-                Some(service) => Some(listen(service)),
+                Some(service) => Some(service.id()),
                 None => return Ok(None),
             },
             None => None,
         };
-        let owners: HashMap<BackendRef, (Listen, (Ipv4Addr, u16))> =
-            self.balancer.backends().map(|view| (view.reference, (view.service, view.target))).collect();
+        let ids: HashMap<BackendRef, BackendId> =
+            self.balancer.backends().map(|view| (view.reference, view.id)).collect();
         let mut flows = Vec::new();
         self.balancer.plane().visit_flows(&mut |flow| {
             // A flow whose backend has just gone is none any more.
-            let Some((service, (address, port))) = owners.get(&flow.backend) else { return };
+            let Some(BackendId { service, address, port }) = ids.get(&flow.backend) else { return };
             if flows.len() >= limit || only.is_some_and(|only| only != *service) {
                 return;
             }
             let asked = end(flow.key.destination());
-            let backend = SocketAddrV4::new(*address, if *port == 0 { asked.port() } else { *port });
+            let backend = SocketAddr::new(*address, if *port == 0 { asked.port() } else { *port });
             flows.push(FlowStatus {
-                protocol: protocol_name(service.2).to_owned(),
+                protocol: service.protocol.to_string(),
                 client: end(flow.key.source()),
                 service: asked,
                 backend,
@@ -262,15 +281,8 @@ impl<P: Plane> Operator<P> {
     }
 }
 
-fn end(peer: flow::Peer) -> SocketAddrV4 {
-    SocketAddrV4::new(peer.address.into(), peer.port.number())
-}
-
-fn protocol_name(protocol: Protocol) -> &'static str {
-    match protocol {
-        Protocol::Tcp => "tcp",
-        Protocol::Udp => "udp",
-    }
+fn end(peer: flow::Peer) -> SocketAddr {
+    SocketAddrV4::new(peer.address.into(), peer.port.number()).into()
 }
 
 fn state_name(state: flow::State) -> &'static str {

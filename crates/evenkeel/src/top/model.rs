@@ -5,7 +5,7 @@ use super::rate::{per_second, sum};
 use evenkeel_control::operator::{BackendStatus, ServiceStatus, State, Status};
 use evenkeel_core::{Event, Reason, Verdict};
 use std::collections::{BTreeMap, HashMap};
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::time::Duration;
 
 /// Two answers that belong together, and when they came, counted from the screen's beginning.
@@ -240,9 +240,10 @@ impl Step {
 
 impl Service {
     fn build(status: ServiceStatus, before: Option<Self>, step: Step) -> Self {
-        let ServiceStatus { name, address, port, protocol, forward, backends } = status;
+        let listens = status.listens();
+        let ServiceStatus { name, forward, backends, .. } = status;
         let (mut pace, known) = before.map_or_else(Default::default, |service| (service.pace, service.backends));
-        let mut known: HashMap<(Ipv4Addr, u16), Backend> =
+        let mut known: HashMap<(IpAddr, u16), Backend> =
             known.into_iter().map(|backend| ((backend.status.address, backend.status.port), backend)).collect();
         let backends: Vec<_> = backends
             .into_iter()
@@ -258,7 +259,7 @@ impl Service {
         );
         Self {
             name,
-            listens: format!("{protocol} {}", place(address, port)),
+            listens,
             forward,
             flows: backends.iter().map(|backend| backend.status.flows).sum(),
             pace,
@@ -299,11 +300,6 @@ impl Counter {
     pub(super) fn moves(&self) -> bool {
         self.history.moves() || (self.rate.is_none() && self.total > 0)
     }
-}
-
-/// An address and a port as people write them.
-pub(super) fn place(address: Ipv4Addr, port: u16) -> String {
-    if port == 0 { format!("{address}:any") } else { format!("{address}:{port}") }
 }
 
 #[cfg(test)]

@@ -89,7 +89,7 @@ mod tests {
     fn names(rows: &[Row<'_>]) -> Vec<String> {
         let name = |row: &Row<'_>| match row {
             Row::Service(service) => service.name.clone(),
-            Row::Backend(backend) => backend.status.address.octets()[3].to_string(),
+            Row::Backend(backend) => backend.status.address.to_string().trim_start_matches("10.0.0.").to_owned(),
         };
         rows.iter().map(name).collect()
     }

@@ -17,7 +17,7 @@ const SHORT: Duration = Duration::from_millis(50);
 
 fn prober(target: SocketAddrV4, probe: Probe, timeout: Duration) -> Prober {
     let health = Health { probe: Some(probe), interval: PATIENCE, timeout, rise: 1, fall: 1 };
-    Prober::new((*target.ip(), target.port()), Arc::new(health), Arc::new(Semaphore::new(1)))
+    Prober::new(target.into(), Arc::new(health), Arc::new(Semaphore::new(1)))
 }
 
 async fn check(target: SocketAddrV4, probe: Probe, time: Duration) -> Finding {
@@ -223,7 +223,7 @@ async fn a_path_that_no_request_can_hold_says_nothing_about_the_backend() {
 async fn waiting_for_others_is_no_failure() {
     let permits = Arc::new(Semaphore::new(0));
     let health = Health { probe: Some(Probe::Tcp), timeout: SHORT, ..Health::default() };
-    let prober = Prober::new((Ipv4Addr::LOCALHOST, 1), Arc::new(health), Arc::clone(&permits));
+    let prober = Prober::new((Ipv4Addr::LOCALHOST, 1).into(), Arc::new(health), Arc::clone(&permits));
     // The clock stands still but for such waits, and nothing is sent as long as there is no permit.
     assert!(timeout(SHORT * 1000, prober.check()).await.is_err(), "its time has not begun");
     permits.add_permits(1);

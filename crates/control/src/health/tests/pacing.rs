@@ -1,19 +1,23 @@
 //! What the task of a backend tells, and when, by a clock that stands still while nobody waits: no network, no chance.
 
-use crate::config::{Health, Probe, Protocol};
+use crate::config::{BackendId, Health, Probe, Protocol, ServiceId};
 use crate::health::attend::attend;
 use crate::health::finding::Finding;
 use crate::health::pace::Pace;
-use crate::operator::{Judgement, Verdict};
+use crate::operator::{Condition, Judgement};
 use fastrand::Rng;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep};
 
-const OWNER: crate::Owner = ((Ipv4Addr::new(192, 0, 2, 1), 80, Protocol::Tcp), (Ipv4Addr::new(192, 0, 2, 2), 80));
+const BACKEND: BackendId = BackendId {
+    service: ServiceId { address: IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)), port: 80, protocol: Protocol::Tcp },
+    address: IpAddr::V4(Ipv4Addr::new(192, 0, 2, 2)),
+    port: 80,
+};
 const GOOD: Finding = Finding::Connected(Duration::ZERO);
 
 fn health() -> Health {
@@ -29,7 +33,7 @@ async fn attended(
 ) -> Vec<(Instant, Judgement)> {
     let (sender, mut receiver) = mpsc::channel(1);
     let pace = Pace::new(health.interval, Rng::with_seed(seed));
-    let attending = attend(OWNER, Arc::new(health), None, pace, sender, async || {
+    let attending = attend(BACKEND, Arc::new(health), None, pace, sender, async || {
         let (takes, finding) = check().await;
         sleep(takes).await;
         finding
@@ -64,15 +68,15 @@ async fn rise_and_fall_are_counted_exactly() {
         }
     })
     .await;
-    let told: Vec<_> = told.iter().map(|(_, judgement)| (judgement.verdict, judgement.reason.as_str())).collect();
+    let told: Vec<_> = told.iter().map(|(_, judgement)| (judgement.condition, judgement.reason.as_str())).collect();
     assert_eq!(
         told,
         [
-            (Verdict::Up, "connected in 1 ms"),
-            (Verdict::Down, "no answer within 5ms"),
-            (Verdict::Up, "connected in 11 ms"),
-            (Verdict::Down, "no answer within 17ms"),
-            (Verdict::Up, "connected in 23 ms"),
+            (Condition::Up, "connected in 1 ms"),
+            (Condition::Down, "no answer within 5ms"),
+            (Condition::Up, "connected in 11 ms"),
+            (Condition::Down, "no answer within 17ms"),
+            (Condition::Up, "connected in 23 ms"),
         ]
     );
     assert_eq!(checks.into_inner(), script.len() + 1);
@@ -121,7 +125,7 @@ async fn when_nobody_listens_any_more_checks_end() {
     let (sender, receiver) = mpsc::channel(1);
     drop(receiver);
     // Returns; otherwise the clock would go on for ever.
-    attend(OWNER, Arc::new(health()), None, Pace::new(health().interval, Rng::with_seed(1)), sender, async || GOOD)
+    attend(BACKEND, Arc::new(health()), None, Pace::new(health().interval, Rng::with_seed(1)), sender, async || GOOD)
         .await;
 }
 
@@ -137,5 +141,5 @@ async fn another_reason_does_not_make_a_backend_younger() {
     .await;
     let [(_, first), (_, second)] = &told[..] else { panic!("{told:?}") };
     assert_eq!((first.reason.as_str(), second.reason.as_str()), ("connection refused", "no route to host"));
-    assert_eq!((first.since, first.verdict), (second.since, second.verdict));
+    assert_eq!((first.since, first.condition), (second.since, second.condition));
 }

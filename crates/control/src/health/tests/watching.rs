@@ -4,8 +4,8 @@ use super::server::{Manner, Server};
 use super::{config, next, often, page};
 use crate::config::{Health, Probe};
 use crate::health::Checker;
-use crate::operator::{Judgement, Verdict};
-use std::net::SocketAddrV4;
+use crate::operator::{Condition, Judgement};
+use std::net::{SocketAddr, SocketAddrV4};
 use std::time::Duration;
 use tokio::sync::mpsc;
 
@@ -18,9 +18,8 @@ async fn taking() -> Server {
     Server::start(vec![Manner::SayAndStay(String::new())]).await
 }
 
-fn target(judgement: &Judgement) -> SocketAddrV4 {
-    let (_, (address, port)) = judgement.backend;
-    SocketAddrV4::new(address, port)
+fn target(judgement: &Judgement) -> SocketAddr {
+    judgement.backend.socket_address()
 }
 
 fn status(status: u16) -> Manner {
@@ -34,13 +33,13 @@ async fn a_server_that_dies_and_heals_is_told_down_and_up() {
     let address = server.address;
     checker.watch(&config(&[(address, often(Probe::Tcp))]), |_| false);
     let up = next(&mut judged).await;
-    assert_eq!((target(&up), up.verdict), (address, Verdict::Up));
+    assert_eq!((target(&up), up.condition), (address.into(), Condition::Up));
     assert!(up.reason.starts_with("connected in "), "{}", up.reason);
     drop(server);
     let down = next(&mut judged).await;
-    assert_eq!((down.verdict, down.reason.as_str()), (Verdict::Down, "connection refused"));
+    assert_eq!((down.condition, down.reason.as_str()), (Condition::Down, "connection refused"));
     let _server = Server::start_at(address, vec![Manner::SayAndStay(String::new())]).await;
-    assert_eq!(next(&mut judged).await.verdict, Verdict::Up);
+    assert_eq!(next(&mut judged).await.condition, Condition::Up);
 }
 
 #[tokio::test]
@@ -67,7 +66,7 @@ async fn what_has_not_changed_keeps_its_state_and_its_pace() {
     checker.watch(&config(&[clock_entry.clone(), entries[0].clone(), entries[1].clone()]), |_| false);
     // The one that is asked seldom may wait a while for its first check; a restarted one would come as soon as that.
     for _ in 0..3 {
-        assert_eq!(next(&mut judged).await.verdict, Verdict::Up);
+        assert_eq!(next(&mut judged).await.condition, Condition::Up);
     }
     // In another order, and beside a service that is new to it.
     let other = taking().await;
@@ -78,7 +77,7 @@ async fn what_has_not_changed_keeps_its_state_and_its_pace() {
         );
         clock.see_more(20).await;
     }
-    assert_eq!(target(&next(&mut judged).await), other.address, "a judgement on the new one");
+    assert_eq!(target(&next(&mut judged).await), other.address.into(), "a judgement on the new one");
     assert!(judged.try_recv().is_err(), "and none on the others");
     assert_eq!(seldom_asked.connects(), 1);
 }
@@ -150,9 +149,9 @@ async fn many_backends_are_watched_side_by_side() {
     checker.watch(&all, |_| false);
     let (mut up, mut down) = (0, 0);
     for _ in 0..entries.len() {
-        match next(&mut judged).await.verdict {
-            Verdict::Up => up += 1,
-            Verdict::Down => down += 1,
+        match next(&mut judged).await.condition {
+            Condition::Up => up += 1,
+            Condition::Down => down += 1,
         }
     }
     assert_eq!((up, down), (1, 2000), "only one address is listened at, and each was told once");

@@ -3,7 +3,7 @@
 use super::columns::{Cells, Columns};
 use super::spark;
 use crate::top::figures::{count, rate};
-use crate::top::model::{Backend, Model, Pace, Service, place};
+use crate::top::model::{Backend, Model, Pace, Service};
 use crate::top::palette::Palette;
 use crate::top::rows::{self, Row};
 use crate::top::view::{Extent, View};
@@ -78,7 +78,7 @@ fn backend_cells(backend: &Backend, columns: &Columns, palette: Palette, now: u6
         State::Draining => "draining",
     };
     Cells {
-        name: format!(" {}", place(status.address, status.port)),
+        name: format!(" {}", status.listens()),
         state: state.to_owned(),
         weight: status.weight.to_string(),
         flows: count(status.flows),

@@ -23,7 +23,7 @@ pub(in crate::top) fn answer(seconds: u64, services: Vec<ServiceStatus>, counter
 pub(in crate::top) fn service(name: &str, backends: Vec<BackendStatus>) -> ServiceStatus {
     ServiceStatus {
         name: name.to_owned(),
-        address: Ipv4Addr::new(192, 0, 2, 1),
+        address: Ipv4Addr::new(192, 0, 2, 1).into(),
         port: 443,
         protocol: "tcp".to_owned(),
         forward: "fullnat".to_owned(),
@@ -34,7 +34,7 @@ pub(in crate::top) fn service(name: &str, backends: Vec<BackendStatus>) -> Servi
 /// 10.0.0.`last`:8080, which has carried so many packets of 100 bytes.
 pub(in crate::top) fn backend(last: u8, packets: u64) -> BackendStatus {
     BackendStatus {
-        address: Ipv4Addr::new(10, 0, 0, last),
+        address: Ipv4Addr::new(10, 0, 0, last).into(),
         port: 8080,
         weight: 1,
         state: State::Up,

@@ -1,86 +1,79 @@
 //! Where backends are kept in a plane's table: each has a place and a use of it, its generation, for as long as it has
 //! connections.
 
-use crate::config::Protocol;
+use crate::config::BackendId;
 use evenkeel_core::backend::{BackendRef, BackendState, Link, Standing};
 use std::collections::HashMap;
-use std::net::Ipv4Addr;
 use std::time::Instant;
-
-/// What a service is known by.
-pub type Listen = (Ipv4Addr, u16, Protocol);
-
-/// A backend of a service: whose it is, and where it listens.
-pub type Owner = (Listen, (Ipv4Addr, u16));
 
 /// A place that is taken.
 #[derive(Clone, Debug)]
-pub(crate) struct Place {
-    pub(crate) owner: Owner,
-    pub(crate) generation: u8,
-    pub(crate) state: BackendState,
-    pub(crate) standing: Standing,
+pub(super) struct Place {
+    pub(super) owner: BackendId,
+    pub(super) generation: u8,
+    pub(super) state: BackendState,
+    pub(super) standing: Standing,
     /// Out of the configuration, but connections are left; until when they may go on, if there is a limit.
-    pub(crate) leaving: Option<Option<Instant>>,
+    pub(super) leaving: Option<Option<Instant>>,
     /// What the plane was told last.
-    pub(crate) written: (Option<Link>, Standing),
+    pub(super) written: (Option<Link>, Standing),
 }
 
 impl Place {
     /// A place as a plane has it that was told of the owner alone.
-    fn new(owner: Owner, generation: u8) -> Self {
+    fn new(owner: BackendId, generation: u8) -> Self {
         let standing = Standing::default();
         Self { owner, generation, state: BackendState::Down, standing, leaving: None, written: (None, standing) }
     }
 
     /// A place as another process has left it.
-    pub(crate) fn left(owner: Owner, link: Link, standing: Standing) -> Self {
+    pub(super) fn left(owner: BackendId, link: Link, standing: Standing) -> Self {
         let written = (Some(link), standing);
         Self { owner, generation: link.generation(), state: link.state(), standing, leaving: None, written }
     }
 
     /// Ends this use of the place: no packet of its connections is for anybody any more.
-    pub(crate) fn end(&mut self) {
+    pub(super) fn end(&mut self) {
         self.generation = next(self.generation);
         (self.state, self.standing) = (BackendState::Down, Standing::default());
     }
 
-    pub(crate) fn reference(&self, index: usize) -> BackendRef {
+    pub(super) fn reference(&self, index: usize) -> BackendRef {
         BackendRef { index: index as u16, generation: self.generation }
     }
 }
 
 /// All places.
 #[derive(Debug, Default)]
-pub(crate) struct Places {
+pub(super) struct Places {
     places: Vec<Option<Place>>,
     /// The generation that each place had last.
     generations: Vec<u8>,
-    by_owner: HashMap<Owner, usize>,
+    by_owner: HashMap<BackendId, usize>,
     free: Vec<usize>,
 }
 
 impl Places {
-    pub(crate) fn find(&self, owner: &Owner) -> Option<usize> {
+    pub(super) fn find(&self, owner: &BackendId) -> Option<usize> {
         self.by_owner.get(owner).copied()
     }
 
-    pub(crate) fn get_mut(&mut self, index: usize) -> Option<&mut Place> {
+    pub(super) fn get_mut(&mut self, index: usize) -> Option<&mut Place> {
         self.places.get_mut(index)?.as_mut()
     }
 
     /// Every place that is taken.
-    pub(crate) fn taken(&self) -> impl Iterator<Item = (usize, &Place)> {
+    pub(super) fn taken(&self) -> impl Iterator<Item = (usize, &Place)> {
         self.places.iter().enumerate().filter_map(|(index, place)| Some((index, place.as_ref()?)))
     }
 
     /// How many are taken.
-    pub(crate) fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         self.by_owner.len()
     }
 
     /// Gives a place to a backend that has none.
-    pub(crate) fn take(&mut self, owner: Owner) -> usize {
+    pub(super) fn take(&mut self, owner: BackendId) -> usize {
         let index = self.free.pop().unwrap_or_else(|| {
             self.places.push(None);
             self.generations.push(0);
@@ -91,7 +84,7 @@ impl Places {
     }
 
     /// Notes that a place is taken, and how.
-    pub(crate) fn put(&mut self, index: usize, place: Place) {
+    pub(super) fn put(&mut self, index: usize, place: Place) {
         self.note_generation(index, place.generation);
         self.free.retain(|&free| free != index);
         self.by_owner.insert(place.owner, index);
@@ -99,7 +92,7 @@ impl Places {
     }
 
     /// Notes which use of a place was the last, whether it is taken or not.
-    pub(crate) fn note_generation(&mut self, index: usize, generation: u8) {
+    pub(super) fn note_generation(&mut self, index: usize, generation: u8) {
         while self.places.len() <= index {
             self.free.push(self.places.len());
             self.places.push(None);
@@ -109,7 +102,7 @@ impl Places {
     }
 
     /// The place is nobody's.
-    pub(crate) fn give_up(&mut self, index: usize) {
+    pub(super) fn give_up(&mut self, index: usize) {
         if let Some(place) = self.places.get_mut(index).and_then(Option::take) {
             self.generations[index] = place.generation;
             self.by_owner.remove(&place.owner);

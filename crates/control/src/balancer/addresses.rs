@@ -1,0 +1,54 @@
+//! Which addresses are ours, and where packets for those of backends must be sent.
+
+use super::keys::ipv4;
+use super::{Balancer, BalancerError, NextHop};
+use crate::plane::Plane;
+use std::collections::{BTreeSet, HashSet};
+use std::net::{IpAddr, Ipv4Addr};
+
+impl<P: Plane> Balancer<P> {
+    /// Every address that a next hop is needed for.
+    pub fn backend_addresses(&self) -> HashSet<Ipv4Addr> {
+        self.places.taken().filter_map(|(_, place)| ipv4(place.owner.address)).collect()
+    }
+
+    /// Every address that is ours.
+    pub fn our_addresses(&self) -> &BTreeSet<Ipv4Addr> {
+        &self.ours
+    }
+
+    /// Notes where packets for a backend address must be sent.
+    ///
+    /// # Errors
+    /// A table could not be changed.
+    pub fn set_next_hop(&mut self, hop: NextHop) -> Result<(), BalancerError<P::Error>> {
+        let address = IpAddr::from(hop.address);
+        if self.next_hops.insert(address, hop.mac) == Some(hop.mac) {
+            return Ok(());
+        }
+        let there: Vec<_> =
+            self.places.taken().filter(|(_, place)| place.owner.address == address).map(|(index, _)| index).collect();
+        for index in there {
+            self.write_place(index)?;
+        }
+        Ok(())
+    }
+
+    /// Tells the plane which addresses are ours: the host's own, NAT addresses, those of services, those that a connection
+    /// to a backend which is leaving may still be under, and `more`.
+    pub(super) fn write_addresses(
+        &mut self,
+        more: impl IntoIterator<Item = Ipv4Addr>,
+    ) -> Result<(), BalancerError<P::Error>> {
+        let mut ours: BTreeSet<_> = more.into_iter().collect();
+        ours.extend(self.nat.iter().flat_map(|nat| &nat.addresses));
+        ours.extend(self.own);
+        ours.extend(self.services.keys().filter_map(|service| ipv4(service.address)));
+        ours.extend(self.places.taken().filter_map(|(_, place)| ipv4(place.owner.service.address)));
+        if ours != self.ours {
+            self.plane.set_our_addresses(&Vec::from_iter(ours.iter().copied()))?;
+            self.ours = ours;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,65 @@
+//! What services and backends are known by, as the tables hold it.
+
+use crate::config::{Protocol, ServiceId};
+use evenkeel_core::ServiceKey;
+use evenkeel_core::flow::Peer;
+use evenkeel_wire::Port;
+use std::net::{IpAddr, Ipv4Addr};
+
+/// The key of a service; IPv4 addresses are mapped (RFC 4291, section 2.5.5.2), so that every service has one.
+pub(super) fn service_key(service: ServiceId) -> ServiceKey {
+    let address = match service.address {
+        IpAddr::V4(address) => address.to_ipv6_mapped(),
+        IpAddr::V6(address) => address,
+    };
+    let (port, protocol) = (Port::from_number(service.port), service.protocol.on_the_wire());
+    ServiceKey { address: address.octets(), port, protocol, reserved: 0 }
+}
+
+/// The inverse of [`service_key`]; nothing if no service can have the protocol.
+pub(super) fn service_id(key: &ServiceKey) -> Option<ServiceId> {
+    let address = IpAddr::from(key.address).to_canonical();
+    Some(ServiceId { address, port: key.port.number(), protocol: Protocol::from_wire(key.protocol)? })
+}
+
+/// Where somebody listens; port 0: any.
+pub(super) fn peer(address: Ipv4Addr, port: u16) -> Peer {
+    Peer { address: address.into(), port: Port::from_number(port) }
+}
+
+/// An address as the tables of backends, addresses and flows hold it, where they can.
+pub(super) fn ipv4(address: IpAddr) -> Option<Ipv4Addr> {
+    match address.to_canonical() {
+        IpAddr::V4(address) => Some(address),
+        IpAddr::V6(_) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use evenkeel_wire::IpProtocol;
+
+    fn service(address: &str) -> ServiceId {
+        ServiceId { address: address.parse().expect("an address"), port: 80, protocol: Protocol::Udp }
+    }
+
+    #[test]
+    fn keys_lead_back_to_the_services_that_they_were_made_of() {
+        for address in ["192.0.2.10", "2001:db8::10"] {
+            assert_eq!(service_id(&service_key(service(address))), Some(service(address)));
+        }
+        let port = Port::from_number(80);
+        let expected = ServiceKey::ipv4(Ipv4Addr::new(192, 0, 2, 10).into(), port, IpProtocol::UDP);
+        assert_eq!(service_key(service("192.0.2.10")), expected);
+        assert_eq!(service_id(&ServiceKey { protocol: IpProtocol(1), ..expected }), None);
+    }
+
+    #[test]
+    fn only_addresses_of_the_other_family_have_no_place_in_ipv4_tables() {
+        let address = Ipv4Addr::new(192, 0, 2, 10);
+        assert_eq!(ipv4(address.into()), Some(address));
+        assert_eq!(ipv4(address.to_ipv6_mapped().into()), Some(address));
+        assert_eq!(ipv4(service("2001:db8::10").address), None);
+    }
+}

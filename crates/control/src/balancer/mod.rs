@@ -1,0 +1,155 @@
+//! Makes a plane's tables what the configuration wants, and changes nothing that did not change.
+//!
+//! `reconcile` goes from a configuration to tables, `leaving` sees to who is in it no more, `addresses` to which addresses are
+//! ours and where backends are found; `adopt` begins with what another process has left. `places` says which place of the
+//! plane's table is whose, `keys` how the tables write what the configuration calls things.
+
+mod addresses;
+mod adopt;
+mod keys;
+mod leaving;
+mod places;
+mod reconcile;
+
+use crate::config::{BackendId, Nat, ServiceId};
+use crate::maglev::Candidate;
+use crate::plane::Plane;
+use crate::secrets::Secrets;
+use evenkeel_core::Service;
+use evenkeel_core::backend::{BackendRef, BackendState, Link, Standing};
+use evenkeel_wire::MacAddress;
+use places::Places;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, Ipv4Addr};
+use std::time::Duration;
+
+/// What the control side could not do.
+#[derive(Debug, thiserror::Error)]
+pub enum BalancerError<E: std::error::Error + 'static> {
+    /// The plane refused.
+    #[error(transparent)]
+    Plane(#[from] E),
+    /// More than the plane was made for.
+    #[error(
+        "{wanted} {what} are too many: the plane was started for at most {most}{hint}; start it again to have more."
+    )]
+    TooMany {
+        /// Of what.
+        what: &'static str,
+        /// How many would be needed.
+        wanted: usize,
+        /// How many there may be.
+        most: u32,
+        /// What counts that one might not think of.
+        hint: &'static str,
+    },
+    /// The NAT addresses or ports were changed while connections use them.
+    #[error("[nat] cannot be changed while the balancer runs: stop it and start it again.")]
+    NatChanged,
+}
+
+/// A backend address and the Ethernet address that packets for it are sent to, zero while that is not known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NextHop {
+    /// The backend.
+    pub address: Ipv4Addr,
+    /// Its own Ethernet address, or that of the router in front of it.
+    pub mac: MacAddress,
+}
+
+/// A backend that the plane knows, whether it is in the configuration or on its way out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BackendView {
+    /// Which it is.
+    pub id: BackendId,
+    /// Its place in the plane's table.
+    pub reference: BackendRef,
+    /// What may be sent to it.
+    pub state: BackendState,
+    /// Whether it has left the configuration.
+    pub leaving: bool,
+}
+
+/// A service as the plane has it, or shall have it.
+#[derive(Debug)]
+struct Active {
+    service: Service,
+    /// What its Maglev table is made of; nothing if that is not known, since another process made it or a write failed.
+    candidates: Option<Vec<Candidate>>,
+    /// How long its backends' connections may go on when they have left.
+    drain_time: Option<Duration>,
+}
+
+/// The control side's picture of a plane, and the plane.
+#[derive(Debug)]
+pub struct Balancer<P> {
+    plane: P,
+    pick_secret: [u64; 2],
+    services: BTreeMap<ServiceId, Active>,
+    places: Places,
+    next_hops: BTreeMap<IpAddr, MacAddress>,
+    nat: Option<Nat>,
+    /// The host's own address, where the plane is a host by itself.
+    own: Option<Ipv4Addr>,
+    /// The addresses that the plane was told are ours.
+    ours: BTreeSet<Ipv4Addr>,
+}
+
+impl<P: Plane> Balancer<P> {
+    /// A balancer over a plane whose tables are empty.
+    pub fn new(plane: P, secrets: &Secrets) -> Self {
+        Self {
+            plane,
+            pick_secret: secrets.pick,
+            services: BTreeMap::new(),
+            places: Places::default(),
+            next_hops: BTreeMap::new(),
+            nat: None,
+            own: None,
+            ours: BTreeSet::new(),
+        }
+    }
+
+    /// The plane.
+    pub fn plane(&self) -> &P {
+        &self.plane
+    }
+
+    /// The plane, to be changed in ways that are its own.
+    pub fn plane_mut(&mut self) -> &mut P {
+        &mut self.plane
+    }
+
+    /// What is known of every backend that the plane knows.
+    pub fn standings(&self) -> impl Iterator<Item = (BackendId, Standing)> {
+        self.places.taken().map(|(_, place)| (place.owner, place.standing))
+    }
+
+    /// Every backend that the plane knows.
+    pub fn backends(&self) -> impl Iterator<Item = BackendView> {
+        self.places.taken().map(|(index, place)| BackendView {
+            id: place.owner,
+            reference: place.reference(index),
+            state: place.state,
+            leaving: place.leaving.is_some(),
+        })
+    }
+
+    /// Tells the plane what has changed about a place.
+    fn write_place(&mut self, index: usize) -> Result<(), P::Error> {
+        let Some(place) = self.places.get_mut(index) else { return Ok(()) };
+        let mac = self.next_hops.get(&place.owner.address).copied().unwrap_or_default();
+        let (link, standing) = (Link::new(mac, place.generation, place.state), place.standing);
+        let (written, noted) = &mut place.written;
+        // First, or whoever comes after a failure in between would not know why a backend is down.
+        if *noted != standing {
+            self.plane.set_standing(index as u16, standing)?;
+            *noted = standing;
+        }
+        if *written != Some(link) {
+            self.plane.set_link(index as u16, link)?;
+            *written = Some(link);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,200 @@
+//! From a configuration to tables: what is new is written before what refers to it, and what has gone after.
+
+use super::keys::{peer, service_key};
+use super::{Active, Balancer, BalancerError};
+use crate::config::{self, Affinity, AllDown, Config, ServiceId};
+use crate::features::features;
+use crate::maglev::{self, Candidate};
+use crate::plane::Plane;
+use evenkeel_core::Service;
+use evenkeel_core::backend::{BackendRef, BackendState, Standing};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+
+/// Maglev tables that are made and written together: 17 MB of them.
+const TABLES_AT_ONCE: usize = 64;
+
+impl<P: Plane> Balancer<P> {
+    /// Makes the tables what `config` wants, with every backend up. Connections stay where they are: a backend that is no
+    /// longer wanted takes no new ones, and keeps its place until its last one has ended (see [`Balancer::tidy`]).
+    ///
+    /// # Errors
+    /// `[nat]` is not what it was, or something does not fit: nothing was changed. Or a table could not be changed, and
+    /// what was changed before stays.
+    pub fn apply(&mut self, config: &Config) -> Result<(), BalancerError<P::Error>> {
+        self.apply_with(config, |_, _| (BackendState::Up, Standing::default()))
+    }
+
+    /// The same with each backend in the state that it is in, and with what is known of it.
+    ///
+    /// # Errors
+    /// As for [`Balancer::apply`].
+    pub fn apply_with(
+        &mut self,
+        config: &Config,
+        state: impl Fn(&config::Service, &config::Backend) -> (BackendState, Standing),
+    ) -> Result<(), BalancerError<P::Error>> {
+        self.check_room(config)?;
+        self.nat.get_or_insert_with(|| config.nat.clone());
+        self.own = config.dataplane.address.map(|own| own.address).filter(|_| self.plane.is_the_host());
+        // New addresses before the services that have them, old ones after.
+        self.write_addresses(config.services.iter().map(|service| service.address))?;
+        let wanted: HashSet<_> = config.services.iter().map(config::Service::id).collect();
+        let gone: Vec<_> = self.services.keys().filter(|key| !wanted.contains(key)).copied().collect();
+        let mut limits: HashMap<_, _> =
+            config.services.iter().map(|service| (service.id(), service.drain_time)).collect();
+        for key in gone {
+            self.plane.remove_service(service_key(key))?;
+            limits.insert(key, self.services.remove(&key).and_then(|active| active.drain_time));
+        }
+        let mut free_tables = FreeTables::of(&self.services);
+        let mut services = Vec::with_capacity(config.services.len());
+        for service in &config.services {
+            services.push((service.id(), self.prepare_service(service, &state, &mut free_tables)?));
+        }
+        self.write_maglev(&services)?;
+        // Before the services that need it.
+        self.plane.provide(features(config))?;
+        for (key, service) in services {
+            self.put_service(key, service)?;
+        }
+        self.let_go(config, &limits)?;
+        self.write_addresses([])
+    }
+
+    /// Refuses a configuration that would fail half-way: there is no room for it, or it wants what cannot be changed while
+    /// packets fly.
+    ///
+    /// # Errors
+    /// It is refused.
+    pub fn check_room(&self, config: &Config) -> Result<(), BalancerError<P::Error>> {
+        if self.nat.as_ref().is_some_and(|nat| *nat != config.nat) {
+            return Err(BalancerError::NatChanged);
+        }
+        let sizes = self.plane.sizes();
+        let most = |what, wanted, most: u32, hint| {
+            if wanted > most as usize { Err(BalancerError::TooMany { what, wanted, most, hint }) } else { Ok(()) }
+        };
+        most("services", config.services.len(), sizes.services, "")?;
+        let more = config.backend_ids().filter(|backend| self.places.find(backend).is_none()).count();
+        most("backends", self.places.len() + more, sizes.backends, ", those that still have connections included")?;
+        let addresses: BTreeSet<_> =
+            config.services.iter().map(|service| service.address).chain(self.ours.iter().copied()).collect();
+        most("addresses", addresses.len(), sizes.addresses, ", those of backends' last connections included")
+    }
+
+    /// Sees to the places of a service's backends, and says what the service shall be.
+    fn prepare_service(
+        &mut self,
+        service: &config::Service,
+        state: &impl Fn(&config::Service, &config::Backend) -> (BackendState, Standing),
+        free_tables: &mut FreeTables,
+    ) -> Result<Active, BalancerError<P::Error>> {
+        let mut candidates = Vec::with_capacity(service.backends.len());
+        for backend in &service.backends {
+            let (state, standing) = state(service, backend);
+            let reference = self.place(service, backend, state, standing)?;
+            if state == BackendState::Up {
+                let config::Backend { address, port, weight, .. } = *backend;
+                candidates.push(Candidate { address, port, weight, reference });
+            }
+        }
+        let known = self.services.get(&service.id());
+        let table = known.map_or_else(|| free_tables.take(), |active| active.service.table);
+        let drain_time = service.drain_time;
+        let service = Service { table, flags: flags(service) };
+        Ok(Active { service, candidates: Some(candidates), drain_time })
+    }
+
+    /// Writes the Maglev tables that shall be made of something else than they are.
+    fn write_maglev(&mut self, services: &[(ServiceId, Active)]) -> Result<(), P::Error> {
+        let is_stale = |(key, wanted): &&(ServiceId, Active)| {
+            self.services.get(key).is_none_or(|known| known.candidates != wanted.candidates)
+        };
+        let stale: Vec<_> = services.iter().filter(is_stale).collect();
+        for stale in stale.chunks(TABLES_AT_ONCE) {
+            let mut tables = Vec::with_capacity(stale.len());
+            for (key, wanted) in stale {
+                // Until it is certain that all of them were written.
+                if let Some(known) = self.services.get_mut(key) {
+                    known.candidates = None;
+                }
+                let candidates = wanted.candidates.as_deref().unwrap_or_default();
+                tables.push((wanted.service.table, maglev::table(candidates, &self.pick_secret)));
+            }
+            self.plane.set_maglev(&tables)?;
+        }
+        Ok(())
+    }
+
+    /// Tells the plane of a service whose Maglev table is written.
+    fn put_service(&mut self, key: ServiceId, wanted: Active) -> Result<(), P::Error> {
+        if self.services.get(&key).is_none_or(|known| known.service != wanted.service) {
+            self.plane.set_service(service_key(key), wanted.service)?;
+        }
+        self.services.insert(key, wanted);
+        Ok(())
+    }
+
+    /// The place of a backend, found or made, with this state and standing.
+    fn place(
+        &mut self,
+        service: &config::Service,
+        backend: &config::Backend,
+        state: BackendState,
+        standing: Standing,
+    ) -> Result<BackendRef, BalancerError<P::Error>> {
+        let id = service.backend_id(backend);
+        let index = match self.places.find(&id) {
+            Some(index) => index,
+            None => {
+                let index = self.places.take(id);
+                self.plane.set_backend(
+                    index as u16,
+                    peer(backend.address, backend.port),
+                    peer(service.address, service.port),
+                    service.protocol.on_the_wire(),
+                )?;
+                index
+            }
+        };
+        let mut reference = BackendRef { index: index as u16, generation: 0 };
+        if let Some(place) = self.places.get_mut(index) {
+            place.leaving = None;
+            (place.state, place.standing) = (state, standing);
+            reference = place.reference(index);
+        }
+        self.write_place(index)?;
+        Ok(reference)
+    }
+}
+
+/// Numbers of Maglev tables that no service has.
+struct FreeTables {
+    used: HashSet<u32>,
+    next: u32,
+}
+
+impl FreeTables {
+    fn of(services: &BTreeMap<ServiceId, Active>) -> Self {
+        Self { used: services.values().map(|active| active.service.table).collect(), next: 0 }
+    }
+
+    fn take(&mut self) -> u32 {
+        while self.used.contains(&self.next) {
+            self.next += 1;
+        }
+        self.next += 1;
+        self.next - 1
+    }
+}
+
+fn flags(service: &config::Service) -> u32 {
+    let affinity = match service.affinity {
+        Affinity::Connection => Service::PLAIN,
+        Affinity::ClientAddress => Service::CLIENT_ADDRESS,
+    };
+    match service.all_down {
+        AllDown::Drop => affinity,
+        AllDown::Reset => affinity | Service::RESET,
+    }
+}

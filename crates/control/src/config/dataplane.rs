@@ -1,0 +1,112 @@
+//! `[dataplane]`: which plane, and what it must know of its surroundings.
+
+use serde::Deserialize;
+use serde::de::{Deserializer, Error as _};
+use std::fmt;
+use std::net::Ipv4Addr;
+
+/// `[dataplane]`: where packets are met.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Dataplane {
+    /// The plane that this file is for; if it does not say, for either.
+    pub kind: Option<Kind>,
+    /// The network interface (XDP).
+    pub interface: Option<String>,
+    /// Where in the interface's path the program runs (XDP).
+    pub xdp_mode: XdpMode,
+    /// Connections that the flow table is made for.
+    pub max_flows: u32,
+    /// The host's own address and network, such as 192.0.2.5/24 (DPDK; on XDP the kernel has it). Without it, everybody
+    /// is reached directly.
+    pub address: Option<HostAddress>,
+    /// The way to backends outside that network (DPDK; on XDP the kernel's routes say).
+    pub gateway: Option<Ipv4Addr>,
+    /// What lcores do when nothing arrives (DPDK).
+    pub idle: Idle,
+}
+
+impl Default for Dataplane {
+    fn default() -> Self {
+        Self {
+            kind: None,
+            interface: None,
+            xdp_mode: XdpMode::Auto,
+            max_flows: 1 << 20,
+            address: None,
+            gateway: None,
+            idle: Idle::Sleep,
+        }
+    }
+}
+
+/// Which plane.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Kind {
+    /// In the kernel.
+    Xdp,
+    /// In user space.
+    Dpdk,
+}
+
+/// What an lcore does when nothing arrives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Idle {
+    /// Sleeps between polls, up to a millisecond, after it has found nothing for a while.
+    Sleep,
+    /// Polls without a pause, and keeps its CPU busy.
+    Poll,
+}
+
+/// An address and the length of its network's prefix, as in 192.0.2.5/24.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HostAddress {
+    /// The address.
+    pub address: Ipv4Addr,
+    /// Bits that the network's addresses have in common, up to 32.
+    pub prefix: u8,
+}
+
+impl HostAddress {
+    /// Whether `other` is in the same network.
+    pub fn has_near(&self, other: Ipv4Addr) -> bool {
+        let mask = u32::MAX.checked_shl(32 - u32::from(self.prefix)).unwrap_or(0);
+        (u32::from(self.address) ^ u32::from(other)) & mask == 0
+    }
+}
+
+impl<'de> Deserialize<'de> for HostAddress {
+    fn deserialize<D: Deserializer<'de>>(input: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(input)?;
+        let parts = text.split_once('/').and_then(|(address, prefix)| {
+            let address = address.parse().ok()?;
+            Some(Self { address, prefix: prefix.parse().ok().filter(|prefix| *prefix <= 32)? })
+        });
+        parts.ok_or_else(|| {
+            D::Error::custom(format!("an address with its network is like 192.0.2.5/24, not \"{text}\""))
+        })
+    }
+}
+
+/// How the XDP program is attached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum XdpMode {
+    /// Native where it works, else generic.
+    Auto,
+    /// In the driver, before the kernel makes a socket buffer.
+    Native,
+    /// In front of the network stack; works on every interface, slower.
+    Generic,
+}
+
+impl fmt::Display for XdpMode {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(match self {
+            Self::Auto => "auto",
+            Self::Native => "native",
+            Self::Generic => "generic",
+        })
+    }
+}

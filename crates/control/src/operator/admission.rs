@@ -1,0 +1,43 @@
+//! What follows for a backend from all that is said of it: by the file, by orders and by health checks.
+
+use super::health::HealthTable;
+use super::orders::Orders;
+use crate::config::{Backend, BackendId, Config, Service};
+use evenkeel_core::backend::{BackendState, Standing};
+
+/// Every backend that is health checked.
+pub(super) fn checked(config: &Config) -> impl Iterator<Item = BackendId> {
+    config.services.iter().filter(|service| service.health.probe.is_some()).flat_map(Service::backend_ids)
+}
+
+/// What is known of a backend beside the file.
+pub(super) fn standing(service: &Service, backend: &Backend, orders: &Orders, health: &HealthTable) -> Standing {
+    let id = service.backend_id(backend);
+    Standing { drained: orders.is_drained(&id), failed: !health.is_up(&id) }
+}
+
+/// What may be sent to a backend.
+pub(super) fn admission(service: &Service, backend: &Backend, orders: &Orders, health: &HealthTable) -> BackendState {
+    let Standing { drained, failed } = standing(service, backend, orders, health);
+    match (!failed, drained || backend.drain) {
+        (true, false) => BackendState::Up,
+        (true, true) => BackendState::Draining,
+        // While nobody serves, nobody is better than the one that has the connection: it may be the check that is wrong.
+        (false, _) if all_down(service, health) => BackendState::Draining,
+        (false, _) => BackendState::Down,
+    }
+}
+
+fn all_down(service: &Service, health: &HealthTable) -> bool {
+    !service.backend_ids().any(|backend| health.is_up(&backend))
+}
+
+/// The backends that new connections go to.
+pub(super) fn serving<'a>(
+    service: &'a Service,
+    orders: &Orders,
+    health: &HealthTable,
+) -> Vec<(BackendId, &'a Backend)> {
+    let is_up = |backend: &&Backend| admission(service, backend, orders, health) == BackendState::Up;
+    service.backends.iter().filter(is_up).map(|backend| (service.backend_id(backend), backend)).collect()
+}

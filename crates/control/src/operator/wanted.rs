@@ -1,0 +1,143 @@
+//! What is wanted, and who says so: the file, what an operator has ordered beside it, and what health checks say.
+
+use super::admission::{admission, checked, standing};
+use super::change::Change;
+use super::health::{Condition, HealthTable, Judgement};
+use super::orders::{Order, Orders};
+use crate::balancer::{Balancer, BalancerError};
+use crate::config::{BackendId, Config};
+use crate::plane::Plane;
+use std::collections::HashSet;
+use std::path::PathBuf;
+use std::time::{Instant, SystemTime};
+
+/// The balancer and everything that decides what it shall be.
+#[derive(Debug)]
+pub struct Operator<P> {
+    pub(super) balancer: Balancer<P>,
+    /// The plane's name, for people.
+    pub(super) plane: &'static str,
+    pub(super) config: Config,
+    /// Where the configuration is read from again.
+    pub(super) path: Option<PathBuf>,
+    pub(super) orders: Orders,
+    pub(super) health: HealthTable,
+    pub(super) started: Instant,
+    /// What came of the last reload, for the log.
+    pub(super) reloaded: Option<Result<Vec<Change>, String>>,
+}
+
+impl<P: Plane> Operator<P> {
+    /// Puts a configuration in force. `plane` is the plane's name; `path` is where a reload finds the configuration.
+    ///
+    /// # Errors
+    /// The tables cannot be made.
+    pub fn new(
+        balancer: Balancer<P>,
+        plane: &'static str,
+        config: Config,
+        path: Option<PathBuf>,
+    ) -> Result<Self, BalancerError<P::Error>> {
+        let mut operator = Self {
+            balancer,
+            plane,
+            config,
+            path,
+            orders: Orders::default(),
+            health: HealthTable::default(),
+            started: Instant::now(),
+            reloaded: None,
+        };
+        operator.recall();
+        operator.enforce()?;
+        Ok(operator)
+    }
+
+    /// Takes over what a process before has left word of: drains by order, and backends that failed their checks. Weights by
+    /// order are not among it, since the file has just been read.
+    fn recall(&mut self) {
+        for (backend, standing) in self.balancer.standings() {
+            if standing.drained {
+                self.orders.take(backend, Order::Drain);
+            }
+            if standing.failed {
+                let (condition, since) = (Condition::Down, SystemTime::now());
+                let reason = "failed its checks before the restart".to_owned();
+                self.health.note(Judgement { backend, condition, reason, since });
+            }
+        }
+        (self.orders, self.health) = self.outlasting(&self.config);
+    }
+
+    /// The balancer.
+    pub fn balancer(&self) -> &Balancer<P> {
+        &self.balancer
+    }
+
+    /// The balancer, for next hops and housekeeping.
+    pub fn balancer_mut(&mut self) -> &mut Balancer<P> {
+        &mut self.balancer
+    }
+
+    /// The configuration in force, without what was ordered beside it.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// Where the configuration is read from again.
+    pub fn path(&self) -> Option<&PathBuf> {
+        self.path.as_ref()
+    }
+
+    /// Whether a backend serves, as far as is known.
+    pub fn is_up(&self, backend: &BackendId) -> bool {
+        self.health.is_up(backend)
+    }
+
+    /// Notes what health checks have found, about many backends at once if many have turned.
+    ///
+    /// # Errors
+    /// A table could not be changed.
+    pub fn judge(&mut self, judgements: &[Judgement]) -> Result<(), BalancerError<P::Error>> {
+        // A check that was under way when the configuration changed may be about a backend that is checked no more.
+        let checked: HashSet<BackendId> = checked(&self.config).collect();
+        let mut has_turned = false;
+        for judgement in judgements.iter().filter(|judgement| checked.contains(&judgement.backend)) {
+            has_turned |= self.health.note(judgement.clone());
+        }
+        if has_turned { self.enforce() } else { Ok(()) }
+    }
+
+    /// Makes the tables what is wanted now.
+    pub(super) fn enforce(&mut self) -> Result<(), BalancerError<P::Error>> {
+        let wanted = self.wanted(&self.config);
+        let Self { balancer, orders, health, .. } = self;
+        balancer.apply_with(&wanted, |service, backend| {
+            (admission(service, backend, orders, health), standing(service, backend, orders, health))
+        })
+    }
+
+    /// A configuration with the weights that were ordered.
+    pub(super) fn wanted(&self, config: &Config) -> Config {
+        let mut wanted = config.clone();
+        for service in &mut wanted.services {
+            let ids: Vec<_> = service.backend_ids().collect();
+            for (backend, id) in service.backends.iter_mut().zip(ids) {
+                backend.weight = self.orders.weight(&id).unwrap_or(backend.weight);
+            }
+        }
+        wanted
+    }
+
+    /// The orders and judgements that still count under another configuration: weights are the file's again, and what was
+    /// known of a backend that is not there or not checked any more is forgotten.
+    pub(super) fn outlasting(&self, config: &Config) -> (Orders, HealthTable) {
+        let wanted: HashSet<BackendId> = config.backend_ids().collect();
+        let checked: HashSet<BackendId> = checked(config).collect();
+        let (mut orders, mut health) = (self.orders.clone(), self.health.clone());
+        orders.forget_weights();
+        orders.keep(|backend| wanted.contains(backend));
+        health.keep(|backend| checked.contains(backend));
+        (orders, health)
+    }
+}
