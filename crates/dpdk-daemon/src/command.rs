@@ -3,8 +3,8 @@
 
 use crate::error::Failure;
 use clap::{Args, Parser, ValueEnum};
-use evenkeel_cli::LogFormat;
 use evenkeel_control::config::{self, Config, Kind};
+use evenkeel_daemon::LogFormat;
 use std::path::{Path, PathBuf};
 
 /// What shall be done.

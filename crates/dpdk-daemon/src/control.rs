@@ -2,11 +2,11 @@
 
 use crate::announce;
 use crate::error::Failure;
-use evenkeel_cli::{Announcer, Stop};
 use evenkeel_control::config::Dataplane;
 use evenkeel_control::daemon::{Daemon, every};
 use evenkeel_control::{NextHop, Plane};
 use evenkeel_core::Counters;
+use evenkeel_daemon::{Announcer, Stop};
 use evenkeel_dpdk::host::{Host, Network, News, Outcome, Resolution};
 use evenkeel_dpdk::{Burst, DpdkPlane, Pool, PortInfo, Ring};
 use std::collections::{BTreeSet, HashSet};

@@ -1,8 +1,8 @@
 //! How the program fails.
 
-use evenkeel_cli::Refusal;
 use evenkeel_control::daemon::DaemonError;
 use evenkeel_control::{BalancerError, ConfigError};
+use evenkeel_daemon::Refusal;
 use evenkeel_dpdk::{DpdkError, PlaneError};
 
 /// Why the program failed: one sentence for people.

@@ -14,7 +14,7 @@ mod run;
 mod starting;
 
 use error::Failure;
-use evenkeel_cli::{Announcer, LogFormat};
+use evenkeel_daemon::{Announcer, LogFormat};
 use std::io::Write as _;
 use std::panic::catch_unwind;
 

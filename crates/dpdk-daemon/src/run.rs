@@ -7,11 +7,11 @@ use crate::command::Command;
 use crate::control::{Control, Surroundings};
 use crate::error::Failure;
 use crate::starting::Starting;
-use evenkeel_cli::{Announcer, Stop};
 use evenkeel_control::config::Idle;
 use evenkeel_control::daemon::Daemon;
 use evenkeel_control::{Balancer, BalancerError, Operator, Secrets, Sizes};
 use evenkeel_core::flow::IdleTimes;
+use evenkeel_daemon::{Announcer, Stop};
 use evenkeel_dpdk::{
     BURST, DpdkPlane, Eal, Handover, HostLink, IdlePolicy, Pool, Port, PortInfo, Ring, Tables, Work, Worker, captured,
 };

@@ -1,9 +1,9 @@
 //! How a command fails.
 
-use evenkeel_cli::Refusal;
 use evenkeel_control::api::ClientError;
 use evenkeel_control::daemon::DaemonError;
 use evenkeel_control::{BalancerError, ConfigError};
+use evenkeel_daemon::Refusal;
 use evenkeel_xdp::XdpError;
 use std::process::ExitCode;
 

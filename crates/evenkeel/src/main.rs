@@ -11,8 +11,8 @@ mod top;
 
 use clap::{Parser, Subcommand, ValueEnum};
 use error::Failure;
-use evenkeel_cli::{Announcer, LogFormat};
 use evenkeel_control::config::{self, Config, Kind};
+use evenkeel_daemon::{Announcer, LogFormat};
 use evenkeel_xdp::Memory;
 use run::Run;
 use std::ffi::OsString;

@@ -2,10 +2,10 @@
 
 use crate::announce;
 use crate::error::Failure;
-use evenkeel_cli::{Announcer, LogFormat, Stop};
 use evenkeel_control::config::{Config, XdpMode};
 use evenkeel_control::daemon::{Daemon, every};
 use evenkeel_control::{Balancer, NextHop, Operator, Plane, Secrets};
+use evenkeel_daemon::{Announcer, LogFormat, Stop};
 use evenkeel_xdp::{Attachment, Claim, Interface, Memory, Neighbours, Resolution, Start, Started, XdpPlane};
 use futures_util::{Stream, StreamExt};
 use netlink_packet_core::{NetlinkMessage, NetlinkPayload};
