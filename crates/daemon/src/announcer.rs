@@ -1,6 +1,5 @@
 //! What a program in the foreground says: what it does, what may be wrong, what it has done. All on standard error.
 
-use clap::ValueEnum;
 use evenkeel_control::config::{Config, Protocol};
 use evenkeel_control::daemon::Turn;
 use evenkeel_control::operator::{Change, Judgement, Verdict};
@@ -9,7 +8,8 @@ use std::io::Write as _;
 use std::time::SystemTime;
 
 /// How messages are written.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "clap", derive(clap::ValueEnum))]
 pub enum LogFormat {
     /// For people: the program's name and a sentence.
     #[default]

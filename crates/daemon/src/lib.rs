@@ -3,9 +3,15 @@
 #![forbid(unsafe_code)]
 
 mod announcer;
+mod ending;
+mod refusal;
+mod setup;
 mod stop;
+#[cfg(feature = "clap")]
 mod usage;
 
 pub use announcer::{Announcer, LogFormat};
+pub use ending::Ending;
+pub use refusal::Refusal;
+pub use setup::SetupError;
 pub use stop::Stop;
-pub use usage::Refusal;

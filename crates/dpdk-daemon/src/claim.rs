@@ -2,6 +2,7 @@
 //! balancers there would each get some of the packets.
 
 use crate::error::Failure;
+use evenkeel_daemon::SetupError;
 use std::io;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
@@ -42,7 +43,7 @@ fn claim(interface: String) -> Result<UnixDatagram, Failure> {
     let address = SocketAddr::from_abstract_name(format!("evenkeel-dpdk-{interface}"));
     address.and_then(|address| UnixDatagram::bind_addr(&address)).map_err(|error| match error.kind() {
         io::ErrorKind::AddrInUse => Failure::Running(interface),
-        _ => Failure::host("the claim on an interface")(error),
+        _ => SetupError::of("the claim on an interface")(error).into(),
     })
 }
 

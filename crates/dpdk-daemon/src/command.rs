@@ -146,6 +146,7 @@ impl Shared {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use evenkeel_daemon::Refusal;
 
     fn read_words(words: &str) -> (&'static str, Result<Command, Failure>) {
         read(words.split(' ').map(str::to_owned))
@@ -166,16 +167,20 @@ mod tests {
         // What the command line says is not what the file says: a reload compares files.
         assert_eq!((command.idle, command.config.dataplane.idle), (config::Idle::Poll, config::Idle::Sleep));
         let (_, command) = read_words("base-server -l 0 -- --idle slow");
-        assert!(matches!(command, Err(Failure::Usage(text)) if text.contains("slow")));
+        assert!(matches!(command, Err(Failure::Refused(Refusal::Wrong(text))) if text.contains("slow")));
         let (name, command) = read_words("evenkeel-dpdk -l 0");
-        assert!(matches!((name, command), ("evenkeel-dpdk", Err(Failure::Usage(text))) if text.contains("--config")));
+        assert!(
+            matches!((name, command), ("evenkeel-dpdk", Err(Failure::Refused(Refusal::Wrong(text)))) if text.contains("--config"))
+        );
     }
 
     #[test]
     fn help_is_ours_wherever_it_is_asked_for() {
         for words in ["base-server --help", "base-server -l 0 -- --help", "evenkeel-dpdk -h"] {
             let (name, command) = read_words(words);
-            assert!(matches!(command, Err(Failure::Asked(text)) if text.contains(&format!("Usage: {name} EAL-ARGS"))));
+            assert!(
+                matches!(command, Err(Failure::Refused(Refusal::Asked(text))) if text.contains(&format!("Usage: {name} EAL-ARGS")))
+            );
         }
     }
 }

@@ -2,18 +2,15 @@
 
 use evenkeel_control::daemon::DaemonError;
 use evenkeel_control::{BalancerError, ConfigError};
-use evenkeel_daemon::Refusal;
+use evenkeel_daemon::{Ending, Refusal, SetupError};
 use evenkeel_dpdk::{DpdkError, PlaneError};
 
 /// Why the program failed: one sentence for people.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Failure {
-    /// `--help` or `--version`: not a failure, but the end.
-    #[error("{0}")]
-    Asked(String),
-    /// The command line makes no sense.
-    #[error("{0}; see --help.")]
-    Usage(String),
+    /// The command line makes no sense, or asks for help.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
     /// The configuration is wrong.
     #[error(transparent)]
     Config(#[from] ConfigError),
@@ -33,36 +30,24 @@ pub(crate) enum Failure {
     #[error("the network interface behind {0} is gone: start again when it is back.")]
     Gone(String),
     /// The host lacks something basic.
-    #[error("cannot set up {what}: {reason}.")]
-    Host {
-        /// What.
-        what: &'static str,
-        /// Why.
-        reason: String,
-    },
+    #[error(transparent)]
+    Setup(#[from] SetupError),
 }
 
 impl Failure {
-    /// 2 for what the user should have said otherwise, 1 for everything else.
-    pub(crate) fn exit_code(&self) -> i32 {
+    /// What it is for whoever called the program.
+    pub(crate) fn ending(&self) -> Ending {
         match self {
-            Self::Usage(_) | Self::Config(_) => 2,
-            Self::Dpdk(error) if error.is_usage() => 2,
-            _ => 1,
+            Self::Refused(refusal) => refusal.ending(),
+            Self::Config(_) => Ending::Usage,
+            Self::Dpdk(error) if error.is_usage() => Ending::Usage,
+            _ => Ending::Failed,
         }
-    }
-
-    /// For errors of the system under a name.
-    pub(crate) fn host<E: std::fmt::Display>(what: &'static str) -> impl Fn(E) -> Self {
-        move |error| Self::Host { what, reason: error.to_string() }
     }
 }
 
 impl From<clap::Error> for Failure {
     fn from(error: clap::Error) -> Self {
-        match Refusal::from(error) {
-            Refusal::Asked(text) => Self::Asked(text),
-            Refusal::Wrong(sentence) => Self::Usage(sentence),
-        }
+        Refusal::from(error).into()
     }
 }

@@ -13,9 +13,7 @@ mod error;
 mod run;
 mod starting;
 
-use error::Failure;
-use evenkeel_daemon::{Announcer, LogFormat};
-use std::io::Write as _;
+use evenkeel_daemon::{Announcer, Ending, LogFormat};
 use std::panic::catch_unwind;
 
 /// Does what the process's command line says, and returns its exit code.
@@ -30,16 +28,9 @@ fn program() -> i32 {
     let arguments = std::env::args_os().map(|argument| argument.to_string_lossy().into_owned());
     let (name, command) = command::read(arguments);
     let log_format = command.as_ref().map_or(LogFormat::Text, |command| command.log_format);
-    match command.and_then(|command| run::run(name, &command)) {
-        Ok(()) => 0,
-        Err(Failure::Asked(text)) => {
-            // Nobody may be reading.
-            let _ = write!(std::io::stdout(), "{text}");
-            0
-        }
-        Err(failure) => {
-            failure.to_string().lines().for_each(|line| Announcer::new(name, log_format).say(line));
-            failure.exit_code()
-        }
-    }
+    let ended = match command.and_then(|command| run::run(name, &command)) {
+        Ok(()) => Ending::Good.exit_code(),
+        Err(failure) => failure.ending().with_words(Announcer::new(name, log_format), &failure),
+    };
+    ended.into()
 }

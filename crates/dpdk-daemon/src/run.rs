@@ -11,7 +11,7 @@ use evenkeel_control::config::Idle;
 use evenkeel_control::daemon::Daemon;
 use evenkeel_control::{Balancer, BalancerError, Operator, Secrets, Sizes};
 use evenkeel_core::flow::IdleTimes;
-use evenkeel_daemon::{Announcer, Stop};
+use evenkeel_daemon::{Announcer, SetupError, Stop};
 use evenkeel_dpdk::{
     BURST, DpdkPlane, Eal, Handover, HostLink, IdlePolicy, Pool, Port, PortInfo, Ring, Tables, Work, Worker, captured,
 };
@@ -30,18 +30,18 @@ const MBUFS_PER_QUEUE: u32 = 2 * 1024 + 4 * BURST as u32 + 1024;
 pub(crate) fn run(name: &'static str, command: &Command) -> Result<(), Failure> {
     let announcer = Announcer::new(name, command.log_format);
     let runtime =
-        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::host("the runtime"))?;
+        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(SetupError::of("the runtime"))?;
     // Before EAL starts, which takes its time.
     let stop = {
         let _inside = runtime.enter();
-        Stop::new().map_err(Failure::host("signals"))?
+        Stop::new().map_err(SetupError::of("signals"))?
     };
-    let everywhere = Affinity::current().map_err(Failure::host("CPU affinity"))?;
+    let everywhere = Affinity::current().map_err(SetupError::of("CPU affinity"))?;
     let _claims = Claims::take(&command.eal)?;
-    let starting = Starting::begin().map_err(Failure::host("signals"))?;
+    let starting = Starting::begin().map_err(SetupError::of("signals"))?;
     let state = command.state.as_deref();
     if let Some(path) = state.filter(|_| command.keep) {
-        Handover::prepare(path).map_err(Failure::host("the connections' file"))?;
+        Handover::prepare(path).map_err(SetupError::of("the connections' file"))?;
     }
     let say_all = command.eal.iter().any(|argument| argument.starts_with("--log-level"));
     let repeat = |said: &str| {
@@ -62,7 +62,7 @@ pub(crate) fn run(name: &'static str, command: &Command) -> Result<(), Failure> 
     let inherited = inherit(announcer, command, &sizes);
     let secrets = match &inherited {
         Some(handover) => handover.secrets(),
-        None => Secrets::random().map_err(Failure::host("random secrets"))?,
+        None => Secrets::random().map_err(SetupError::of("random secrets"))?,
     };
     let settings = sizes.settings(config, &secrets, info.mac(), IdleTimes::DEFAULT);
     let tables = Arc::new(Tables::new(sizes, settings, &config.nat.addresses, lcores)?);
@@ -79,7 +79,7 @@ pub(crate) fn run(name: &'static str, command: &Command) -> Result<(), Failure> 
     let doorbell = Notify::new();
     let wake = || doorbell.notify_one();
     let (port, said) =
-        captured(|| Port::start(&eal, info.clone(), lcores as u16, &pool)).map_err(Failure::host("the port"))?;
+        captured(|| Port::start(&eal, info.clone(), lcores as u16, &pool)).map_err(SetupError::of("the port"))?;
     repeat(&said);
     let mut port = port?;
     drop(starting);
@@ -118,7 +118,7 @@ pub(crate) fn run(name: &'static str, command: &Command) -> Result<(), Failure> 
                     announcer.say(&format!("{kept} connections of the process before go on."));
                 }
                 if let Some(path) = state {
-                    Handover::discard(path).map_err(Failure::host("the connections' file"))?;
+                    Handover::discard(path).map_err(SetupError::of("the connections' file"))?;
                 }
                 daemon.is_ready();
                 begun.store(true, Ordering::Relaxed);
@@ -138,7 +138,7 @@ pub(crate) fn run(name: &'static str, command: &Command) -> Result<(), Failure> 
     announcer.say(&format!("stopped; {} is closed.", info.name));
     // Whatever it was that ended it, unless it had not begun: then the next start may have more luck.
     if let Some(path) = state.filter(|_| command.keep && begun.load(Ordering::Relaxed)) {
-        Handover::write(&tables, path).map_err(Failure::host("the connections' file"))?;
+        Handover::write(&tables, path).map_err(SetupError::of("the connections' file"))?;
         announcer.say(&format!("connections are kept for the next start in {}.", path.display()));
     }
     let counters = ended?;

@@ -12,7 +12,7 @@ mod top;
 use clap::{Parser, Subcommand, ValueEnum};
 use error::Failure;
 use evenkeel_control::config::{self, Config, Kind};
-use evenkeel_daemon::{Announcer, LogFormat};
+use evenkeel_daemon::{Announcer, Ending, LogFormat};
 use evenkeel_xdp::Memory;
 use run::Run;
 use std::ffi::OsString;
@@ -132,17 +132,10 @@ fn main() -> ExitCode {
         };
         ("evenkeel", log_format, arguments.map_err(Failure::from).and_then(evenkeel))
     };
-    match outcome {
-        Err(Failure::Asked(help)) => {
-            print!("{help}");
-            ExitCode::SUCCESS
-        }
-        Ok(()) => ExitCode::SUCCESS,
-        Err(failure) => {
-            failure.to_string().lines().for_each(|line| Announcer::new(name, log_format).say(line));
-            failure.exit_code()
-        }
-    }
+    ExitCode::from(match outcome {
+        Ok(()) => Ending::Good.exit_code(),
+        Err(failure) => failure.ending().with_words(Announcer::new(name, log_format), &failure),
+    })
 }
 
 fn xdp_lb(arguments: XdpLb) -> Result<(), Failure> {

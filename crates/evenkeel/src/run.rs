@@ -5,7 +5,7 @@ use crate::error::Failure;
 use evenkeel_control::config::{Config, XdpMode};
 use evenkeel_control::daemon::{Daemon, every};
 use evenkeel_control::{Balancer, NextHop, Operator, Plane, Secrets};
-use evenkeel_daemon::{Announcer, LogFormat, Stop};
+use evenkeel_daemon::{Announcer, LogFormat, SetupError, Stop};
 use evenkeel_xdp::{Attachment, Claim, Interface, Memory, Neighbours, Resolution, Start, Started, XdpPlane};
 use futures_util::{Stream, StreamExt};
 use netlink_packet_core::{NetlinkMessage, NetlinkPayload};
@@ -47,22 +47,22 @@ pub(crate) struct Run {
 /// Balances until told to stop.
 pub(crate) fn run(run: &Run) -> Result<(), Failure> {
     let runtime =
-        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::host("the runtime"))?;
+        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(SetupError::of("the runtime"))?;
     runtime.block_on(balance(run))
 }
 
 async fn balance(run: &Run) -> Result<(), Failure> {
     let Run { name, config, interface, mode, file, socket, log_format, memory, keep } = run;
     let announcer = Announcer::new(name, *log_format);
-    let mut stop = Stop::new().map_err(Failure::host("signals"))?;
+    let mut stop = Stop::new().map_err(SetupError::of("signals"))?;
     let groups = [MulticastGroup::Link, MulticastGroup::Neigh];
     let (connection, netlink, mut news) =
-        rtnetlink::new_multicast_connection(&groups).map_err(Failure::host("netlink"))?;
+        rtnetlink::new_multicast_connection(&groups).map_err(SetupError::of("netlink"))?;
     tokio::spawn(connection);
 
     let claim = Claim::take(Interface::find(&netlink, interface).await?)?;
     let interface = claim.interface();
-    let secrets = Secrets::random().map_err(Failure::host("random secrets"))?;
+    let secrets = Secrets::random().map_err(SetupError::of("random secrets"))?;
     let start = Start { object: OBJECT, config, secrets, memory: *memory };
     let Started { balancer, inherited, unnamed } = evenkeel_xdp::start(&claim, start)?;
     match unnamed {
@@ -172,7 +172,7 @@ async fn watch<A>(
                     return Err(Failure::MacChanged(attachment.interface().name.clone()));
                 }
                 Some(_) => {}
-                None => return Err(Failure::host("netlink")("the kernel closed the connection")),
+                None => return Err(SetupError::of("netlink")("the kernel closed the connection").into()),
             },
         }
     }
