@@ -1,10 +1,9 @@
 //! How a command fails.
 
+use evenkeel_control::ConfigError;
 use evenkeel_control::api::ClientError;
-use evenkeel_control::daemon::DaemonError;
-use evenkeel_control::{BalancerError, ConfigError};
 use evenkeel_daemon::{Ending, Refusal, SetupError};
-use evenkeel_xdp::XdpError;
+use evenkeel_xdp_daemon::RunError;
 
 /// Why a command failed: one sentence for people.
 #[derive(Debug, thiserror::Error)]
@@ -18,27 +17,15 @@ pub(crate) enum Failure {
     /// Nobody said which interface.
     #[error("no interface: name one with --interface, or in the file's [dataplane] section.")]
     NoInterface,
-    /// The plane cannot do it.
+    /// The balancer cannot go on.
     #[error(transparent)]
-    Xdp(#[from] XdpError),
-    /// No socket, or no place for Prometheus.
-    #[error(transparent)]
-    Daemon(#[from] DaemonError),
-    /// The tables cannot be made.
-    #[error(transparent)]
-    Balancer(#[from] BalancerError<XdpError>),
+    Run(#[from] RunError),
     /// No answer from a running balancer, or a refusal.
     #[error(transparent)]
     Client(#[from] ClientError),
     /// The host lacks something basic.
     #[error(transparent)]
     Setup(#[from] SetupError),
-    /// The interface's Ethernet address changed while we were at work.
-    #[error("{0} has another Ethernet address now, which the program does not know; it is detached: start again.")]
-    MacChanged(String),
-    /// The interface went away while we were at work.
-    #[error("{0} is gone, and with it the program: start again when it is back.")]
-    InterfaceGone(String),
 }
 
 impl Failure {

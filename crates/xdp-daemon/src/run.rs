@@ -1,11 +1,11 @@
 //! The balancer in the foreground, on XDP.
 
 use crate::announce;
-use crate::error::Failure;
+use crate::error::RunError;
 use evenkeel_control::config::{Config, XdpMode};
 use evenkeel_control::daemon::{Daemon, every};
 use evenkeel_control::{Balancer, NextHop, Operator, Plane, Secrets};
-use evenkeel_daemon::{Announcer, LogFormat, SetupError, Stop};
+use evenkeel_daemon::{Announcer, SetupError, Stop};
 use evenkeel_xdp::{Attachment, Claim, Interface, Memory, Neighbours, Resolution, Start, Started, XdpPlane};
 use futures_util::{Stream, StreamExt};
 use netlink_packet_core::{NetlinkMessage, NetlinkPayload};
@@ -22,38 +22,42 @@ const REFRESH: Duration = Duration::from_secs(5);
 /// How long the start waits for backends to answer ARP.
 const PATIENCE: Duration = Duration::from_millis(1500);
 
-/// The XDP program, as `make` has built it.
-static OBJECT: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/evenkeel.bpf.o"));
-
 /// What shall be done.
-#[derive(Debug)]
-pub(crate) struct Run {
-    /// What messages begin with.
-    pub(crate) name: &'static str,
-    pub(crate) config: Config,
-    pub(crate) interface: String,
-    pub(crate) mode: XdpMode,
-    /// Where the configuration was read from, and where questions are answered; neither for the walk-through.
-    pub(crate) file: Option<PathBuf>,
-    pub(crate) socket: Option<PathBuf>,
-    /// How messages are written.
-    pub(crate) log_format: LogFormat,
+#[derive(Clone, Debug)]
+pub struct Run<'a> {
+    /// The object that `crates/ebpf` builds.
+    pub object: &'a [u8],
+    /// What is balanced.
+    pub config: Config,
+    /// The network interface.
+    pub interface: String,
+    /// Where the program runs.
+    pub mode: XdpMode,
+    /// Where the configuration was read from, to be read again; without it, there is no reload.
+    pub file: Option<PathBuf>,
+    /// Where questions are answered, if anywhere.
+    pub socket: Option<PathBuf>,
     /// Where the tables come from.
-    pub(crate) memory: Memory,
-    /// Whether program and tables stay at work when the process ends.
-    pub(crate) keep: bool,
+    pub memory: Memory,
+    /// Whether program and tables stay at work at the end.
+    pub keep: bool,
+    /// Who says what happens.
+    pub announcer: Announcer,
 }
 
-/// Balances until told to stop.
-pub(crate) fn run(run: &Run) -> Result<(), Failure> {
+/// Balances until Ctrl-C, SIGTERM or somebody else's taking the program away. To be called outside of a runtime.
+///
+/// # Errors
+/// The balancer cannot begin; or something went away under it, and it has cleared away what was left.
+pub fn run(run: &Run<'_>) -> Result<(), RunError> {
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(SetupError::of("the runtime"))?;
     runtime.block_on(balance(run))
 }
 
-async fn balance(run: &Run) -> Result<(), Failure> {
-    let Run { name, config, interface, mode, file, socket, log_format, memory, keep } = run;
-    let announcer = Announcer::new(name, *log_format);
+async fn balance(run: &Run<'_>) -> Result<(), RunError> {
+    let Run { object, config, interface, mode, file, socket, memory, keep, announcer } = run;
+    let announcer = *announcer;
     let mut stop = Stop::new().map_err(SetupError::of("signals"))?;
     let groups = [MulticastGroup::Link, MulticastGroup::Neigh];
     let (connection, netlink, mut news) =
@@ -63,7 +67,7 @@ async fn balance(run: &Run) -> Result<(), Failure> {
     let claim = Claim::take(Interface::find(&netlink, interface).await?)?;
     let interface = claim.interface();
     let secrets = Secrets::random().map_err(SetupError::of("random secrets"))?;
-    let start = Start { object: OBJECT, config, secrets, memory: *memory };
+    let start = Start { object, config, secrets, memory: *memory };
     let Started { balancer, inherited, unnamed } = evenkeel_xdp::start(&claim, start)?;
     match unnamed {
         Some(reason) if *keep => return Err(reason.into()),
@@ -94,7 +98,7 @@ async fn balance(run: &Run) -> Result<(), Failure> {
     let counters = daemon.operator().balancer().plane().counters();
     match ended {
         // With another Ethernet address the program would only lose what is sent to it.
-        Err(failure) if *keep && !matches!(failure, Failure::MacChanged(_)) => {
+        Err(failure) if *keep && !matches!(failure, RunError::MacChanged(_)) => {
             attachment.leave();
             return Err(failure);
         }
@@ -116,7 +120,7 @@ async fn balance(run: &Run) -> Result<(), Failure> {
         }
         Ok(End::InterfaceGone(name)) => {
             attachment.lost()?;
-            return Err(Failure::InterfaceGone(name));
+            return Err(RunError::InterfaceGone(name));
         }
     }
     announcer.totals(&counters?);
@@ -133,7 +137,7 @@ async fn watch<A>(
     hops: &mut NextHops,
     neighbours: &mut Neighbours,
     daemon: &mut Daemon<XdpPlane>,
-) -> Result<End, Failure> {
+) -> Result<End, RunError> {
     let mut refresh = every(REFRESH);
     let mut known = daemon.operator().balancer().backend_addresses();
     loop {
@@ -169,7 +173,7 @@ async fn watch<A>(
                 Some(NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewLink(message)))
                     if !attachment.interface().has_mac(&message) =>
                 {
-                    return Err(Failure::MacChanged(attachment.interface().name.clone()));
+                    return Err(RunError::MacChanged(attachment.interface().name.clone()));
                 }
                 Some(_) => {}
                 None => return Err(SetupError::of("netlink")("the kernel closed the connection").into()),
@@ -197,7 +201,11 @@ struct NextHops {
 
 impl NextHops {
     /// Waits a moment for every backend to be found.
-    async fn resolve(&mut self, neighbours: &mut Neighbours, balancer: &mut Balancer<XdpPlane>) -> Result<(), Failure> {
+    async fn resolve(
+        &mut self,
+        neighbours: &mut Neighbours,
+        balancer: &mut Balancer<XdpPlane>,
+    ) -> Result<(), RunError> {
         let deadline = Instant::now() + PATIENCE;
         loop {
             let found = neighbours.refresh(balancer.backend_addresses()).await?;
@@ -212,7 +220,11 @@ impl NextHops {
         }
     }
 
-    async fn refresh(&mut self, neighbours: &mut Neighbours, balancer: &mut Balancer<XdpPlane>) -> Result<(), Failure> {
+    async fn refresh(
+        &mut self,
+        neighbours: &mut Neighbours,
+        balancer: &mut Balancer<XdpPlane>,
+    ) -> Result<(), RunError> {
         for (backend, resolution) in neighbours.refresh(balancer.backend_addresses()).await? {
             self.note(balancer, backend, resolution)?;
         }
@@ -226,7 +238,7 @@ impl NextHops {
         balancer: &mut Balancer<XdpPlane>,
         address: Ipv4Addr,
         resolution: Resolution,
-    ) -> Result<(), Failure> {
+    ) -> Result<(), RunError> {
         if let Resolution::Known(mac) = resolution {
             balancer.set_next_hop(NextHop { address, mac })?;
         }
