@@ -6,7 +6,9 @@
 
 mod announce;
 mod error;
+mod next_hops;
 mod run;
+mod watch;
 
 pub use error::RunError;
 pub use evenkeel_xdp::Memory;
