@@ -31,6 +31,11 @@ impl Announcer {
         Self { name, format }
     }
 
+    /// The program's name.
+    pub fn name(self) -> &'static str {
+        self.name
+    }
+
     /// Says a sentence. One that begins with "warning: " is one.
     pub fn say(self, text: &str) {
         let line = match self.format {

@@ -1,19 +1,13 @@
-//! How the program fails.
+//! How the balancer fails.
 
+use evenkeel_control::BalancerError;
 use evenkeel_control::daemon::DaemonError;
-use evenkeel_control::{BalancerError, ConfigError};
-use evenkeel_daemon::{Ending, Refusal, SetupError};
+use evenkeel_daemon::{Ending, SetupError};
 use evenkeel_dpdk::{DpdkError, PlaneError};
 
-/// Why the program failed: one sentence for people.
+/// Why the balancer does not balance, or does so no longer: one sentence for people.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum Failure {
-    /// The command line makes no sense, or asks for help.
-    #[error(transparent)]
-    Refused(#[from] Refusal),
-    /// The configuration is wrong.
-    #[error(transparent)]
-    Config(#[from] ConfigError),
+pub enum RunError {
     /// DPDK cannot do it.
     #[error(transparent)]
     Dpdk(#[from] DpdkError),
@@ -23,31 +17,23 @@ pub(crate) enum Failure {
     /// The tables cannot be made.
     #[error(transparent)]
     Balancer(#[from] BalancerError<PlaneError>),
+    /// The host lacks something basic.
+    #[error(transparent)]
+    Setup(#[from] SetupError),
     /// Another balancer works there.
     #[error("evenkeel already runs on {0}: stop that one first.")]
     Running(String),
     /// The kernel's interface behind the port has been removed.
     #[error("the network interface behind {0} is gone: start again when it is back.")]
     Gone(String),
-    /// The host lacks something basic.
-    #[error(transparent)]
-    Setup(#[from] SetupError),
 }
 
-impl Failure {
-    /// What it is for whoever called the program.
-    pub(crate) fn ending(&self) -> Ending {
+impl RunError {
+    /// What it is for whoever started the program: EAL's arguments are words of its command line.
+    pub fn ending(&self) -> Ending {
         match self {
-            Self::Refused(refusal) => refusal.ending(),
-            Self::Config(_) => Ending::Usage,
             Self::Dpdk(error) if error.is_usage() => Ending::Usage,
             _ => Ending::Failed,
         }
-    }
-}
-
-impl From<clap::Error> for Failure {
-    fn from(error: clap::Error) -> Self {
-        Refusal::from(error).into()
     }
 }
