@@ -1,6 +1,6 @@
 //! What there is to say about a port and about the host.
 
-use evenkeel_cli::Announcer;
+use evenkeel_daemon::Announcer;
 use evenkeel_dpdk::host::{News, Resolution};
 use evenkeel_dpdk::{Backing, Eal, PortInfo, Tables};
 use std::path::Path;

@@ -1,7 +1,8 @@
 //! One balancer for one interface. The kernel lets several programs share a TAP device or listen on one interface; two
 //! balancers there would each get some of the packets.
 
-use crate::error::Failure;
+use crate::error::RunError;
+use evenkeel_daemon::SetupError;
 use std::io;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
@@ -18,7 +19,7 @@ impl Claims {
     ///
     /// # Errors
     /// Another balancer has it.
-    pub(crate) fn take(eal: &[String]) -> Result<Self, Failure> {
+    pub(crate) fn take(eal: &[String]) -> Result<Self, RunError> {
         let sockets: Result<_, _> = interfaces(eal).map(claim).collect();
         Ok(Self { _sockets: sockets? })
     }
@@ -38,11 +39,11 @@ fn interfaces(eal: &[String]) -> impl Iterator<Item = String> {
     })
 }
 
-fn claim(interface: String) -> Result<UnixDatagram, Failure> {
+fn claim(interface: String) -> Result<UnixDatagram, RunError> {
     let address = SocketAddr::from_abstract_name(format!("evenkeel-dpdk-{interface}"));
     address.and_then(|address| UnixDatagram::bind_addr(&address)).map_err(|error| match error.kind() {
-        io::ErrorKind::AddrInUse => Failure::Running(interface),
-        _ => Failure::host("the claim on an interface")(error),
+        io::ErrorKind::AddrInUse => RunError::Running(interface),
+        _ => SetupError::of("the claim on an interface")(error).into(),
     })
 }
 

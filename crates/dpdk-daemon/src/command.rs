@@ -1,31 +1,12 @@
 //! The command line: EAL's arguments, `--`, ours. The name that it is called by decides: `base-server` is the
 //! walk-through's program and has its settings, everything else wants a configuration file.
 
-use crate::error::Failure;
+use crate::failure::Failure;
+use crate::run::Run;
 use clap::{Args, Parser, ValueEnum};
-use evenkeel_cli::LogFormat;
 use evenkeel_control::config::{self, Config, Kind};
+use evenkeel_daemon::{Announcer, LogFormat};
 use std::path::{Path, PathBuf};
-
-/// What shall be done.
-#[derive(Debug)]
-pub(crate) struct Command {
-    pub(crate) eal: Vec<String>,
-    pub(crate) config: Config,
-    /// What an lcore does that finds nothing: what the command line says, or else the file.
-    pub(crate) idle: config::Idle,
-    /// Where the configuration was read from, and where questions are answered; neither for the walk-through.
-    pub(crate) file: Option<PathBuf>,
-    pub(crate) socket: Option<PathBuf>,
-    /// Where connections are kept over a restart; nowhere for the walk-through.
-    pub(crate) state: Option<PathBuf>,
-    /// Whether to leave them there at the end.
-    pub(crate) keep: bool,
-    /// Whether to forget those that are there.
-    pub(crate) fresh: bool,
-    /// How messages are written.
-    pub(crate) log_format: LogFormat,
-}
 
 /// Where connections are kept over a restart if nobody says otherwise.
 const DEFAULT_STATE: &str = "/run/evenkeel/dpdk.state";
@@ -101,8 +82,8 @@ enum Idle {
     Poll,
 }
 
-/// The program's name, and what its arguments say.
-pub(crate) fn read(mut arguments: impl Iterator<Item = String>) -> (&'static str, Result<Command, Failure>) {
+/// The program's name, and what its arguments say is to be done.
+pub(crate) fn read(mut arguments: impl Iterator<Item = String>) -> (&'static str, Result<Run, Failure>) {
     let called = arguments.next().unwrap_or_default();
     let mut eal: Vec<_> = arguments.by_ref().take_while(|argument| argument != "--").collect();
     let mut ours: Vec<_> = arguments.collect();
@@ -115,39 +96,41 @@ pub(crate) fn read(mut arguments: impl Iterator<Item = String>) -> (&'static str
     }
 }
 
-fn base_server(eal: Vec<String>, ours: Vec<String>) -> Result<Command, Failure> {
+fn base_server(eal: Vec<String>, ours: Vec<String>) -> Result<Run, Failure> {
     let BaseServer { shared } = BaseServer::try_parse_from(std::iter::once("base-server".to_owned()).chain(ours))?;
     let mut config = evenkeel_control::walkthrough();
     config.dataplane.max_flows = 1 << 16;
-    Ok(shared.command(eal, config))
+    Ok(shared.run(Announcer::new("base-server", LogFormat::Text), eal, config))
 }
 
-fn daemon(eal: Vec<String>, ours: Vec<String>) -> Result<Command, Failure> {
+fn daemon(eal: Vec<String>, ours: Vec<String>) -> Result<Run, Failure> {
     let Daemon { config: file, socket, keep, fresh, state, log_format, shared } =
         Daemon::try_parse_from(std::iter::once("evenkeel-dpdk".to_owned()).chain(ours))?;
     let config = Config::load(&file)?;
     config.check_kind(&file.display().to_string(), Kind::Dpdk)?;
-    let command = shared.command(eal, config);
-    Ok(Command { file: Some(file), socket: Some(socket), state: Some(state), keep, fresh, log_format, ..command })
+    let run = shared.run(Announcer::new("evenkeel-dpdk", log_format), eal, config);
+    Ok(Run { file: Some(file), socket: Some(socket), state: Some(state), keep, fresh, ..run })
 }
 
 impl Shared {
-    fn command(self, eal: Vec<String>, config: Config) -> Command {
+    /// With neither file nor socket, and no memory of connections, as for the walk-through.
+    fn run(self, announcer: Announcer, eal: Vec<String>, config: Config) -> Run {
         let idle = match self.idle {
             Some(Idle::Sleep) => config::Idle::Sleep,
             Some(Idle::Poll) => config::Idle::Poll,
             None => config.dataplane.idle,
         };
         let (file, socket, state) = (None, None, None);
-        Command { eal, config, idle, file, socket, state, keep: false, fresh: false, log_format: LogFormat::Text }
+        Run { eal, config, idle, file, socket, state, keep: false, fresh: false, announcer }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use evenkeel_daemon::Refusal;
 
-    fn read_words(words: &str) -> (&'static str, Result<Command, Failure>) {
+    fn read_words(words: &str) -> (&'static str, Result<Run, Failure>) {
         read(words.split(' ').map(str::to_owned))
     }
 
@@ -166,16 +149,20 @@ mod tests {
         // What the command line says is not what the file says: a reload compares files.
         assert_eq!((command.idle, command.config.dataplane.idle), (config::Idle::Poll, config::Idle::Sleep));
         let (_, command) = read_words("base-server -l 0 -- --idle slow");
-        assert!(matches!(command, Err(Failure::Usage(text)) if text.contains("slow")));
+        assert!(matches!(command, Err(Failure::Refused(Refusal::Wrong(text))) if text.contains("slow")));
         let (name, command) = read_words("evenkeel-dpdk -l 0");
-        assert!(matches!((name, command), ("evenkeel-dpdk", Err(Failure::Usage(text))) if text.contains("--config")));
+        assert!(
+            matches!((name, command), ("evenkeel-dpdk", Err(Failure::Refused(Refusal::Wrong(text)))) if text.contains("--config"))
+        );
     }
 
     #[test]
     fn help_is_ours_wherever_it_is_asked_for() {
         for words in ["base-server --help", "base-server -l 0 -- --help", "evenkeel-dpdk -h"] {
             let (name, command) = read_words(words);
-            assert!(matches!(command, Err(Failure::Asked(text)) if text.contains(&format!("Usage: {name} EAL-ARGS"))));
+            assert!(
+                matches!(command, Err(Failure::Refused(Refusal::Asked(text))) if text.contains(&format!("Usage: {name} EAL-ARGS")))
+            );
         }
     }
 }

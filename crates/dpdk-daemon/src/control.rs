@@ -1,12 +1,12 @@
 //! The control side at work: what the host has to say and to hear, and the flow table's housekeeping.
 
 use crate::announce;
-use crate::error::Failure;
-use evenkeel_cli::{Announcer, Stop};
+use crate::error::RunError;
 use evenkeel_control::config::Dataplane;
 use evenkeel_control::daemon::{Daemon, every};
 use evenkeel_control::{NextHop, Plane};
 use evenkeel_core::Counters;
+use evenkeel_daemon::{Announcer, Stop};
 use evenkeel_dpdk::host::{Host, Network, News, Outcome, Resolution};
 use evenkeel_dpdk::{Burst, DpdkPlane, Pool, PortInfo, Ring};
 use std::collections::{BTreeSet, HashSet};
@@ -48,7 +48,7 @@ impl<'a, 'p> Control<'a, 'p> {
     }
 
     /// Works until told to stop.
-    pub(crate) async fn run(&mut self, mut stop: Stop) -> Result<(), Failure> {
+    pub(crate) async fn run(&mut self, mut stop: Stop) -> Result<(), RunError> {
         self.tell_host()?;
         let mut host = every(HOST_TICK);
         loop {
@@ -65,8 +65,8 @@ impl<'a, 'p> Control<'a, 'p> {
     }
 
     /// What lcores have counted.
-    pub(crate) fn counters(&self) -> Result<Counters, Failure> {
-        self.daemon.operator().balancer().plane().counters().map_err(|error| Failure::Balancer(error.into()))
+    pub(crate) fn counters(&self) -> Result<Counters, RunError> {
+        self.daemon.operator().balancer().plane().counters().map_err(|error| RunError::Balancer(error.into()))
     }
 
     fn now(&self) -> Duration {
@@ -74,7 +74,7 @@ impl<'a, 'p> Control<'a, 'p> {
     }
 
     /// What the host answers for and whom it must find.
-    fn tell_host(&mut self) -> Result<(), Failure> {
+    fn tell_host(&mut self) -> Result<(), RunError> {
         let balancer = self.daemon.operator().balancer();
         let wanted = (balancer.our_addresses().clone(), balancer.backend_addresses());
         if self.told.as_ref() == Some(&wanted) {
@@ -86,10 +86,10 @@ impl<'a, 'p> Control<'a, 'p> {
         self.act(Outcome { frames: Vec::new(), news })
     }
 
-    fn tick(&mut self) -> Result<(), Failure> {
+    fn tick(&mut self) -> Result<(), RunError> {
         let port = self.surroundings.port;
         if port.has_lost_its_interface() {
-            return Err(Failure::Gone(port.name.clone()));
+            return Err(RunError::Gone(port.name.clone()));
         }
         let is_connected = port.is_up() && announce::unconnected_tap(port).is_none();
         if is_connected && !self.is_connected {
@@ -102,7 +102,7 @@ impl<'a, 'p> Control<'a, 'p> {
 
     /// Takes a burst of what lcores have for the host. More of it waits for its next turn: whoever floods the host with ARP
     /// does not keep us from everything else.
-    fn receive(&mut self) -> Result<(), Failure> {
+    fn receive(&mut self) -> Result<(), RunError> {
         let mut frames = Burst::new();
         self.surroundings.to_host.take(&mut frames);
         if !frames.is_empty() {
@@ -115,7 +115,7 @@ impl<'a, 'p> Control<'a, 'p> {
         Ok(())
     }
 
-    fn act(&mut self, outcome: Outcome) -> Result<(), Failure> {
+    fn act(&mut self, outcome: Outcome) -> Result<(), RunError> {
         for frame in &outcome.frames {
             // Without an mbuf, or with too many frames under way, it is lost; whoever waits for it asks again.
             if let Some(mbuf) = self.surroundings.pool.mbuf(frame) {

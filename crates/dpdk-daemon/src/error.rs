@@ -1,22 +1,13 @@
-//! How the program fails.
+//! How the balancer fails.
 
-use evenkeel_cli::Refusal;
+use evenkeel_control::BalancerError;
 use evenkeel_control::daemon::DaemonError;
-use evenkeel_control::{BalancerError, ConfigError};
+use evenkeel_daemon::{Ending, SetupError};
 use evenkeel_dpdk::{DpdkError, PlaneError};
 
-/// Why the program failed: one sentence for people.
+/// Why the balancer does not balance, or does so no longer: one sentence for people.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum Failure {
-    /// `--help` or `--version`: not a failure, but the end.
-    #[error("{0}")]
-    Asked(String),
-    /// The command line makes no sense.
-    #[error("{0}; see --help.")]
-    Usage(String),
-    /// The configuration is wrong.
-    #[error(transparent)]
-    Config(#[from] ConfigError),
+pub enum RunError {
     /// DPDK cannot do it.
     #[error(transparent)]
     Dpdk(#[from] DpdkError),
@@ -26,43 +17,23 @@ pub(crate) enum Failure {
     /// The tables cannot be made.
     #[error(transparent)]
     Balancer(#[from] BalancerError<PlaneError>),
+    /// The host lacks something basic.
+    #[error(transparent)]
+    Setup(#[from] SetupError),
     /// Another balancer works there.
     #[error("evenkeel already runs on {0}: stop that one first.")]
     Running(String),
     /// The kernel's interface behind the port has been removed.
     #[error("the network interface behind {0} is gone: start again when it is back.")]
     Gone(String),
-    /// The host lacks something basic.
-    #[error("cannot set up {what}: {reason}.")]
-    Host {
-        /// What.
-        what: &'static str,
-        /// Why.
-        reason: String,
-    },
 }
 
-impl Failure {
-    /// 2 for what the user should have said otherwise, 1 for everything else.
-    pub(crate) fn exit_code(&self) -> i32 {
+impl RunError {
+    /// What it is for whoever started the program: EAL's arguments are words of its command line.
+    pub fn ending(&self) -> Ending {
         match self {
-            Self::Usage(_) | Self::Config(_) => 2,
-            Self::Dpdk(error) if error.is_usage() => 2,
-            _ => 1,
-        }
-    }
-
-    /// For errors of the system under a name.
-    pub(crate) fn host<E: std::fmt::Display>(what: &'static str) -> impl Fn(E) -> Self {
-        move |error| Self::Host { what, reason: error.to_string() }
-    }
-}
-
-impl From<clap::Error> for Failure {
-    fn from(error: clap::Error) -> Self {
-        match Refusal::from(error) {
-            Refusal::Asked(text) => Self::Asked(text),
-            Refusal::Wrong(sentence) => Self::Usage(sentence),
+            Self::Dpdk(error) if error.is_usage() => Ending::Usage,
+            _ => Ending::Failed,
         }
     }
 }

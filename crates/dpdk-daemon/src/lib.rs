@@ -1,8 +1,8 @@
-//! The balancer on DPDK: what `evenkeel-dpdk` and `base-server` do once libdpdk is known to be there.
+//! The balancer on DPDK, in the foreground: [`run`] does what `evenkeel-dpdk` does.
 //!
-//! A library, and not the program itself, because a program that is linked to a library which is missing cannot even say
-//! so. `evenkeel-dpdk` loads this one and calls [`evenkeel_dpdk_main`]. What may live here: the command line, and the
-//! putting together of `evenkeel-dpdk`'s parts.
+//! And the program itself: one that is linked to a library which is missing cannot even say so, so `evenkeel-dpdk` is
+//! linked to nothing, loads this library once it has found libdpdk, and calls [`evenkeel_dpdk_main`]. What may live here:
+//! the putting together of `evenkeel-dpdk`'s parts, what is said meanwhile, and that program's command line.
 
 mod affinity;
 mod announce;
@@ -10,36 +10,11 @@ mod claim;
 mod command;
 mod control;
 mod error;
+mod failure;
+mod program;
 mod run;
 mod starting;
 
-use error::Failure;
-use evenkeel_cli::{Announcer, LogFormat};
-use std::io::Write as _;
-use std::panic::catch_unwind;
-
-/// Does what the process's command line says, and returns its exit code.
-#[unsafe(no_mangle)]
-pub extern "C" fn evenkeel_dpdk_main() -> i32 {
-    // A panic must not cross into the caller; it has said what it is.
-    catch_unwind(program).unwrap_or(101)
-}
-
-fn program() -> i32 {
-    // What is not Unicode is no name of ours or of EAL's, and is told as one that is not known.
-    let arguments = std::env::args_os().map(|argument| argument.to_string_lossy().into_owned());
-    let (name, command) = command::read(arguments);
-    let log_format = command.as_ref().map_or(LogFormat::Text, |command| command.log_format);
-    match command.and_then(|command| run::run(name, &command)) {
-        Ok(()) => 0,
-        Err(Failure::Asked(text)) => {
-            // Nobody may be reading.
-            let _ = write!(std::io::stdout(), "{text}");
-            0
-        }
-        Err(failure) => {
-            failure.to_string().lines().for_each(|line| Announcer::new(name, log_format).say(line));
-            failure.exit_code()
-        }
-    }
-}
+pub use error::RunError;
+pub use program::evenkeel_dpdk_main;
+pub use run::{Run, run};

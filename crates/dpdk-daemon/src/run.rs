@@ -3,19 +3,19 @@
 use crate::affinity::Affinity;
 use crate::announce;
 use crate::claim::Claims;
-use crate::command::Command;
 use crate::control::{Control, Surroundings};
-use crate::error::Failure;
+use crate::error::RunError;
 use crate::starting::Starting;
-use evenkeel_cli::{Announcer, Stop};
-use evenkeel_control::config::Idle;
+use evenkeel_control::config::{Config, Idle};
 use evenkeel_control::daemon::Daemon;
 use evenkeel_control::{Balancer, BalancerError, Operator, Secrets, Sizes};
 use evenkeel_core::flow::IdleTimes;
+use evenkeel_daemon::{Announcer, SetupError, Stop};
 use evenkeel_dpdk::{
     BURST, DpdkPlane, Eal, Handover, HostLink, IdlePolicy, Pool, Port, PortInfo, Ring, Tables, Work, Worker, captured,
 };
 use std::io::{Write as _, stderr};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -26,43 +26,71 @@ const HOST_FRAMES: u32 = 256;
 /// Mbufs that a queue holds at most: both its descriptors, what its lcore has in hand and keeps, and the pool's cache.
 const MBUFS_PER_QUEUE: u32 = 2 * 1024 + 4 * BURST as u32 + 1024;
 
-/// Balances until told to stop.
-pub(crate) fn run(name: &'static str, command: &Command) -> Result<(), Failure> {
-    let announcer = Announcer::new(name, command.log_format);
+/// What shall be done.
+#[derive(Clone, Debug)]
+pub struct Run {
+    /// EAL's arguments, without the program's name.
+    pub eal: Vec<String>,
+    /// What is balanced.
+    pub config: Config,
+    /// What an lcore does that finds nothing. Not taken from the configuration.
+    pub idle: Idle,
+    /// Where the configuration was read from, to be read again; without it a reload is refused.
+    pub file: Option<PathBuf>,
+    /// Where questions are answered, if anywhere.
+    pub socket: Option<PathBuf>,
+    /// Where connections are kept over a restart, if anywhere.
+    pub state: Option<PathBuf>,
+    /// Whether to leave them there at the end.
+    pub keep: bool,
+    /// Whether to forget those that are there.
+    pub fresh: bool,
+    /// Who says what happens.
+    pub announcer: Announcer,
+}
+
+/// Balances until Ctrl-C or SIGTERM. Once in a process: EAL cannot be started again. The calling thread becomes one of
+/// EAL's, bound to a CPU. If a driver keeps the start waiting and will not be called back, being told to stop ends the
+/// process. To be called outside of a runtime.
+///
+/// # Errors
+/// It cannot begin, or cannot go on.
+pub fn run(run: &Run) -> Result<(), RunError> {
+    let announcer = run.announcer;
     let runtime =
-        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::host("the runtime"))?;
+        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(SetupError::of("the runtime"))?;
     // Before EAL starts, which takes its time.
     let stop = {
         let _inside = runtime.enter();
-        Stop::new().map_err(Failure::host("signals"))?
+        Stop::new().map_err(SetupError::of("signals"))?
     };
-    let everywhere = Affinity::current().map_err(Failure::host("CPU affinity"))?;
-    let _claims = Claims::take(&command.eal)?;
-    let starting = Starting::begin().map_err(Failure::host("signals"))?;
-    let state = command.state.as_deref();
-    if let Some(path) = state.filter(|_| command.keep) {
-        Handover::prepare(path).map_err(Failure::host("the connections' file"))?;
+    let everywhere = Affinity::current().map_err(SetupError::of("CPU affinity"))?;
+    let _claims = Claims::take(&run.eal)?;
+    let starting = Starting::begin().map_err(SetupError::of("signals"))?;
+    let state = run.state.as_deref();
+    if let Some(path) = state.filter(|_| run.keep) {
+        Handover::prepare(path).map_err(SetupError::of("the connections' file"))?;
     }
-    let say_all = command.eal.iter().any(|argument| argument.starts_with("--log-level"));
+    let say_all = run.eal.iter().any(|argument| argument.starts_with("--log-level"));
     let repeat = |said: &str| {
         if say_all {
             // Nobody may be reading.
             let _ = write!(stderr(), "{said}");
         }
     };
-    let (eal, log) = Eal::start(name, &command.eal);
+    let (eal, log) = Eal::start(announcer.name(), &run.eal);
     repeat(&log);
     let eal = eal?;
 
     let info = PortInfo::only(&eal, &log)?;
     let named = eal.lcores().len();
     let lcores = named.min(info.max_rx_queues.min(info.max_tx_queues).max(1).into());
-    let config = &command.config;
+    let config = &run.config;
     let sizes = Sizes::for_config(config);
-    let inherited = inherit(announcer, command, &sizes);
+    let inherited = inherit(run, &sizes);
     let secrets = match &inherited {
         Some(handover) => handover.secrets(),
-        None => Secrets::random().map_err(Failure::host("random secrets"))?,
+        None => Secrets::random().map_err(SetupError::of("random secrets"))?,
     };
     let settings = sizes.settings(config, &secrets, info.mac(), IdleTimes::DEFAULT);
     let tables = Arc::new(Tables::new(sizes, settings, &config.nat.addresses, lcores)?);
@@ -72,19 +100,19 @@ pub(crate) fn run(name: &'static str, command: &Command) -> Result<(), Failure> 
         Some(_) => Balancer::adopt(plane, &secrets, config.nat.clone()).map_err(BalancerError::Plane)?,
         None => Balancer::new(plane, &secrets),
     };
-    let operator = Operator::new(balancer, "dpdk", config.clone(), command.file.clone())?;
+    let operator = Operator::new(balancer, "dpdk", config.clone(), run.file.clone())?;
 
     let pool = Pool::new(&eal, lcores as u32 * MBUFS_PER_QUEUE + 2 * HOST_FRAMES)?;
     let (to_host, from_host) = (Ring::new(&eal, HOST_FRAMES)?, Ring::new(&eal, HOST_FRAMES)?);
     let doorbell = Notify::new();
     let wake = || doorbell.notify_one();
     let (port, said) =
-        captured(|| Port::start(&eal, info.clone(), lcores as u16, &pool)).map_err(Failure::host("the port"))?;
+        captured(|| Port::start(&eal, info.clone(), lcores as u16, &pool)).map_err(SetupError::of("the port"))?;
     repeat(&said);
     let mut port = port?;
     drop(starting);
     let (finished, begun) = (AtomicBool::new(false), AtomicBool::new(false));
-    let idle = match command.idle {
+    let idle = match run.idle {
         Idle::Sleep => IdlePolicy::Sleep,
         Idle::Poll => IdlePolicy::Poll,
     };
@@ -110,7 +138,7 @@ pub(crate) fn run(name: &'static str, command: &Command) -> Result<(), Failure> 
             let _finish = Finish(&finished);
             everywhere.restore();
             runtime.block_on(async {
-                let daemon = Daemon::begin(operator, command.socket.as_deref()).await?;
+                let daemon = Daemon::begin(operator, run.socket.as_deref()).await?;
                 announcer.services(config);
                 announce::idle_lcores(announcer, &info, named, lcores);
                 announce::ready(announcer, &info, lcores, &tables);
@@ -118,7 +146,7 @@ pub(crate) fn run(name: &'static str, command: &Command) -> Result<(), Failure> 
                     announcer.say(&format!("{kept} connections of the process before go on."));
                 }
                 if let Some(path) = state {
-                    Handover::discard(path).map_err(Failure::host("the connections' file"))?;
+                    Handover::discard(path).map_err(SetupError::of("the connections' file"))?;
                 }
                 daemon.is_ready();
                 begun.store(true, Ordering::Relaxed);
@@ -137,8 +165,8 @@ pub(crate) fn run(name: &'static str, command: &Command) -> Result<(), Failure> 
     };
     announcer.say(&format!("stopped; {} is closed.", info.name));
     // Whatever it was that ended it, unless it had not begun: then the next start may have more luck.
-    if let Some(path) = state.filter(|_| command.keep && begun.load(Ordering::Relaxed)) {
-        Handover::write(&tables, path).map_err(Failure::host("the connections' file"))?;
+    if let Some(path) = state.filter(|_| run.keep && begun.load(Ordering::Relaxed)) {
+        Handover::write(&tables, path).map_err(SetupError::of("the connections' file"))?;
         announcer.say(&format!("connections are kept for the next start in {}.", path.display()));
     }
     let counters = ended?;
@@ -147,14 +175,14 @@ pub(crate) fn run(name: &'static str, command: &Command) -> Result<(), Failure> 
 }
 
 /// The connections that the process before has kept for us, if they can go on. If not, that is said, and they are forgotten.
-fn inherit(announcer: Announcer, command: &Command, sizes: &Sizes) -> Option<Handover> {
-    let handover = Handover::read(command.state.as_ref()?);
+fn inherit(run: &Run, sizes: &Sizes) -> Option<Handover> {
+    let handover = Handover::read(run.state.as_ref()?);
     let usable = handover.and_then(|handover| match handover {
-        Some(handover) if !command.fresh => handover.check(sizes, &command.config.nat).map(|()| Some(handover)),
+        Some(handover) if !run.fresh => handover.check(sizes, &run.config.nat).map(|()| Some(handover)),
         _ => Ok(None),
     });
     usable.unwrap_or_else(|error| {
-        announcer.say(&format!("warning: the connections of the process before are forgotten: {error}."));
+        run.announcer.say(&format!("warning: the connections of the process before are forgotten: {error}."));
         None
     })
 }

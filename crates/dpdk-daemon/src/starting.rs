@@ -1,7 +1,7 @@
 //! Being told to stop while EAL or a port starts. Some drivers wait there until another program comes, which may be for
 //! ever, and nobody can call them back.
 
-use evenkeel_cli::Stop;
+use evenkeel_daemon::Stop;
 use std::io;
 use std::thread;
 use std::time::Duration;

@@ -5,6 +5,7 @@ use crate::table::Table;
 use clap::{Args, Subcommand};
 use evenkeel_control::api::{Client, OrderRequest, ReloadRequest, WeightRequest};
 use evenkeel_control::operator::{Change, FlowStatus, ServiceStatus, State, Status};
+use evenkeel_daemon::SetupError;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::io::Write as _;
@@ -78,7 +79,7 @@ pub(crate) struct Backend {
 /// Asks, and prints the answer.
 pub(crate) fn ask(socket: &Socket, ask: Ask) -> Result<(), Failure> {
     let runtime =
-        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::host("the runtime"))?;
+        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(SetupError::of("the runtime"))?;
     let text = runtime.block_on(answer(&Client::new(&socket.socket), ask))?;
     // Whoever reads may have read enough.
     let _ = std::io::stdout().write_all(text.as_bytes());
@@ -124,7 +125,7 @@ async fn answer(client: &Client, ask: Ask) -> Result<String, Failure> {
 }
 
 fn json(value: &impl Serialize) -> Result<String, Failure> {
-    let mut text = serde_json::to_string_pretty(value).map_err(Failure::host("the answer's JSON"))?;
+    let mut text = serde_json::to_string_pretty(value).map_err(SetupError::of("the answer's JSON"))?;
     text.push('\n');
     Ok(text)
 }

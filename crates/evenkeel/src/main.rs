@@ -1,23 +1,23 @@
 //! The command line. The name that it is called by decides: `xdp_lb` is the walk-through's program, everything else is
 //! `evenkeel`. Nothing here that a user of the libraries would miss.
 
-mod announce;
 mod ask;
 mod error;
 mod reasons;
-mod run;
 mod table;
 mod top;
 
 use clap::{Parser, Subcommand, ValueEnum};
 use error::Failure;
-use evenkeel_cli::{Announcer, LogFormat};
 use evenkeel_control::config::{self, Config, Kind};
-use evenkeel_xdp::Memory;
-use run::Run;
+use evenkeel_daemon::{Announcer, Ending, LogFormat};
+use evenkeel_xdp_daemon::{Memory, Run, run};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+
+/// The XDP program, as `make` has built it.
+static OBJECT: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/evenkeel.bpf.o"));
 
 /// An L4 (TCP/UDP connection) load balancer.
 #[derive(Debug, Parser)]
@@ -122,56 +122,53 @@ impl From<XdpMode> for config::XdpMode {
 fn main() -> ExitCode {
     let arguments: Vec<OsString> = std::env::args_os().collect();
     let called = arguments.first().map(Path::new).and_then(Path::file_name).unwrap_or_default();
-    let (name, log_format, outcome) = if called == "xdp_lb" {
-        ("xdp_lb", LogFormat::Text, XdpLb::try_parse().map_err(Failure::from).and_then(xdp_lb))
+    let (announcer, outcome) = if called == "xdp_lb" {
+        let announcer = Announcer::new("xdp_lb", LogFormat::Text);
+        (announcer, XdpLb::try_parse().map_err(Failure::from).and_then(|arguments| xdp_lb(announcer, arguments)))
     } else {
         let arguments = Evenkeel::try_parse();
         let log_format = match &arguments {
             Ok(Evenkeel { command: Command::Run { log_format, .. }, .. }) => *log_format,
             _ => LogFormat::Text,
         };
-        ("evenkeel", log_format, arguments.map_err(Failure::from).and_then(evenkeel))
+        let announcer = Announcer::new("evenkeel", log_format);
+        (announcer, arguments.map_err(Failure::from).and_then(|arguments| evenkeel(announcer, arguments)))
     };
-    match outcome {
-        Err(Failure::Asked(help)) => {
-            print!("{help}");
-            ExitCode::SUCCESS
-        }
-        Ok(()) => ExitCode::SUCCESS,
-        Err(failure) => {
-            failure.to_string().lines().for_each(|line| Announcer::new(name, log_format).say(line));
-            failure.exit_code()
-        }
-    }
+    ExitCode::from(match outcome {
+        Ok(()) => Ending::Good.exit_code(),
+        Err(failure) => failure.ending().with_words(announcer, &failure),
+    })
 }
 
-fn xdp_lb(arguments: XdpLb) -> Result<(), Failure> {
+fn xdp_lb(announcer: Announcer, arguments: XdpLb) -> Result<(), Failure> {
     let mut config = evenkeel_control::walkthrough();
     config.dataplane.max_flows = 1 << 16;
-    run::run(&Run {
-        name: "xdp_lb",
+    run(&Run {
+        object: OBJECT,
         config,
         interface: arguments.interface,
         mode: arguments.xdp_mode.into(),
         file: None,
         socket: None,
-        log_format: LogFormat::Text,
         memory: Memory::None,
         keep: false,
-    })
+        announcer,
+    })?;
+    Ok(())
 }
 
-fn evenkeel(arguments: Evenkeel) -> Result<(), Failure> {
+fn evenkeel(announcer: Announcer, arguments: Evenkeel) -> Result<(), Failure> {
     match arguments.command {
-        Command::Run { config: file, interface, xdp_mode, keep, fresh, log_format } => {
+        Command::Run { config: file, interface, xdp_mode, keep, fresh, .. } => {
             let config = Config::load(&file)?;
             config.check_kind(&file.display().to_string(), Kind::Xdp)?;
             let interface = interface.or_else(|| config.dataplane.interface.clone()).ok_or(Failure::NoInterface)?;
             let mode = xdp_mode.map_or(config.dataplane.xdp_mode, Into::into);
             let socket = Some(arguments.socket.socket);
             let memory = if fresh { Memory::Fresh } else { Memory::Inherit };
-            let (name, file) = ("evenkeel", Some(file));
-            run::run(&Run { name, config, interface, mode, file, socket, log_format, memory, keep })
+            let file = Some(file);
+            run(&Run { object: OBJECT, config, interface, mode, file, socket, memory, keep, announcer })?;
+            Ok(())
         }
         Command::Check { config: path } => {
             let config = Config::load(&path)?;

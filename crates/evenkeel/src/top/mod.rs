@@ -16,6 +16,7 @@ mod watch;
 use crate::ask::Socket;
 use crate::error::Failure;
 use clap::Args;
+use evenkeel_daemon::{Refusal, SetupError};
 use source::Source;
 use std::io::{IsTerminal as _, Write as _, stdout};
 use std::time::Duration;
@@ -41,10 +42,10 @@ pub(crate) struct Top {
 /// Shows it until the user has seen enough.
 pub(crate) fn top(socket: &Socket, top: Top) -> Result<(), Failure> {
     if !top.once && !stdout().is_terminal() {
-        return Err(Failure::Usage("top needs a terminal to draw on; into a pipe, use top --once".to_owned()));
+        return Err(Refusal::Wrong("top needs a terminal to draw on; into a pipe, use top --once".to_owned()).into());
     }
     let runtime =
-        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::host("the runtime"))?;
+        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(SetupError::of("the runtime"))?;
     let interval = Duration::from_secs(top.interval.into());
     let source = Source::new(&socket.socket);
     runtime.block_on(async {

@@ -10,6 +10,7 @@ use super::view::{Next, View};
 use crate::error::Failure;
 use crossterm::event::{Event, EventStream};
 use evenkeel_control::api::ClientError;
+use evenkeel_daemon::SetupError;
 use futures_util::StreamExt as _;
 use std::future::{Future, pending};
 use std::pin::Pin;
@@ -34,7 +35,7 @@ pub(super) async fn watch(source: &Source, interval: Duration) -> Result<(), Fai
     let mut clock = tokio::time::interval(Duration::from_secs(1));
     clock.set_missed_tick_behavior(MissedTickBehavior::Delay);
 
-    let mut screen = Screen::take().map_err(Failure::host("the terminal"))?;
+    let mut screen = Screen::take().map_err(SetupError::of("the terminal"))?;
     let mut keys = EventStream::new();
     // An answer may take its time; keys do not wait for it.
     let mut asked: Option<Asked<'_>> = None;
@@ -47,7 +48,7 @@ pub(super) async fn watch(source: &Source, interval: Duration) -> Result<(), Fai
                 let area = frame.area();
                 extent = Some(draw::screen(&model, &view, palette, source.now(), area, frame.buffer_mut()));
             })
-            .map_err(Failure::host("the terminal"))?;
+            .map_err(SetupError::of("the terminal"))?;
         if let (Some(extent), false) = (extent, view.help) {
             view.settle(extent);
         }
@@ -60,7 +61,7 @@ pub(super) async fn watch(source: &Source, interval: Duration) -> Result<(), Fai
                 }
                 // A new size is seen when drawing.
                 Some(Ok(_)) => {}
-                Some(Err(error)) => return Err(Failure::host("the terminal")(error)),
+                Some(Err(error)) => return Err(SetupError::of("the terminal")(error).into()),
                 None => return Ok(()),
             },
             answer = next(&mut asked) => {
@@ -107,7 +108,7 @@ struct End {
 
 impl End {
     fn new() -> Result<Self, Failure> {
-        let wanted = |kind| signal(kind).map_err(Failure::host("signals"));
+        let wanted = |kind| signal(kind).map_err(SetupError::of("signals"));
         Ok(Self {
             terminate: wanted(SignalKind::terminate())?,
             interrupt: wanted(SignalKind::interrupt())?,

@@ -1,15 +1,7 @@
-//! Command lines that make no sense, in one sentence.
+//! What clap says, in one sentence.
 
+use crate::refusal::Refusal;
 use clap::error::ErrorKind;
-
-/// Why a command line is not carried out.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Refusal {
-    /// It asks for help or the version: this text, and a good end.
-    Asked(String),
-    /// It is wrong: a sentence without its full stop.
-    Wrong(String),
-}
 
 impl From<clap::Error> for Refusal {
     fn from(error: clap::Error) -> Self {

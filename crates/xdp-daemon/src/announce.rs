@@ -1,6 +1,6 @@
 //! What there is to say about XDP and next hops in the kernel.
 
-use evenkeel_cli::Announcer;
+use evenkeel_daemon::Announcer;
 use evenkeel_xdp::{Attachment, Interface, Mode, Resolution};
 use std::net::Ipv4Addr;
 

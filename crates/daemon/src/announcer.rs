@@ -1,6 +1,5 @@
 //! What a program in the foreground says: what it does, what may be wrong, what it has done. All on standard error.
 
-use clap::ValueEnum;
 use evenkeel_control::config::{Config, Protocol};
 use evenkeel_control::daemon::Turn;
 use evenkeel_control::operator::{Change, Condition, Judgement};
@@ -9,7 +8,8 @@ use std::io::Write as _;
 use std::time::SystemTime;
 
 /// How messages are written.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "clap", derive(clap::ValueEnum))]
 pub enum LogFormat {
     /// For people: the program's name and a sentence.
     #[default]
@@ -29,6 +29,11 @@ impl Announcer {
     /// Speaks for this program.
     pub fn new(name: &'static str, format: LogFormat) -> Self {
         Self { name, format }
+    }
+
+    /// The program's name.
+    pub fn name(self) -> &'static str {
+        self.name
     }
 
     /// Says a sentence. One that begins with "warning: " is one.

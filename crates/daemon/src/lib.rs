@@ -1,0 +1,17 @@
+//! What the programs of all planes share at work in the foreground: messages, wrong usage, being asked to stop. What may
+//! not live here: anything that a plane does.
+#![forbid(unsafe_code)]
+
+mod announcer;
+mod ending;
+mod refusal;
+mod setup;
+mod stop;
+#[cfg(feature = "clap")]
+mod usage;
+
+pub use announcer::{Announcer, LogFormat};
+pub use ending::Ending;
+pub use refusal::Refusal;
+pub use setup::SetupError;
+pub use stop::Stop;

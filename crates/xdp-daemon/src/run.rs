@@ -1,0 +1,118 @@
+//! The balancer in the foreground, on XDP.
+
+use crate::announce;
+use crate::error::RunError;
+use crate::next_hops::NextHops;
+use crate::watch::{End, watch};
+use evenkeel_control::config::{Config, XdpMode};
+use evenkeel_control::daemon::Daemon;
+use evenkeel_control::{Operator, Plane, Secrets};
+use evenkeel_daemon::{Announcer, SetupError, Stop};
+use evenkeel_xdp::{Claim, Interface, Memory, Neighbours, Start, Started};
+use rtnetlink::MulticastGroup;
+use std::path::PathBuf;
+
+/// What shall be done.
+#[derive(Clone, Debug)]
+pub struct Run<'a> {
+    /// The object that `crates/ebpf` builds.
+    pub object: &'a [u8],
+    /// What is balanced.
+    pub config: Config,
+    /// The network interface.
+    pub interface: String,
+    /// Where the program runs.
+    pub mode: XdpMode,
+    /// Where the configuration was read from, to be read again; without it a reload is refused.
+    pub file: Option<PathBuf>,
+    /// Where questions are answered, if anywhere.
+    pub socket: Option<PathBuf>,
+    /// Where the tables come from.
+    pub memory: Memory,
+    /// Whether program and tables stay at work at the end.
+    pub keep: bool,
+    /// Who says what happens.
+    pub announcer: Announcer,
+}
+
+/// Balances until Ctrl-C, SIGTERM or somebody else's taking the program away. To be called outside of a runtime.
+///
+/// # Errors
+/// It cannot begin, or cannot go on.
+pub fn run(run: &Run<'_>) -> Result<(), RunError> {
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(SetupError::of("the runtime"))?;
+    runtime.block_on(balance(run))
+}
+
+async fn balance(run: &Run<'_>) -> Result<(), RunError> {
+    let Run { object, config, interface, mode, file, socket, memory, keep, announcer } = run;
+    let announcer = *announcer;
+    let mut stop = Stop::new().map_err(SetupError::of("signals"))?;
+    let groups = [MulticastGroup::Link, MulticastGroup::Neigh];
+    let (connection, netlink, mut news) =
+        rtnetlink::new_multicast_connection(&groups).map_err(SetupError::of("netlink"))?;
+    tokio::spawn(connection);
+
+    let claim = Claim::take(Interface::find(&netlink, interface).await?)?;
+    let interface = claim.interface();
+    let secrets = Secrets::random().map_err(SetupError::of("random secrets"))?;
+    let start = Start { object, config, secrets, memory: *memory };
+    let Started { balancer, inherited, unnamed } = evenkeel_xdp::start(&claim, start)?;
+    match unnamed {
+        Some(reason) if *keep => return Err(reason.into()),
+        Some(reason) => announcer.say(&format!("warning: {reason}")),
+        None => {}
+    }
+    let mut operator = Operator::new(balancer, "xdp", config.clone(), file.clone())?;
+    announcer.services(config);
+
+    let mut neighbours = Neighbours::new(netlink.clone(), interface);
+    let mut hops = NextHops::new(announcer);
+    tokio::select! {
+        resolved = hops.resolve(&mut neighbours, operator.balancer_mut()) => resolved?,
+        () = stop.asked() => {
+            if !keep {
+                claim.give_up(&netlink).await?;
+            }
+            return Ok(());
+        }
+    }
+    let mut daemon = Daemon::begin(operator, socket.as_deref()).await?;
+    let attachment = claim.attach(&netlink, *mode, daemon.operator().balancer().plane()).await?;
+    announce::veth_traps(announcer, attachment.interface(), attachment.mode());
+    announce::ready(announcer, &attachment, inherited);
+    daemon.is_ready();
+
+    let ended = watch(&mut stop, &netlink, &mut news, &attachment, &mut hops, &mut neighbours, &mut daemon).await;
+    let counters = daemon.operator().balancer().plane().counters();
+    match ended {
+        // With another Ethernet address the program would only lose what is sent to it.
+        Err(failure) if *keep && !matches!(failure, RunError::MacChanged(_)) => {
+            attachment.leave();
+            return Err(failure);
+        }
+        Err(failure) => {
+            attachment.detach(&netlink).await?;
+            return Err(failure);
+        }
+        Ok(End::Asked) if *keep => {
+            attachment.leave();
+            announcer.say("stopped; program and connections are left at work, for the next evenkeel to take over.");
+        }
+        Ok(End::Asked) => {
+            attachment.detach(&netlink).await?;
+            announcer.say("stopped; the program is detached.");
+        }
+        Ok(End::Detached) => {
+            attachment.lost()?;
+            announcer.say("the program was detached by somebody else; stopped.");
+        }
+        Ok(End::InterfaceGone(name)) => {
+            attachment.lost()?;
+            return Err(RunError::InterfaceGone(name));
+        }
+    }
+    announcer.totals(&counters?);
+    Ok(())
+}
