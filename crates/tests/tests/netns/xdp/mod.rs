@@ -1,0 +1,4 @@
+//! What only the balancer on XDP has.
+
+mod misuse;
+mod walkthrough;
