@@ -1,9 +1,9 @@
 //! What a plane under test is made with.
 
-use super::packet::{Mac, OUR_MAC};
 use evenkeel_control::{Config, Secrets, Sizes};
 use evenkeel_core::Settings;
 use evenkeel_core::flow::IdleTimes;
+use evenkeel_packets::{Mac, OUR_MAC};
 use evenkeel_wire::MacAddress;
 use std::net::Ipv4Addr;
 

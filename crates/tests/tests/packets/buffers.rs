@@ -3,7 +3,7 @@
 
 use evenkeel_control::walkthrough;
 use evenkeel_core::{Reason, Verdict};
-use evenkeel_tests::program::packet::{SYN, end, tcp};
+use evenkeel_packets::{SYN, end, tcp};
 use evenkeel_tests::program::{On, PlaneUnderTest, Setup, trial, xdp};
 use std::ops::RangeInclusive;
 

@@ -3,8 +3,8 @@
 
 use evenkeel_control::config::Protocol::Tcp;
 use evenkeel_core::{Event, Reason};
+use evenkeel_packets::ACK;
 use evenkeel_tests::program::dpdk::RING;
-use evenkeel_tests::program::packet::ACK;
 use evenkeel_tests::program::scenes::{WEB, client};
 use evenkeel_tests::program::{On, PlaneUnderTest, Setup, scenes, trial};
 
