@@ -8,6 +8,11 @@ use crate::tunnel::Envelope;
 use etherparse::{EtherType, Ethernet2Header, IpNumber, SingleVlanHeader, VlanId};
 use std::net::{IpAddr, SocketAddr};
 
+/// The EtherType of a VLAN tag (IEEE 802.1Q).
+pub const VLAN: u16 = 0x8100;
+/// The EtherType of a tag around others, a service provider's (IEEE 802.1ad).
+pub const SERVICE_VLAN: u16 = 0x88a8;
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Content {
     Tcp(u8),

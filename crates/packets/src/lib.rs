@@ -17,7 +17,7 @@ mod tunnel;
 mod view;
 
 pub use change::Change;
-pub use draft::{Draft, Icmp, echo, icmp, tcp, udp};
+pub use draft::{Draft, Icmp, SERVICE_VLAN, VLAN, echo, icmp, tcp, udp};
 pub use end::{CLIENT_MAC, Mac, OUR_MAC, at, end, end6};
 pub use network::{Extension, Network};
 pub use packet::Packet;

@@ -3,8 +3,8 @@
 #![allow(clippy::unwrap_used, reason = "a test that fails may do so anywhere")]
 
 use evenkeel_packets::{
-    ACK, Change, Draft, Envelope, FIN, GUE_PORT, Icmp, Packet, RST, SYN, View, echo, end, end6, icmp, scapy, tcp,
-    transport_sum_is_sound, udp,
+    ACK, Change, Draft, Envelope, FIN, GUE_PORT, Icmp, Packet, RST, SERVICE_VLAN, SYN, VLAN, View, echo, end, end6,
+    icmp, scapy, tcp, transport_sum_is_sound, udp,
 };
 use std::net::{IpAddr, SocketAddr};
 use std::panic::{UnwindSafe, catch_unwind};
@@ -107,8 +107,8 @@ fn cases() -> Vec<Case> {
     let cases = in_every_tunnel(cases.concat());
     let mut all: Vec<_> = cases.iter().map(|(draft, headers)| (draft.clone(), format!("Ether/{headers}"))).collect();
     for (draft, headers) in cases {
-        all.push((draft.clone().tag(0x8100, 7), format!("Ether/Dot1Q/{headers}")));
-        let draft = draft.tag(0x88a8, 4095).tag(0x8100, 0);
+        all.push((draft.clone().tag(VLAN, 7), format!("Ether/Dot1Q/{headers}")));
+        let draft = draft.tag(SERVICE_VLAN, 4095).tag(VLAN, 0);
         all.push((draft, format!("Ether/Dot1AD/Dot1Q/{headers}")));
     }
     all

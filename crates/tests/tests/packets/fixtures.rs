@@ -6,8 +6,8 @@ use evenkeel_control::config::Protocol::{Tcp, Udp};
 use evenkeel_core::flow::{IdleTimes, Side, Tick};
 use evenkeel_core::{Event, PORT_TRIES, Reason, hash};
 use evenkeel_packets::{
-    ACK, CLIENT_MAC, Draft, FIN, GUE_PORT, Icmp, OUR_MAC, Packet, RST, SYN, Transport, at, echo, end, end6, icmp, tcp,
-    udp,
+    ACK, CLIENT_MAC, Draft, FIN, GUE_PORT, Icmp, OUR_MAC, Packet, RST, SERVICE_VLAN, SYN, Transport, VLAN, at, echo,
+    end, end6, icmp, tcp, udp,
 };
 use evenkeel_tests::on_both_planes;
 use evenkeel_tests::program::scenes::{
@@ -25,8 +25,6 @@ use std::thread;
 /// later against scapy's.
 type Fixture = (&'static str, fn(&mut Rig));
 
-const VLAN: u16 = 0x8100;
-const SERVICE_VLAN: u16 = 0x88a8;
 /// Addresses that are nobody's here.
 const ELSEWHERE: SocketAddr = end([203, 0, 113, 99], 80);
 const H1: SocketAddr = end([10, 0, 0, 1], 40_000);
