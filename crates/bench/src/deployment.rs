@@ -89,26 +89,27 @@ pub(crate) struct Connected {
 /// Runs handshakes until there are this many connections.
 pub(crate) fn connect<T: Tables>(tables: &T, flows: u32) -> Result<Connected, BenchError> {
     let service = Peer { address: SERVICE.into(), port: Port::from_number(80) };
+    let [syn, answer, ack] = [SYN, SYN | ACK, ACK].map(Head::tcp);
     let mut connected = Connected { forth: Vec::new(), back: Vec::new(), refused: 0 };
     let mut number = 0;
     while number - connected.refused < flows {
         let client = client(number);
         number += 1;
-        let (verdict, sent) = run(tables, SYN, client, service);
+        let (verdict, sent) = run(tables, &syn, client, service);
         if verdict == Reason::FlowTableFull && connected.refused < flows / 8 {
             connected.refused += 1;
             continue;
         }
         let (nat, backend) = (end(&sent, 26, 34), end(&sent, 30, 36));
-        let (answered, _) = run(tables, SYN | ACK, backend, nat);
-        let (confirmed, _) = run(tables, ACK, client, service);
+        let (answered, _) = run(tables, &answer, backend, nat);
+        let (confirmed, _) = run(tables, &ack, client, service);
         if (verdict, answered, confirmed) != (Reason::ToBackend, Reason::ToClient, Reason::ToBackend) {
             let [verdict, answered, confirmed] = [verdict, answered, confirmed].map(Reason::name);
             let verdicts = format!("a handshake got the verdicts \"{verdict}\", \"{answered}\", \"{confirmed}\".");
             return Err(BenchError::Broken(verdicts));
         }
-        connected.forth.push(Head::tcp(ACK).tuple(client, service));
-        connected.back.push(Head::tcp(ACK).tuple(backend, nat));
+        connected.forth.push(ack.tuple(client, service));
+        connected.back.push(ack.tuple(backend, nat));
     }
     Ok(connected)
 }
@@ -123,8 +124,7 @@ pub(crate) fn refresh(flows: &[Bucket<AtomicU64>], now: Tick) {
 }
 
 /// Gives the core one packet; returns the verdict, and the packet as it came out.
-fn run<T: Tables>(tables: &T, flags: u8, source: Peer, destination: Peer) -> (Reason, [u8; FRAME]) {
-    let head = Head::tcp(flags);
+fn run<T: Tables>(tables: &T, head: &Head, source: Peer, destination: Peer) -> (Reason, [u8; FRAME]) {
     let mut frame = head.frame(&head.tuple(source, destination));
     (process(&mut SliceFrame(&mut frame), tables), frame)
 }
