@@ -1,5 +1,4 @@
 //! Packets whose headers lie in more than one buffer, as no kernel and no card delivers them.
-#![allow(clippy::unwrap_used, reason = "a test that fails may do so anywhere")]
 
 use evenkeel_control::walkthrough;
 use evenkeel_core::{Reason, Verdict};

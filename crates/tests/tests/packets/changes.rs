@@ -1,5 +1,4 @@
 //! Changes of configuration while connections are there: none of them moves.
-#![allow(clippy::unwrap_used, reason = "a test that fails may do so anywhere")]
 
 use evenkeel_control::config::Backend;
 use evenkeel_control::config::Protocol::{Tcp, Udp};

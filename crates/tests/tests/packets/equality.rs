@@ -1,6 +1,5 @@
 //! Same in, same out: the same packets through the BPF object and through a DPDK worker give the same verdicts, bytes and
 //! counters, and leave the same flow tables, word by word; also if they come to DPDK in bursts.
-#![allow(clippy::unwrap_used, reason = "a test that fails may do so anywhere")]
 
 use evenkeel_control::Config;
 use evenkeel_control::config::Protocol;

@@ -1,5 +1,4 @@
 //! Connections and time. The tests do not wait: they set back the stamps in the flow table.
-#![allow(clippy::unwrap_used, reason = "a test that fails may do so anywhere")]
 
 use evenkeel_control::Plane;
 use evenkeel_control::config::Protocol::{self, Tcp, Udp};

@@ -1,5 +1,4 @@
 //! Packets in, verdict and packets out: what a plane does with each kind of packet, byte for byte.
-#![allow(clippy::unwrap_used, reason = "a test that fails may do so anywhere")]
 
 use evenkeel_control::Plane;
 use evenkeel_control::config::Protocol::{Tcp, Udp};

@@ -1,5 +1,4 @@
 //! Several CPUs in the core at once, and what must be true of the flow table when they are done.
-#![allow(clippy::unwrap_used, reason = "a test that fails may do so anywhere")]
 
 use evenkeel_control::Plane;
 use evenkeel_control::config::Protocol;

@@ -1,5 +1,4 @@
 //! A port that takes no more packets.
-#![allow(clippy::unwrap_used, reason = "a test that fails may do so anywhere")]
 
 use evenkeel_control::config::Protocol::Tcp;
 use evenkeel_core::{Event, Reason};
