@@ -201,8 +201,8 @@ impl Draft {
             Tunnel::Ipip(from, to) => Envelope::ipip(from, to, &network),
             Tunnel::Gue { from, to, with_checksum } => Envelope::gue(from, to, with_checksum),
         });
-        let innermost = envelope.as_ref().map_or(&network, |envelope| &envelope.network).ether_type();
-        let types: Vec<_> = self.tags.iter().map(|&(ether_type, _)| EtherType(ether_type)).chain([innermost]).collect();
+        let announced = envelope.as_ref().map_or(&network, |envelope| &envelope.network).ether_type();
+        let types: Vec<_> = self.tags.iter().map(|&(ether_type, _)| EtherType(ether_type)).chain([announced]).collect();
         let tags = self.tags.iter().zip(&types[1..]).map(|(&(_, id), &ether_type)| SingleVlanHeader {
             vlan_id: VlanId::try_new(id).expect("twelve bits"),
             ether_type,
