@@ -8,6 +8,7 @@ mod extent;
 mod health;
 mod metrics;
 mod operate;
+mod restart;
 mod service;
 mod traffic;
 mod walkthrough;

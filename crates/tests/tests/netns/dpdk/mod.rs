@@ -4,5 +4,4 @@ mod host;
 mod idle;
 mod misuse;
 mod ports;
-mod restart;
 mod walkthrough;
