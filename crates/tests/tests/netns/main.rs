@@ -10,6 +10,7 @@ mod metrics;
 mod operate;
 mod restart;
 mod service;
+mod top;
 mod traffic;
 mod walkthrough;
 mod xdp;
