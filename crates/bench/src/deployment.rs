@@ -7,7 +7,7 @@ use crate::packet::{ACK, Head, OUR_MAC, SYN, THEIR_MAC};
 use evenkeel_control::config::{self, Affinity, Backend, Config, Forward, Nat, Protocol};
 use evenkeel_control::{Balancer, BalancerError, NextHop, Plane, Secrets, Sizes};
 use evenkeel_core::flow::{Bucket, IdleTimes, Peer, Tick};
-use evenkeel_core::{Reason, Settings, SliceFrame, Tables, Word, process};
+use evenkeel_core::{Features, Reason, Settings, SliceFrame, Tables, Word, process};
 use evenkeel_wire::{Ipv4Address, Port};
 use std::net::Ipv4Addr;
 use std::sync::atomic::AtomicU64;
@@ -37,6 +37,11 @@ impl Deployment {
 
     pub(crate) fn nat(&self) -> &[Ipv4Addr] {
         &self.config.nat.addresses
+    }
+
+    /// What its packets can need.
+    pub(crate) fn features(&self) -> Features {
+        evenkeel_control::features(&self.config)
     }
 
     /// Fills a plane's tables.
@@ -89,26 +94,27 @@ pub(crate) struct Connected {
 /// Runs handshakes until there are this many connections.
 pub(crate) fn connect<T: Tables>(tables: &T, flows: u32) -> Result<Connected, BenchError> {
     let service = Peer { address: SERVICE.into(), port: Port::from_number(80) };
+    let [syn, answer, ack] = [SYN, SYN | ACK, ACK].map(Head::tcp);
     let mut connected = Connected { forth: Vec::new(), back: Vec::new(), refused: 0 };
     let mut number = 0;
     while number - connected.refused < flows {
         let client = client(number);
         number += 1;
-        let (verdict, sent) = run(tables, SYN, client, service);
+        let (verdict, sent) = run(tables, &syn, client, service);
         if verdict == Reason::FlowTableFull && connected.refused < flows / 8 {
             connected.refused += 1;
             continue;
         }
         let (nat, backend) = (end(&sent, 26, 34), end(&sent, 30, 36));
-        let (answered, _) = run(tables, SYN | ACK, backend, nat);
-        let (confirmed, _) = run(tables, ACK, client, service);
+        let (answered, _) = run(tables, &answer, backend, nat);
+        let (confirmed, _) = run(tables, &ack, client, service);
         if (verdict, answered, confirmed) != (Reason::ToBackend, Reason::ToClient, Reason::ToBackend) {
             let [verdict, answered, confirmed] = [verdict, answered, confirmed].map(Reason::name);
             let verdicts = format!("a handshake got the verdicts \"{verdict}\", \"{answered}\", \"{confirmed}\".");
             return Err(BenchError::Broken(verdicts));
         }
-        connected.forth.push(Head::tcp(ACK).tuple(client, service));
-        connected.back.push(Head::tcp(ACK).tuple(backend, nat));
+        connected.forth.push(ack.tuple(client, service));
+        connected.back.push(ack.tuple(backend, nat));
     }
     Ok(connected)
 }
@@ -123,8 +129,7 @@ pub(crate) fn refresh(flows: &[Bucket<AtomicU64>], now: Tick) {
 }
 
 /// Gives the core one packet; returns the verdict, and the packet as it came out.
-fn run<T: Tables>(tables: &T, flags: u8, source: Peer, destination: Peer) -> (Reason, [u8; FRAME]) {
-    let head = Head::tcp(flags);
+fn run<T: Tables>(tables: &T, head: &Head, source: Peer, destination: Peer) -> (Reason, [u8; FRAME]) {
     let mut frame = head.frame(&head.tuple(source, destination));
     (process(&mut SliceFrame(&mut frame), tables), frame)
 }

@@ -1,111 +1,112 @@
 //! The packets: 64-byte frames, made of a head that a whole stream shares and a tuple.
+//!
+//! The head is built as every test's packets are. Tuples are a matter of arithmetic on it: there are millions of them, and
+//! the driver makes the same packets of them in BPF, where nobody builds any.
 
 use crate::layout::{FRAME, Tuple};
 use evenkeel_core::flow::Peer;
-use evenkeel_wire::{IpProtocol, Ipv4Address, MacAddress, Port};
+pub(crate) use evenkeel_packets::{ACK, SYN};
+use evenkeel_packets::{Draft, echo, end, tcp};
+use evenkeel_wire::MacAddress;
+use evenkeel_wire::checksum::Adjustment;
 
 /// The balancer's Ethernet address.
 pub(crate) const OUR_MAC: MacAddress = MacAddress([0x02, 0, 0, 0, 0, 0x01]);
 /// The Ethernet address that every packet comes from.
 pub(crate) const THEIR_MAC: MacAddress = MacAddress([0x02, 0, 0, 0, 0, 0x02]);
 
-pub(crate) const SYN: u8 = 0x02;
-pub(crate) const ACK: u8 = 0x10;
+const IP_CHECKSUM: usize = 24;
+const ADDRESSES: usize = 26;
+/// And of ICMP type, code and checksum.
+const PORTS: usize = 34;
+const TCP_CHECKSUM: usize = 50;
 
 /// What a stream's packets have in common.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Head {
-    protocol: IpProtocol,
-    flags: u8,
+    /// A whole packet, from nobody to nobody.
+    frame: [u8; FRAME],
+    has_ports: bool,
 }
 
 impl Head {
-    pub(crate) const fn tcp(flags: u8) -> Self {
-        Self { protocol: IpProtocol::TCP, flags }
+    /// TCP segments with these control bits.
+    pub(crate) fn tcp(flags: u8) -> Self {
+        let nobody = end([0; 4], 0);
+        Self::of(tcp(nobody, nobody, flags).payload(&[0; 10]), true)
     }
 
-    /// ICMP echo requests. The tuple's ports stand for type, code and checksum, see [`Head::echo`].
-    pub(crate) const ECHO: Self = Self { protocol: IpProtocol::ICMP, flags: 0 };
+    /// ICMP echo requests. The tuple's ports stand for type, code and checksum.
+    pub(crate) fn echo() -> Self {
+        Self::of(echo([0; 4], [0; 4]).payload(&[0; 22]), false)
+    }
+
+    fn of(draft: Draft, has_ports: bool) -> Self {
+        let bytes = draft.source_mac(THEIR_MAC.0).destination_mac(OUR_MAC.0).bytes();
+        Self { frame: bytes.try_into().expect("payloads fill the frame"), has_ports }
+    }
 
     /// The whole frame with nothing of the tuple in it.
-    pub(crate) fn bare(self) -> [u8; FRAME] {
-        let mut frame = [0; FRAME];
-        frame[0..6].copy_from_slice(&OUR_MAC.0);
-        frame[6..12].copy_from_slice(&THEIR_MAC.0);
-        frame[12] = 0x08;
-        frame[14] = 0x45;
-        frame[16..18].copy_from_slice(&(FRAME as u16 - 14).to_be_bytes());
-        frame[20] = 0x40;
-        frame[22] = 64;
-        frame[23] = self.protocol.0;
-        if self.protocol == IpProtocol::TCP {
-            frame[46] = 5 << 4;
-            frame[47] = self.flags;
-            frame[48] = 0xff;
+    pub(crate) fn bare(&self) -> [u8; FRAME] {
+        self.frame(&Tuple::default())
+    }
+
+    /// The tuple of the packet from `source` to `destination`; an echo request has no ports.
+    pub(crate) fn tuple(&self, source: Peer, destination: Peer) -> Tuple {
+        let (from, to) = (source.address.bits(), destination.address.bits());
+        let word = |at: usize| u16::from_ne_bytes([self.frame[at], self.frame[at + 1]]);
+        let addresses = Adjustment::NONE.replace_u32(0, from).replace_u32(0, to);
+        let mut tuple = Tuple {
+            addresses: u64::from(from) | u64::from(to) << 32,
+            ports: u32::from(word(PORTS)) | u32::from(word(PORTS + 2)) << 16,
+            ip_checksum: addresses.apply(word(IP_CHECKSUM)),
+            transport_checksum: word(TCP_CHECKSUM),
+        };
+        if self.has_ports {
+            tuple.ports = u32::from(source.port.bits()) | u32::from(destination.port.bits()) << 16;
+            tuple.transport_checksum = addresses.replace_u32(0, tuple.ports).apply(tuple.transport_checksum);
         }
-        frame
-    }
-
-    /// The tuple of the packet from `source` to `destination`.
-    pub(crate) fn tuple(self, source: Peer, destination: Peer) -> Tuple {
-        let mut frame = self.bare();
-        let addresses = u64::from(source.address.bits()) | u64::from(destination.address.bits()) << 32;
-        frame[26..34].copy_from_slice(&addresses.to_ne_bytes());
-        let ip_checksum = !sum(&frame[14..34]);
-        let ports = u32::from(source.port.bits()) | u32::from(destination.port.bits()) << 16;
-        frame[34..38].copy_from_slice(&ports.to_ne_bytes());
-        // The pseudo-header (RFC 9293, section 3.1): addresses, protocol, length.
-        let pseudo = u32::from(u16::from_be_bytes([0, self.protocol.0]).to_be())
-            + u32::from((FRAME as u16 - 34).to_be())
-            + u32::from(sum(&frame[26..]));
-        Tuple { addresses, ports, ip_checksum, transport_checksum: !fold(pseudo) }
-    }
-
-    /// The tuple of an echo request.
-    pub(crate) fn echo(source: Ipv4Address, destination: Ipv4Address) -> Tuple {
-        let none = Port([0; 2]);
-        let tuple =
-            Self::ECHO.tuple(Peer { address: source, port: Port([8, 0]) }, Peer { address: destination, port: none });
-        // A request is 8, 0 and zeros; the checksum is the last two of the four bytes.
-        Tuple { ports: 0x0008 | u32::from(!0x0008_u16) << 16, transport_checksum: 0, ..tuple }
+        tuple
     }
 
     /// The frame that the driver makes of this tuple.
-    pub(crate) fn frame(self, tuple: &Tuple) -> [u8; FRAME] {
-        let mut frame = self.bare();
-        frame[24..26].copy_from_slice(&tuple.ip_checksum.to_ne_bytes());
-        frame[26..34].copy_from_slice(&tuple.addresses.to_ne_bytes());
-        frame[34..38].copy_from_slice(&tuple.ports.to_ne_bytes());
-        frame[50..52].copy_from_slice(&tuple.transport_checksum.to_ne_bytes());
+    pub(crate) fn frame(&self, tuple: &Tuple) -> [u8; FRAME] {
+        let mut frame = self.frame;
+        frame[IP_CHECKSUM..ADDRESSES].copy_from_slice(&tuple.ip_checksum.to_ne_bytes());
+        frame[ADDRESSES..PORTS].copy_from_slice(&tuple.addresses.to_ne_bytes());
+        frame[PORTS..PORTS + 4].copy_from_slice(&tuple.ports.to_ne_bytes());
+        frame[TCP_CHECKSUM..TCP_CHECKSUM + 2].copy_from_slice(&tuple.transport_checksum.to_ne_bytes());
         frame
     }
-}
-
-fn sum(bytes: &[u8]) -> u16 {
-    fold(bytes.chunks(2).map(|pair| u32::from(u16::from_ne_bytes([pair[0], pair[1]]))).sum())
-}
-
-fn fold(sum: u32) -> u16 {
-    let sum = (sum & 0xffff) + (sum >> 16);
-    ((sum & 0xffff) + (sum >> 16)) as u16
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use evenkeel_wire::{Ipv4Address, Port};
+    use std::net::SocketAddr;
 
     fn peer(address: [u8; 4], port: u16) -> Peer {
         Peer { address: Ipv4Address(address), port: Port::from_number(port) }
     }
 
+    fn built(draft: Draft) -> Vec<u8> {
+        draft.source_mac(THEIR_MAC.0).destination_mac(OUR_MAC.0).bytes()
+    }
+
     #[test]
-    fn checksums_are_right() {
-        let head = Head::tcp(SYN);
-        let frame = head.frame(&head.tuple(peer([192, 0, 2, 1], 40000), peer([10, 0, 0, 10], 80)));
-        assert_eq!(sum(&frame[14..34]), 0xffff);
-        let pseudo = u32::from(6u16.to_be()) + u32::from(30u16.to_be()) + u32::from(sum(&frame[26..]));
-        assert_eq!(fold(pseudo), 0xffff);
-        let echo = Head::ECHO.frame(&Head::echo(Ipv4Address([192, 0, 2, 1]), Ipv4Address([10, 0, 0, 10])));
-        assert_eq!((sum(&echo[14..34]), sum(&echo[34..]), echo[34]), (0xffff, 0xffff, 8));
+    fn what_the_driver_makes_of_a_tuple_is_the_packet_that_the_builder_builds() {
+        let flags = [SYN, ACK, SYN | ACK];
+        for (number, &flags) in (0..3000_u16).zip(flags.iter().cycle()) {
+            let [high, low] = number.wrapping_mul(40_503).to_be_bytes();
+            let (source, destination) = ([192, 0, high, low], [10, low, 0, high]);
+            let head = Head::tcp(flags);
+            let tuple = head.tuple(peer(source, 40_000 + number), peer(destination, 80));
+            let [from, to]: [SocketAddr; 2] = [end(source, 40_000 + number), end(destination, 80)];
+            assert_eq!(head.frame(&tuple).as_slice(), built(tcp(from, to, flags).payload(&[0; 10])));
+            let head = Head::echo();
+            let tuple = head.tuple(peer(source, 0), peer(destination, 0));
+            assert_eq!(head.frame(&tuple).as_slice(), built(echo(source, destination).payload(&[0; 22])));
+        }
     }
 }

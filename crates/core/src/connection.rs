@@ -47,7 +47,8 @@ pub(crate) fn advance<T: Tables + ?Sized>(
     else {
         return Progress::Gone;
     };
-    hop::renew(tables, hop, changed.state(), now);
+    let is_proof = side == Side::Client && changed.state() == State::Established;
+    hop::renew(tables, hop, is_proof.then_some(packet.neighbour), now);
     // The reply entry is read again in every attempt, after the client entry: whoever changes the reply entry later
     // changes the client entry later too, so the client entry ends up with the latest of several changes.
     let followed = change(client.entry, client.meta, |meta| {

@@ -11,7 +11,7 @@
 //! is at work stays known. An established connection renews its hop whenever it renews itself, so a hop is abandoned only
 //! when the longest idle time has passed since.
 
-use crate::flow::{State, Tick};
+use crate::flow::Tick;
 use crate::hash;
 use crate::key::HopNumber;
 use crate::tables::Tables;
@@ -119,12 +119,14 @@ fn claim<T: Tables + ?Sized>(tables: &T, first: u16, neighbour: u64, now: Tick) 
     (claimed || Hop(word.load()).is(neighbour)).then_some(number)
 }
 
-/// Notes that a connection in this state came by the hop. Writes only if that is news.
+/// Notes that a connection that comes by this hop is active. `proof` is the neighbour that has just sent a packet of an
+/// established one, see [`crate::Packet::neighbour`]: if the number is still its own, it is not given away from now on.
+/// Writes only what is news.
 #[inline(always)]
-pub(crate) fn renew<T: Tables + ?Sized>(tables: &T, number: HopNumber, state: State, now: Tick) {
+pub fn renew<T: Tables + ?Sized>(tables: &T, number: HopNumber, proof: Option<u64>, now: Tick) {
     let Some(word) = tables.hop(number) else { return };
     let hop = Hop(word.load());
-    let renewed = hop.renewed(state == State::Established, now);
+    let renewed = hop.renewed(proof.is_some_and(|neighbour| hop.is(neighbour)), now);
     if hop.0 != 0 && renewed != hop {
         word.compare_exchange(hop.0, renewed.0);
     }

@@ -155,6 +155,11 @@ impl XdpPlane {
         &self.flows
     }
 
+    /// The hops towards clients, shared with the program.
+    pub fn hops(&self) -> &[AtomicU64] {
+        &self.hops
+    }
+
     /// What the program was started with.
     pub fn settings(&self) -> &Settings {
         &self.settings

@@ -183,5 +183,5 @@ fn look_up(view: &View<'_>, keys: &[FlowKey; BURST]) -> usize {
 #[inline(always)]
 pub(crate) fn find(view: &View<'_>, key: FlowKey, place: u64) -> Option<Peer> {
     let bucket = view.flows(hash::bucket(place, view.settings().flow_mask))?;
-    flow::find(bucket, key, hash::start(place)).map(|found| found.peer)
+    flow::find(bucket, key, hash::start(place)).map(|found| found.peer())
 }

@@ -4,7 +4,7 @@
 use crate::deployment::refresh;
 use evenkeel_control::{Contents, FlowView, Plane, Sizes};
 use evenkeel_core::backend::Link;
-use evenkeel_core::flow::{Bucket, Peer, Side, Tick};
+use evenkeel_core::flow::{Bucket, HopNumber, Peer, Side, Tick};
 use evenkeel_core::{
     Backend, BackendRef, Counters, Event, Reason, Service, ServiceKey, Settings, Standing, Tables, Traffic, Word,
 };
@@ -160,6 +160,10 @@ impl Tables for Stage {
 
     fn flows(&self, index: u32) -> Option<&Bucket<AtomicU64>> {
         self.plane.flow_table().get(index as usize)
+    }
+
+    fn hop(&self, number: HopNumber) -> Option<&AtomicU64> {
+        self.plane.hops().get(usize::from(number.0))
     }
 
     fn service(&self, key: &ServiceKey) -> Option<Service> {

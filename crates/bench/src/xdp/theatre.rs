@@ -49,7 +49,13 @@ impl Theatre {
     /// Loads everything and opens the scene's connections.
     pub(crate) fn open(objects: &Objects, scene: Scene) -> Result<Self, BenchError> {
         let deployment = Deployment::new(scene.room)?;
-        let plane = XdpPlane::load(&objects.evenkeel, deployment.sizes, deployment.settings, deployment.nat())?;
+        let plane = XdpPlane::load(
+            &objects.evenkeel,
+            deployment.sizes,
+            deployment.settings,
+            deployment.nat(),
+            deployment.features(),
+        )?;
         let stage = Stage::new(plane, deployment.nat(), deployment.sizes.backends as usize);
         let balancer = deployment.balance(stage)?;
 
@@ -61,9 +67,10 @@ impl Theatre {
         }
         let tuples = &mut driver.tuples;
         let stranger = |number| Peer { address: Ipv4Address([10, 9, 9, 9]), ..client(number) };
-        let not_ours: Vec<_> =
-            (0..OTHERS).map(|number| Head::tcp(ACK).tuple(client(number), stranger(number))).collect();
-        let echo: Vec<_> = (0..OTHERS).map(|number| Head::echo(client(number).address, SERVICE.into())).collect();
+        let (ack, request) = (Head::tcp(ACK), Head::echo());
+        let not_ours: Vec<_> = (0..OTHERS).map(|number| ack.tuple(client(number), stranger(number))).collect();
+        let service = Peer { address: SERVICE.into(), ..client(0) };
+        let echo: Vec<_> = (0..OTHERS).map(|number| request.tuple(client(number), service)).collect();
         Ok(Self {
             scene,
             refused,
@@ -115,7 +122,7 @@ impl Theatre {
             (stream_of(tcp, self.to_client, false), vec![Reason::ToClient]),
             (stream_of(tcp, self.mixed, false), vec![Reason::ToBackend, Reason::ToClient]),
             (stream_of(tcp, self.not_ours, false), vec![Reason::NotOurs]),
-            (stream_of(Head::ECHO, self.echo, false), vec![Reason::EchoReply]),
+            (stream_of(Head::echo(), self.echo, false), vec![Reason::EchoReply]),
         ]
         .map(|(stream, reasons)| (self.lanes(stream), reasons));
         let mut rounds = Vec::new();

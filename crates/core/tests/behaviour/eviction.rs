@@ -99,7 +99,7 @@ fn half_open_makes_room_before_answered_and_answered_before_closing() {
     let timeouts = &plane.settings.timeouts;
     let entry = |n: u16, seen: u16| {
         let key = FlowKey::new(address(client(n)), address(WEB), IpProtocol::TCP);
-        NewEntry::new(key, Side::Client, Tick(seen), FIRST, address(end(NAT, n)), HopNumber(7))
+        NewEntry::new(key, Side::Client, Tick(seen), FIRST, address(at(NAT, n)), HopNumber(7))
     };
     // Two of each state, the older one second; the states that go first are the youngest.
     let states = [State::Established, State::Closing, State::Answered, State::Opening];

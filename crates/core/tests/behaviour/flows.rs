@@ -8,11 +8,11 @@ use evenkeel_wire::MacAddress;
 
 const IDLE: IdleTimes = IdleTimes::DEFAULT;
 
-fn other(backend: End) -> End {
+fn other(backend: SocketAddr) -> SocketAddr {
     if backend == H2 { H3 } else { H2 }
 }
 
-fn reference(backend: End) -> BackendRef {
+fn reference(backend: SocketAddr) -> BackendRef {
     if backend == H2 { FIRST } else { SECOND }
 }
 
@@ -123,7 +123,7 @@ fn a_udp_flow_is_established_when_the_client_speaks_after_the_answer() {
 #[test]
 fn a_flow_lives_for_its_idle_time_and_no_longer() {
     let plane: MemoryPlane = scene(1024);
-    type Prepare = fn(&MemoryPlane, End) -> Connection;
+    type Prepare = fn(&MemoryPlane, SocketAddr) -> Connection;
     let cases: [(&str, u16, Prepare); 4] = [
         ("opening", IDLE.opening, |plane, client| plane.open(client)),
         ("answered", IDLE.answered, |plane, client| {
@@ -272,14 +272,13 @@ fn only_the_connections_backend_is_heard() {
     let plane: MemoryPlane = scene(64);
     let connection = plane.establish(client(1));
     let Connection { nat, backend, .. } = connection;
-    let strangers =
-        [other(backend), end(backend.address, 8081), end(client(1).address, 8080), end([10, 0, 1, 9], 8080)];
+    let strangers = [other(backend), at(backend.ip(), 8081), at(client(1).ip(), 8080), end([10, 0, 1, 9], 8080)];
     for stranger in strangers {
         assert_eq!(plane.verdict(&tcp(stranger, nat, ACK)), Reason::NoService, "{stranger:?}");
         assert_eq!(plane.verdict(&udp(stranger, nat)), Reason::NoService, "{stranger:?}");
     }
     assert_eq!(plane.verdict(&udp(backend, nat)), Reason::NoService, "another protocol");
-    assert_eq!(plane.verdict(&tcp(backend, end(NAT, nat.port ^ 1), ACK)), Reason::NoService);
+    assert_eq!(plane.verdict(&tcp(backend, at(NAT, nat.port() ^ 1), ACK)), Reason::NoService);
     plane.assert_works(&connection);
 }
 

@@ -42,7 +42,7 @@ fn work(plane: &MemoryPlane<AtomicU64>, seed: u64) {
         };
         match plane.send(&draft) {
             (Reason::ToBackend, Some(view)) => {
-                assert_eq!(view.from.address, NAT);
+                assert_eq!(view.from.ip(), NAT);
                 assert_eq!(view.destination_mac, backend_mac(view.to));
                 known.insert(n, Connection { client: client(n), nat: view.from, backend: view.to });
             }
@@ -83,7 +83,7 @@ fn judge(plane: &MemoryPlane) {
     // Whoever may speak is answered, and nobody else is.
     for backend in [H2, H3] {
         for port in 10_000..10_030 {
-            let nat = end(NAT, port);
+            let nat = at(NAT, port);
             let answered = plane.send(&tcp(backend, nat, ACK)).1.map(|view| view.to);
             let speaker = speakers.get(&(nat, backend)).map(|n| client(*n));
             assert_eq!(answered, speaker, "{backend:?} to {nat:?}");

@@ -161,7 +161,7 @@ fn a_moving_client_does_not_write_into_its_successors_entry() {
         |plane, _, at| {
             for n in [1, 2, 3, 4, 9] {
                 if let (Reason::ToBackend, Some(view)) = plane.send(&tcp(client(n), WEB, ACK)) {
-                    assert_eq!(view.from.address, NAT, "access {at}: client {n}");
+                    assert_eq!(view.from.ip(), NAT, "access {at}: client {n}");
                     let back = plane.send(&tcp(view.to, view.from, ACK)).1;
                     assert_eq!(back.map(|view| view.to), Some(client(n)), "access {at}: {view:?}");
                 }

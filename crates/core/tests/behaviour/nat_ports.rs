@@ -47,7 +47,7 @@ fn one_nat_port_serves_tcp_and_udp_at_once() {
 fn exhaustion_is_counted_and_harms_nobody() {
     let plane = few_ports(10_000, 10_003);
     let connections: Vec<_> = (0..4).map(|n| plane.establish(client(n))).collect();
-    let ports: HashSet<_> = connections.iter().map(|connection| connection.nat.port).collect();
+    let ports: HashSet<_> = connections.iter().map(|connection| connection.nat.port()).collect();
     assert_eq!(ports, HashSet::from([10_000, 10_001, 10_002, 10_003]));
     let collisions = plane.happened(Event::PortCollision);
 
@@ -90,7 +90,7 @@ fn every_nat_address_is_used() {
     let connections: Vec<_> = (0..16).map(|n| plane.establish(client(n))).collect();
     let ports: HashSet<_> = connections.iter().map(|connection| connection.nat).collect();
     assert_eq!(ports.len(), 16);
-    assert_eq!(ports.iter().filter(|nat| nat.address == SECOND_NAT).count(), 8);
+    assert_eq!(ports.iter().filter(|nat| nat.ip() == SECOND_NAT).count(), 8);
     connections.iter().for_each(|connection| plane.assert_works(connection));
 }
 
@@ -101,16 +101,16 @@ fn the_range_of_all_ports_works() {
         plane.establish(client(n));
     }
     let plane = few_ports(u16::MAX, u16::MAX);
-    assert_eq!(plane.establish(client(1)).nat.port, u16::MAX);
+    assert_eq!(plane.establish(client(1)).nat.port(), u16::MAX);
 }
 
 #[test]
 fn flows_of_one_client_with_affinity_begin_at_different_ports() {
     let mut plane = few_ports(10_000, 19_999);
     let service = evenkeel_core::Service { table: 0, flags: evenkeel_core::Service::CLIENT_ADDRESS };
-    plane.add_service(WEB.address, WEB.port, evenkeel_wire::IpProtocol::TCP, service);
+    plane.add_service(WEB.ip(), WEB.port(), evenkeel_wire::IpProtocol::TCP, service);
     for port in 0..200 {
-        plane.open(end(client(1).address, 30_000 + port));
+        plane.open(at(client(1).ip(), 30_000 + port));
     }
     assert!(plane.happened(Event::PortCollision) < 20, "{} collisions", plane.happened(Event::PortCollision));
 }

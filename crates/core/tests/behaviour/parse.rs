@@ -14,21 +14,24 @@ fn changed(mut bytes: Vec<u8>, at: usize, value: u8) -> Vec<u8> {
 #[test]
 fn one_and_two_vlan_tags_are_kept() {
     let plane: MemoryPlane = scene(64);
-    for tags in [vec![100], vec![100, 200]] {
-        let draft = tags.iter().fold(tcp(client(1), WEB, SYN), |draft, tag| draft.vlan(*tag));
+    for tags in [vec![(VLAN, 100)], vec![(SERVICE_VLAN, 100), (VLAN, 200)]] {
+        let draft = tags.iter().fold(tcp(client(1), WEB, SYN), |draft, &(ether_type, id)| draft.tag(ether_type, id));
         let before = draft.bytes();
         let mut after = before.clone();
         assert_eq!(plane.process(&mut after), Reason::ToBackend);
         let tagged = 12..12 + 4 * tags.len() + 2;
         assert_eq!(after[tagged.clone()], before[tagged]);
-        assert_eq!(View::of(&after).to.port, 8080);
+        assert_eq!(View::of(&after).to.port(), 8080);
     }
 }
 
 #[test]
 fn three_vlan_tags_are_not_for_us() {
     let plane: MemoryPlane = scene(64);
-    assert_eq!(plane.verdict(&tcp(client(1), WEB, SYN).vlan(1).vlan(2).vlan(3)), Reason::NotIpv4);
+    assert_eq!(
+        plane.verdict(&tcp(client(1), WEB, SYN).tag(SERVICE_VLAN, 1).tag(SERVICE_VLAN, 2).tag(VLAN, 3)),
+        Reason::NotIpv4
+    );
 }
 
 #[test]
@@ -36,7 +39,7 @@ fn the_ports_are_found_behind_options() {
     let plane: MemoryPlane = scene(64);
     for words in 1..=10 {
         let sent = plane.to_backend(&tcp(client(words), WEB, SYN).options(&vec![1; 4 * usize::from(words)]));
-        assert_eq!((sent.from.address, sent.to.port), (NAT, 8080));
+        assert_eq!((sent.from.ip(), sent.to.port()), (NAT, 8080));
     }
 }
 
@@ -49,7 +52,7 @@ fn no_fragment_is_translated() {
         assert_eq!(plane.verdict(&connection.says(ACK).fragment(offset, more)), Reason::Fragment);
         assert_eq!(plane.verdict(&connection.answers(ACK).fragment(offset, more)), Reason::Fragment);
         assert_eq!(plane.verdict(&udp(client(2), DNS).fragment(offset, more)), Reason::Fragment);
-        assert_eq!(plane.verdict(&echo(client(2).address, WEB.address).fragment(offset, more)), Reason::Fragment);
+        assert_eq!(plane.verdict(&echo(client(2).ip(), WEB.ip()).fragment(offset, more)), Reason::Fragment);
         // Somebody else's fragment is not ours to drop; 10.0.0.99 is one that the filter lets pass as foreign,
         // 10.0.0.98 one that it takes for ours at first.
         for last in [98, 99] {
@@ -100,7 +103,7 @@ fn a_frame_may_end_anywhere() {
 #[test]
 fn a_tag_may_be_the_last_of_a_frame() {
     let plane: MemoryPlane = scene(64);
-    let whole = tcp(client(1), WEB, SYN).vlan(1).vlan(2).bytes();
+    let whole = tcp(client(1), WEB, SYN).tag(SERVICE_VLAN, 1).tag(VLAN, 2).bytes();
     for length in 0..IP + 8 + 20 {
         assert_eq!(plane.process(&mut whole[..length].to_vec()), Reason::Truncated, "{length} bytes");
     }

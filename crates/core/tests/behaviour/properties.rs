@@ -8,15 +8,15 @@ use std::sync::atomic::AtomicU64;
 /// A packet that means something to the scene, or nearly.
 fn drafts() -> impl Strategy<Value = Draft> {
     let addresses = prop_oneof![
-        4 => Just(WEB.address),
+        4 => Just(WEB.ip()),
         2 => Just(NAT),
-        1 => Just(H2.address),
-        2 => (0..4u16).prop_map(|n| client(n).address),
-        1 => any::<[u8; 4]>(),
+        1 => Just(H2.ip()),
+        2 => (0..4u16).prop_map(|n| client(n).ip()),
+        1 => any::<[u8; 4]>().prop_map(IpAddr::from),
     ];
     let ports =
         prop_oneof![3 => Just(80u16), 2 => Just(8080), 2 => Just(40_000), 2 => 10_000..10_004u16, 1 => any::<u16>()];
-    let ends = (addresses, ports).prop_map(|(address, port)| end(address, port));
+    let ends = (addresses, ports).prop_map(|(address, port)| at(address, port));
     let shape = (0..3u8, 0..32u8, prop::collection::vec(0..4096u16, 0..4), 0..=10usize, 0..=3u8, 0..64u8);
     (ends.clone(), ends, shape, prop::collection::vec(any::<u8>(), 0..64)).prop_map(
         |(from, to, (kind, flags, vlans, options, ttl, dscp), payload)| {
@@ -24,10 +24,12 @@ fn drafts() -> impl Strategy<Value = Draft> {
                 0 => tcp(from, to, flags),
                 1 if flags & 1 == 0 => udp(from, to),
                 1 => udp(from, to).without_checksum(),
-                _ => echo(from.address, to.address),
+                _ => echo(from.ip(), to.ip()),
             };
-            let draft = vlans.into_iter().fold(draft, Draft::vlan);
-            draft.options(&vec![1; 4 * options]).ttl(ttl * 21).dscp(dscp).payload(&payload)
+            let draft = vlans.iter().enumerate().fold(draft, |draft, (outer, &id)| {
+                draft.tag(if outer + 1 < vlans.len() { SERVICE_VLAN } else { VLAN }, id)
+            });
+            draft.options(&vec![1; 4 * options]).ttl(ttl * 21).traffic_class(dscp, 0).payload(&payload)
         },
     )
 }
@@ -106,9 +108,10 @@ proptest! {
 
     #[test]
     fn what_is_not_for_us_is_passed(draft in drafts(), address: [u8; 4]) {
-        prop_assume!(address != WEB.address && address != NAT);
+        let address = IpAddr::from(address);
+        prop_assume!(address != WEB.ip() && address != NAT);
         let mut draft = draft;
-        draft.to.address = address;
+        draft.to.set_ip(address);
         let reason = lively().verdict(&draft);
         prop_assert_eq!(reason.verdict(), Verdict::Pass, "{}", reason.name());
     }

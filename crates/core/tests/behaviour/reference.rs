@@ -64,7 +64,7 @@ struct Model {
     lives: HashMap<Who, Life>,
     /// What each client's connection was before the present one.
     before: HashMap<Who, Connection>,
-    owners: HashMap<(bool, End, End), Who>,
+    owners: HashMap<(bool, SocketAddr, SocketAddr), Who>,
 }
 
 impl Model {
@@ -96,7 +96,7 @@ impl Model {
         self.now - life.active + u32::from(lag) > u32::from(idle)
     }
 
-    fn state(&self, backend: End) -> BackendState {
+    fn state(&self, backend: SocketAddr) -> BackendState {
         let place = usize::from(backend == H3);
         Link(self.plane.backends[place].link.load(std::sync::atomic::Ordering::Relaxed)).state()
     }

@@ -16,7 +16,7 @@ const CASES: &[Case] = &[
         let connection = plane.open(client(1));
         plane.verdict(&connection.answers(SYN | ACK))
     }),
-    (Reason::EchoReply, |plane| plane.verdict(&echo(client(1).address, WEB.address))),
+    (Reason::EchoReply, |plane| plane.verdict(&echo(client(1).ip(), WEB.ip()))),
     (Reason::NotIpv4, |plane| {
         let mut arp = tcp(client(1), WEB, SYN).bytes();
         arp[13] = 0x06;
@@ -32,8 +32,8 @@ const CASES: &[Case] = &[
     (Reason::NotOurs, |plane| plane.verdict(&tcp(client(1), H2, SYN))),
     (Reason::NotOurs, |plane| plane.verdict(&tcp(client(1), H3, SYN))),
     (Reason::NotOurs, |plane| plane.verdict(&tcp(client(1), H2, SYN).protocol(47))),
-    (Reason::NoService, |plane| plane.verdict(&tcp(client(1), end(WEB.address, 81), SYN))),
-    (Reason::NoService, |plane| plane.verdict(&tcp(client(1), end(NAT, 10_000), ACK))),
+    (Reason::NoService, |plane| plane.verdict(&tcp(client(1), at(WEB.ip(), 81), SYN))),
+    (Reason::NoService, |plane| plane.verdict(&tcp(client(1), at(NAT, 10_000), ACK))),
     (Reason::NotTcpUdp, |plane| plane.verdict(&tcp(client(1), WEB, SYN).protocol(47))),
     (Reason::Truncated, |plane| plane.process(&mut [])),
     (Reason::Malformed, |plane| {
@@ -44,9 +44,9 @@ const CASES: &[Case] = &[
     (Reason::Fragment, |plane| plane.verdict(&tcp(client(1), WEB, SYN).fragment(0, true))),
     (Reason::TtlExpired, |plane| plane.verdict(&tcp(client(1), WEB, SYN).ttl(1))),
     (Reason::MartianSource, |plane| plane.verdict(&tcp(end([224, 0, 0, 1], 5), WEB, SYN))),
-    (Reason::MartianSource, |plane| plane.verdict(&echo([255; 4], WEB.address))),
-    (Reason::OwnSource, |plane| plane.verdict(&tcp(end(WEB.address, 5), WEB, SYN))),
-    (Reason::OwnSource, |plane| plane.verdict(&udp(end(NAT, 10_000), DNS))),
+    (Reason::MartianSource, |plane| plane.verdict(&echo([255; 4], WEB.ip()))),
+    (Reason::OwnSource, |plane| plane.verdict(&tcp(at(WEB.ip(), 5), WEB, SYN))),
+    (Reason::OwnSource, |plane| plane.verdict(&udp(at(NAT, 10_000), DNS))),
     (Reason::FlowMissing, |plane| plane.verdict(&tcp(client(1), WEB, ACK))),
     (Reason::FlowTableFull, |plane| {
         (0..4).for_each(|n| _ = plane.establish(client(n)));
@@ -82,7 +82,7 @@ const CASES: &[Case] = &[
     }),
     (Reason::Refused, |plane| {
         let service = Service { table: TABLE as u32, flags: Service::RESET };
-        plane.add_service(WEB.address, WEB.port, IpProtocol::TCP, service);
+        plane.add_service(WEB.ip(), WEB.port(), IpProtocol::TCP, service);
         plane.set_maglev(TABLE, &[]);
         plane.verdict(&tcp(client(1), WEB, SYN))
     }),
@@ -125,9 +125,9 @@ fn a_packet_that_is_refused_leaves_nothing_behind() {
         tcp(client(1), WEB, RST),
         tcp(client(1), WEB, SYN).ttl(1),
         tcp(client(1), WEB, SYN).fragment(0, true),
-        tcp(end(NAT, 10_000), WEB, SYN),
+        tcp(at(NAT, 10_000), WEB, SYN),
         tcp(client(1), H2, SYN),
-        udp(client(1), end(WEB.address, 81)),
+        udp(client(1), at(WEB.ip(), 81)),
     ];
     for draft in refused {
         let plane: MemoryPlane = scene(4);
@@ -140,11 +140,11 @@ fn a_packet_that_is_refused_leaves_nothing_behind() {
 #[test]
 fn nothing_from_us_is_balanced() {
     let plane: MemoryPlane = scene(4);
-    for own in [WEB.address, NAT] {
+    for own in [WEB.ip(), NAT] {
         for port in [80, 10_000, 40_000] {
-            assert_eq!(plane.verdict(&tcp(end(own, port), WEB, SYN)), Reason::OwnSource);
-            assert_eq!(plane.verdict(&udp(end(own, port), DNS)), Reason::OwnSource);
-            assert_eq!(plane.verdict(&tcp(end(own, port), WEB, ACK)), Reason::FlowMissing);
+            assert_eq!(plane.verdict(&tcp(at(own, port), WEB, SYN)), Reason::OwnSource);
+            assert_eq!(plane.verdict(&udp(at(own, port), DNS)), Reason::OwnSource);
+            assert_eq!(plane.verdict(&tcp(at(own, port), WEB, ACK)), Reason::FlowMissing);
         }
     }
 }

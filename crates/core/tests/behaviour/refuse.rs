@@ -9,8 +9,8 @@ use evenkeel_wire::IpProtocol;
 fn refusing() -> MemoryPlane {
     let mut plane = scene(64);
     let service = Service { table: TABLE as u32, flags: Service::RESET };
-    plane.add_service(WEB.address, WEB.port, IpProtocol::TCP, service);
-    plane.add_service(DNS.address, DNS.port, IpProtocol::UDP, service);
+    plane.add_service(WEB.ip(), WEB.port(), IpProtocol::TCP, service);
+    plane.add_service(DNS.ip(), DNS.port(), IpProtocol::UDP, service);
     plane.set_maglev(TABLE, &[]);
     plane
 }
@@ -43,7 +43,7 @@ fn what_a_syn_carries_is_acknowledged_as_well_and_not_sent_back() {
     let syn = TcpHeader::from_slice(&tcp(client(1), WEB, SYN).bytes()[34..]).expect("a header").0;
     for length in [1, 7, 500, 1400] {
         let draft = tcp(client(1), WEB, SYN).payload(&vec![0x5a; length]);
-        for draft in [draft.clone(), draft.clone().options(&[1; 40]), draft.vlan(7)] {
+        for draft in [draft.clone(), draft.clone().options(&[1; 40]), draft.tag(VLAN, 7)] {
             let (view, tcp) = refused(&plane, &draft);
             assert_eq!(tcp.acknowledgment_number, syn.sequence_number + 1 + length as u32, "{length}");
             assert!(view.payload.is_empty());
@@ -68,7 +68,7 @@ fn nothing_but_a_syn_is_refused_and_nothing_but_tcp() {
     }
     assert_eq!(plane.verdict(&udp(client(1), DNS)), Reason::NoBackend);
     assert_eq!(plane.verdict(&tcp(client(1), WEB, SYN).ttl(1)), Reason::TtlExpired);
-    assert_eq!(plane.verdict(&tcp(end(NAT, 5000), WEB, SYN)), Reason::OwnSource);
+    assert_eq!(plane.verdict(&tcp(at(NAT, 5000), WEB, SYN)), Reason::OwnSource);
 }
 
 #[test]
@@ -76,7 +76,7 @@ fn live_connections_go_on_while_new_ones_are_refused() {
     let mut plane: MemoryPlane = scene(64);
     let connection = plane.establish(client(1));
     let service = Service { table: TABLE as u32, flags: Service::RESET };
-    plane.add_service(WEB.address, WEB.port, IpProtocol::TCP, service);
+    plane.add_service(WEB.ip(), WEB.port(), IpProtocol::TCP, service);
     plane.set_maglev(TABLE, &[]);
     refused(&plane, &tcp(client(2), WEB, SYN));
     plane.assert_works(&connection);

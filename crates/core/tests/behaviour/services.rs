@@ -9,12 +9,12 @@ use std::collections::HashSet;
 fn an_exact_port_goes_before_any_port() {
     let mut plane: MemoryPlane = scene(64);
     let any = Service { table: 1, flags: Service::PLAIN };
-    plane.add_service(WEB.address, 0, IpProtocol::TCP, any);
+    plane.add_service(WEB.ip(), 0, IpProtocol::TCP, any);
     plane.set_maglev(TABLE, &[FIRST]);
     plane.set_maglev(1, &[SECOND]);
     for n in 0..8 {
         assert_eq!(plane.to_backend(&tcp(client(n), WEB, SYN)).to, H2);
-        assert_eq!(plane.to_backend(&tcp(client(n), end(WEB.address, 81), SYN)).to, H3);
+        assert_eq!(plane.to_backend(&tcp(client(n), at(WEB.ip(), 81), SYN)).to, H3);
     }
 }
 
@@ -22,7 +22,7 @@ fn an_exact_port_goes_before_any_port() {
 fn a_service_is_of_one_protocol() {
     let mut plane: MemoryPlane = scene(64);
     let service = Service { table: TABLE as u32, flags: Service::PLAIN };
-    plane.add_service([10, 0, 0, 20], 0, IpProtocol::UDP, service);
+    plane.add_service([10, 0, 0, 20].into(), 0, IpProtocol::UDP, service);
     assert_eq!(plane.verdict(&tcp(client(1), end([10, 0, 0, 20], 53), SYN)), Reason::NoService);
     assert_eq!(plane.verdict(&udp(client(1), end([10, 0, 0, 20], 53))), Reason::ToBackend);
 }
@@ -30,7 +30,7 @@ fn a_service_is_of_one_protocol() {
 #[test]
 fn connections_of_one_client_spread_over_the_backends() {
     let plane: MemoryPlane = scene(1024);
-    let backends: HashSet<_> = (0..32).map(|n| plane.open(end(client(1).address, 30_000 + n)).backend).collect();
+    let backends: HashSet<_> = (0..32).map(|n| plane.open(at(client(1).ip(), 30_000 + n)).backend).collect();
     assert_eq!(backends, HashSet::from([H2, H3]));
 }
 
@@ -38,10 +38,10 @@ fn connections_of_one_client_spread_over_the_backends() {
 fn with_affinity_all_connections_of_one_client_go_to_one_backend() {
     let mut plane: MemoryPlane = scene(4096);
     let service = Service { table: TABLE as u32, flags: Service::CLIENT_ADDRESS };
-    plane.add_service(WEB.address, WEB.port, IpProtocol::TCP, service);
+    plane.add_service(WEB.ip(), WEB.port(), IpProtocol::TCP, service);
     let mut chosen = HashSet::new();
     for n in 0..32 {
-        let opened: Vec<_> = (0..16).map(|port| plane.open(end(client(n).address, 30_000 + port))).collect();
+        let opened: Vec<_> = (0..16).map(|port| plane.open(at(client(n).ip(), 30_000 + port))).collect();
         let backends: HashSet<_> = opened.iter().map(|connection| connection.backend).collect();
         assert_eq!(backends.len(), 1, "client {n}");
         chosen.extend(backends);

@@ -9,14 +9,15 @@ use evenkeel_wire::Port;
 fn a_segment_goes_to_the_backend_and_its_answer_comes_back() {
     let plane: MemoryPlane = scene(64);
 
-    let sent = plane.to_backend(&tcp(client(1), WEB, SYN).ttl(64).dscp(46).payload(b"hello"));
-    assert_eq!(sent.from.address, NAT);
-    assert!((10_000..20_000).contains(&sent.from.port));
+    let sent = plane.to_backend(&tcp(client(1), WEB, SYN).ttl(64).traffic_class(46, 0).payload(b"hello"));
+    assert_eq!(sent.from.ip(), NAT);
+    assert!((10_000..20_000).contains(&sent.from.port()));
     assert!(sent.to == H2 || sent.to == H3);
     assert_eq!((sent.source_mac, sent.destination_mac), (OUR_MAC, backend_mac(sent.to)));
     assert_eq!((sent.ttl, sent.dscp, sent.flags, sent.payload.as_slice()), (63, 46, SYN, b"hello".as_slice()));
 
-    let answer = tcp(sent.to, sent.from, SYN | ACK).source_mac(backend_mac(sent.to)).ttl(60).dscp(10).payload(b"");
+    let answer =
+        tcp(sent.to, sent.from, SYN | ACK).source_mac(backend_mac(sent.to)).ttl(60).traffic_class(10, 0).payload(b"");
     let got = plane.to_client(&answer);
     assert_eq!((got.from, got.to), (WEB, client(1)));
     assert_eq!((got.source_mac, got.destination_mac), (OUR_MAC, CLIENT_MAC));
@@ -28,7 +29,7 @@ fn a_datagram_goes_to_the_backend_and_its_answer_comes_back() {
     let plane: MemoryPlane = scene(64);
 
     let sent = plane.to_backend(&udp(client(1), DNS).payload(b"question"));
-    assert_eq!((sent.from.address, sent.payload.as_slice()), (NAT, b"question".as_slice()));
+    assert_eq!((sent.from.ip(), sent.payload.as_slice()), (NAT, b"question".as_slice()));
     assert_ne!(sent.checksum, 0);
 
     let got = plane.to_client(&udp(sent.to, sent.from).payload(b"an answer of odd length"));
@@ -72,7 +73,7 @@ fn every_transport_checksum_survives_the_way_there_and_back() {
 #[test]
 fn only_what_translation_needs_changes() {
     let plane: MemoryPlane = scene(64);
-    let before = tcp(client(1), WEB, SYN).vlan(7).options(&[1, 1, 1, 0]).payload(&[0xa5; 1200]).bytes();
+    let before = tcp(client(1), WEB, SYN).tag(VLAN, 7).options(&[1, 1, 1, 0]).payload(&[0xa5; 1200]).bytes();
     let mut after = before.clone();
     assert_eq!(plane.process(&mut after), Reason::ToBackend);
     let ip = 18;
@@ -129,22 +130,22 @@ fn the_last_hop_of_a_time_to_live_is_not_given_away() {
 fn a_port_of_the_service_is_mapped_to_the_backends_and_back() {
     let mut plane: MemoryPlane = scene(64);
     // "Any port" on both sides: the backend listens where the client asked, and answers from there.
-    let any = |end: End| evenkeel_core::flow::Peer { port: Port([0; 2]), ..address(end) };
+    let any = |end: SocketAddr| evenkeel_core::flow::Peer { port: Port([0; 2]), ..address(end) };
     let service = evenkeel_core::Service { table: 1, flags: evenkeel_core::Service::PLAIN };
-    plane.add_service([10, 0, 0, 20], 0, evenkeel_wire::IpProtocol::TCP, service);
+    plane.add_service([10, 0, 0, 20].into(), 0, evenkeel_wire::IpProtocol::TCP, service);
     let backend = plane.add_backend(any(H2), any(end([10, 0, 0, 20], 0)), backend_mac(H2));
     plane.set_maglev(1, &[backend]);
 
     for port in [1, 80, 8443, u16::MAX] {
-        let customer = end(client(1).address, port);
+        let customer = at(client(1).ip(), port);
         let service = end([10, 0, 0, 20], port);
         let sent = plane.to_backend(&tcp(customer, service, SYN));
-        assert_eq!(sent.to, end(H2.address, port));
+        assert_eq!(sent.to, at(H2.ip(), port));
         let got = plane.to_client(&tcp(sent.to, sent.from, SYN | ACK));
         assert_eq!((got.from, got.to), (service, customer));
         let sent_again = plane.to_backend(&tcp(customer, service, ACK));
         assert_eq!((sent_again.from, sent_again.to), (sent.from, sent.to));
     }
     // The other service's port is 80 outside and 8080 inside, by the same code.
-    assert_eq!(plane.open(client(1)).backend.port, 8080);
+    assert_eq!(plane.open(client(1)).backend.port(), 8080);
 }

@@ -6,16 +6,16 @@
 
 use super::dpdk::DpdkUnderTest;
 use super::ledger::Connection;
-use super::packet::{ACK, CLIENT_MAC, FIN, Parsed, SYN, backend_mac};
 use super::rig::Rig;
-use super::scenes::{self, WEB, client};
+use super::scenes::{self, WEB, backend_mac, client};
 use super::setup::Setup;
 use super::table;
 use evenkeel_control::Plane as _;
 use evenkeel_control::config::Protocol;
 use evenkeel_core::{Event, Reason};
+use evenkeel_packets::{ACK, CLIENT_MAC, FIN, Packet, SYN};
 use std::collections::{HashSet, VecDeque};
-use std::net::SocketAddrV4;
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU16, AtomicU64, Ordering::SeqCst};
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::thread;
@@ -46,9 +46,9 @@ pub struct Crossing<'r, 'a, 'p> {
 }
 
 struct Conversation {
-    client: SocketAddrV4,
+    client: SocketAddr,
     /// NAT address and backend, as the first packet showed them.
-    way: OnceLock<(SocketAddrV4, SocketAddrV4)>,
+    way: OnceLock<(SocketAddr, SocketAddr)>,
     /// Answers that have reached the client.
     answered: AtomicU16,
 }
@@ -169,7 +169,7 @@ impl<'r, 'a, 'p> Crossing<'r, 'a, 'p> {
     }
 
     fn try_arrive(&self, queue: usize, bytes: &[u8], outbox: &mut Outbox) -> Result<(), String> {
-        let packet = Parsed::of(bytes).ok_or("what is sent is no packet")?;
+        let packet = Packet::of(bytes).ok_or("what is sent is no packet")?;
         if packet.clone().bytes() != bytes {
             return Err("a checksum is wrong".to_owned());
         }
@@ -196,7 +196,7 @@ impl<'r, 'a, 'p> Crossing<'r, 'a, 'p> {
         let way = (packet.source(), packet.destination());
         let is_first = conversation.way.set(way).is_ok();
         let known = *conversation.way.get_or_init(|| way);
-        let mac = backend_mac(*known.1.ip());
+        let mac = backend_mac(known.1.ip());
         if (way, packet.ethernet.destination) != (known, mac) {
             return Err(format!("a connection by {known:?} has moved to {way:?}"));
         }

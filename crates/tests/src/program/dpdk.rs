@@ -7,13 +7,16 @@ use super::setup::Setup;
 use evenkeel_core::flow::Tick;
 use evenkeel_dpdk::{BURST, Burst, DpdkPlane, Eal, Pool, Port, Ring, Tables, Worker};
 use std::sync::atomic::{AtomicU16, Ordering::SeqCst};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread;
 
 /// Mbufs of a pool: a full receive ring of the largest packets there are.
 const MBUFS: u32 = 4096;
 /// Packets that a ring has room for.
 pub const RING: usize = 2 * BURST;
+
+/// Tests of a process that may have a port at once: EAL has room for 32 ports, and memory for some more pools.
+const PORTS: usize = 16;
 
 /// EAL with one lcore. It can be started once in a process, so all rigs share it.
 pub fn eal() -> &'static Eal {
@@ -37,6 +40,7 @@ pub fn start_eal(lcores: usize) -> Eal {
 
 /// Gives a test a plane with empty tables, over a port of its own. When port and rings are gone, every mbuf must be back.
 pub fn with_port(eal: &Eal, setup: &Setup, test: impl FnOnce(DpdkUnderTest)) {
+    let _turn = Turn::wait();
     // One for each queue: whoever waits for another thread in one pool waits as long as that one has no CPU
     // (Programmer's Guide, "Known Issues" of the Environment Abstraction Layer).
     let pool = |_| Pool::with_room(eal, MBUFS, setup.room).expect("EAL has memory");
@@ -64,6 +68,30 @@ pub fn with_port(eal: &Eal, setup: &Setup, test: impl FnOnce(DpdkUnderTest)) {
         });
     }
     assert_eq!(pools.iter().map(Pool::in_use).sum::<u32>(), 0, "mbufs did not come back");
+}
+
+/// How many tests have a port.
+static TAKEN: (Mutex<usize>, Condvar) = (Mutex::new(0), Condvar::new());
+
+/// The right to have one.
+struct Turn;
+
+impl Turn {
+    fn wait() -> Self {
+        let (taken, given_back) = &TAKEN;
+        let taken = taken.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut taken = given_back.wait_while(taken, |taken| *taken >= PORTS).unwrap_or_else(PoisonError::into_inner);
+        *taken += 1;
+        Self
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        let (taken, given_back) = &TAKEN;
+        *taken.lock().unwrap_or_else(PoisonError::into_inner) -= 1;
+        given_back.notify_one();
+    }
 }
 
 /// The DPDK plane with its workers.

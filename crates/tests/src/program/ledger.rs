@@ -1,12 +1,13 @@
 //! What the balancer has promised: which connection sends from where, and to whom. Kept from what was seen on the wire
 //! and from the configuration alone, so that it can say what must become of the next packet.
 
-use super::packet::{Change, Mac, OUR_MAC, Parsed, Transport, backend_mac};
+use super::scenes::backend_mac;
 use evenkeel_control::Config;
 use evenkeel_control::config::{Protocol, Service};
 use evenkeel_core::Reason;
+use evenkeel_packets::{Change, Mac, OUR_MAC, Packet, Transport, at};
 use std::collections::HashMap;
-use std::net::SocketAddrV4;
+use std::net::SocketAddr;
 
 /// The TTL of an answer to an echo request.
 const ECHO_TTL: u8 = 64;
@@ -17,18 +18,18 @@ pub struct Connection {
     /// The protocol.
     pub protocol: Protocol,
     /// Where the client speaks from.
-    pub client: SocketAddrV4,
+    pub client: SocketAddr,
     /// The Ethernet address that the client's last packet came from.
     pub client_mac: Mac,
     /// Where the client believes to speak to.
-    pub service: SocketAddrV4,
+    pub service: SocketAddr,
     /// Where the backend believes to be spoken to from.
-    pub nat: SocketAddrV4,
+    pub nat: SocketAddr,
     /// The backend.
-    pub backend: SocketAddrV4,
+    pub backend: SocketAddr,
 }
 
-type Key = (Protocol, SocketAddrV4, SocketAddrV4);
+type Key = (Protocol, SocketAddr, SocketAddr);
 
 #[derive(Debug, Default)]
 pub(crate) struct Ledger {
@@ -46,15 +47,15 @@ impl Ledger {
         config: &Config,
         reason: Reason,
         opened: bool,
-        packet: &Parsed,
-        sent: &Parsed,
+        packet: &Packet,
+        sent: &Packet,
     ) -> Change {
         let (from, to) = (packet.source(), packet.destination());
-        let ttl = packet.ip.time_to_live.wrapping_sub(1);
+        let ttl = packet.network.hop_limit().wrapping_sub(1);
         let protocol = match packet.transport {
             Transport::Tcp(_) => Protocol::Tcp,
             Transport::Udp(_) => Protocol::Udp,
-            Transport::Icmp(_) | Transport::None => {
+            Transport::Icmp(_) | Transport::Icmpv6(_) | Transport::None => {
                 assert_eq!(reason, Reason::EchoReply);
                 let destination_mac = packet.ethernet.source;
                 return Change { destination_mac, source_mac: OUR_MAC, source: to, destination: from, ttl: ECHO_TTL };
@@ -90,7 +91,7 @@ impl Ledger {
             _ => panic!("{} with TCP or UDP", reason.name()),
         };
         let (destination_mac, source, destination) = match reason {
-            Reason::ToBackend => (backend_mac(*connection.backend.ip()), connection.nat, connection.backend),
+            Reason::ToBackend => (backend_mac(connection.backend.ip()), connection.nat, connection.backend),
             _ => (connection.client_mac, connection.service, connection.client),
         };
         Change { destination_mac, source_mac: OUR_MAC, source, destination, ttl }
@@ -111,21 +112,24 @@ impl Ledger {
 /// Fails unless the configuration allows a new connection to go this way.
 fn assert_is_allowed(config: &Config, connection: &Connection) {
     let (first, last) = config.nat.ports;
-    assert!(config.nat.addresses.contains(connection.nat.ip()), "not one of our NAT addresses: {connection:?}");
+    assert!(
+        config.nat.addresses.iter().any(|&address| address == connection.nat.ip()),
+        "not one of our NAT addresses: {connection:?}"
+    );
     assert!((first..=last).contains(&connection.nat.port()), "not one of our NAT ports: {connection:?}");
     let Some(service) = service(config, connection.protocol, connection.service) else {
         panic!("for no service: {connection:?}")
     };
     let allowed = service.backends.iter().any(|backend| {
         let port = if backend.port == 0 { connection.service.port() } else { backend.port };
-        connection.backend == SocketAddrV4::new(backend.address, port)
+        connection.backend == at(backend.address, port)
     });
     assert!(allowed, "not to a backend of \"{}\": {connection:?}", service.name);
 }
 
-fn service(config: &Config, protocol: Protocol, to: SocketAddrV4) -> Option<&Service> {
+fn service(config: &Config, protocol: Protocol, to: SocketAddr) -> Option<&Service> {
     let mut services =
-        config.services.iter().filter(|service| (service.protocol, service.address) == (protocol, *to.ip()));
+        config.services.iter().filter(|service| service.protocol == protocol && service.address == to.ip());
     let any = services.clone().find(|service| service.port == 0);
     services.find(|service| service.port == to.port()).or(any)
 }

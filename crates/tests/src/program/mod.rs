@@ -3,20 +3,20 @@
 //! [`trial`] makes a plane, fills its tables through the control side, and hands a test a [`Rig`]: a packet goes in, and
 //! reason and bytes come out. XDP is the real object, `build/evenkeel.bpf.o`, under BPF_PROG_TEST_RUN ([`xdp`]); DPDK is
 //! a real EAL with a worker on a port over rings ([`dpdk`]). No interface and no network is involved. Two oracles that
-//! are not our code judge what is sent: etherparse at once ([`packet`]), scapy when the test is over ([`scapy`]). And
+//! are not our code judge what is sent: etherparse at once, scapy when the test is over
+//! ([`evenkeel_packets`]). And
 //! [`Twins`] hold the planes against each other. What may live here: what several of these tests share. What may not: a
 //! test.
 
 mod cpu;
 mod crossing;
 pub mod dpdk;
+mod family;
 mod ledger;
 mod outcome;
-pub mod packet;
 mod plane;
 mod recording;
 mod rig;
-pub mod scapy;
 pub mod scenes;
 mod setup;
 pub mod table;

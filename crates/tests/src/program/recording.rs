@@ -3,12 +3,12 @@
 //! Another balancer has other secrets, and so chooses other backends and NAT ports. What a backend sent is kept with the
 //! connection that it belonged to, and is sent again from where, and to where, that connection leads now.
 
-use super::packet::{Change, Mac, Parsed, Transport};
 use super::twins::{Difference, Twins};
 use evenkeel_core::{Reason, Verdict};
+use evenkeel_packets::{Change, Mac, Network, Packet, Transport};
 use pcap_parser::PcapCapture;
 use std::collections::{HashMap, HashSet};
-use std::net::SocketAddrV4;
+use std::net::SocketAddr;
 use std::path::Path;
 
 /// What came to a balancer, in order, and what it sent to clients.
@@ -19,14 +19,14 @@ pub struct Recording {
 }
 
 /// IP protocol, and who speaks to whom.
-type Ends = (u8, SocketAddrV4, SocketAddrV4);
+type Ends = (u8, SocketAddr, SocketAddr);
 
 #[derive(Debug)]
 enum Arrival {
     /// From a client, or nothing that is balanced.
     AsItCame(Vec<u8>),
     /// From the backend of the connection of this client to this service.
-    Answer(Ends, Box<Parsed>),
+    Answer(Ends, Box<Packet>),
 }
 
 impl Recording {
@@ -37,7 +37,8 @@ impl Recording {
         let mut reader = Reader::default();
         for frame in &capture.blocks {
             assert_eq!(frame.caplen, frame.origlen, "tcpdump has cut a packet");
-            let parsed = Parsed::of(frame.data);
+            // The kernel speaks IPv6 of its own accord, on either side.
+            let parsed = Packet::of(frame.data).filter(|packet| matches!(packet.network, Network::V4(_)));
             match parsed {
                 Some(packet) if packet.ethernet.source == balancer => reader.departs(packet, frame.data),
                 None if frame.data[6..12] == balancer => {}
@@ -76,7 +77,7 @@ impl Recording {
             let outcome = twins.send(&packet)?;
             reasons.push(outcome.reason);
             if outcome.reason == Reason::ToBackend {
-                let [packet, sent] = [&packet, &outcome.sent].map(|bytes| Parsed::of(bytes).expect("it was sent"));
+                let [packet, sent] = [&packet, &outcome.sent].map(|bytes| Packet::of(bytes).expect("it was sent"));
                 ways.insert(ends(&packet).expect("it was balanced"), (sent.source(), sent.destination()));
             } else if outcome.reason.verdict() == Verdict::Transmit {
                 to_clients.push(outcome.sent);
@@ -97,13 +98,13 @@ impl Recording {
 }
 
 /// Nothing but the addresses and ports.
-fn redirected(packet: &Parsed, source: SocketAddrV4, destination: SocketAddrV4) -> Change {
+fn redirected(packet: &Packet, source: SocketAddr, destination: SocketAddr) -> Change {
     Change {
         destination_mac: packet.ethernet.destination,
         source_mac: packet.ethernet.source,
         source,
         destination,
-        ttl: packet.ip.time_to_live,
+        ttl: packet.network.hop_limit(),
     }
 }
 
@@ -115,11 +116,11 @@ struct Reader {
     /// The connection of each NAT port, by backend and NAT address.
     connections: HashMap<Ends, Ends>,
     /// Packets of clients that have not been seen leaving.
-    on_the_way: Vec<Parsed>,
+    on_the_way: Vec<Packet>,
 }
 
 impl Reader {
-    fn arrives(&mut self, packet: Option<Parsed>, bytes: &[u8]) {
+    fn arrives(&mut self, packet: Option<Packet>, bytes: &[u8]) {
         let arrival = match packet.and_then(|packet| Some((ends(&packet)?, packet))) {
             Some((ends, packet)) => match self.connections.get(&ends) {
                 Some(&connection) => Arrival::Answer(connection, Box::new(packet)),
@@ -134,7 +135,7 @@ impl Reader {
         self.recording.arrivals.push(arrival);
     }
 
-    fn departs(&mut self, packet: Parsed, bytes: &[u8]) {
+    fn departs(&mut self, packet: Packet, bytes: &[u8]) {
         let Some((protocol, source, destination)) = ends(&packet) else {
             self.recording.to_clients.push(bytes.to_vec());
             return;
@@ -151,19 +152,23 @@ impl Reader {
 }
 
 /// Where a TCP segment or UDP datagram comes from and goes.
-fn ends(packet: &Parsed) -> Option<Ends> {
+fn ends(packet: &Packet) -> Option<Ends> {
     matches!(packet.transport, Transport::Tcp(_) | Transport::Udp(_)).then(|| {
-        let protocol = packet.ip.protocol.0;
+        let protocol = packet.network.protocol().0;
         (protocol, packet.source(), packet.destination())
     })
 }
 
 /// Whether this is one packet before and after the balancer, which leaves numbers and payload as they are.
-fn is_the_same(before: &Parsed, after: &Parsed) -> bool {
-    let numbers = |packet: &Parsed| match &packet.transport {
+fn is_the_same(before: &Packet, after: &Packet) -> bool {
+    let numbers = |packet: &Packet| match &packet.transport {
         Transport::Tcp(tcp) => (tcp.sequence_number, tcp.acknowledgment_number),
         _ => (0, 0),
     };
-    let identity = |packet: &Parsed| (packet.ip.protocol, packet.ip.identification, numbers(packet));
+    let identification = |packet: &Packet| match &packet.network {
+        Network::V4(header) => header.identification,
+        Network::V6(..) => 0,
+    };
+    let identity = |packet: &Packet| (packet.network.protocol(), identification(packet), numbers(packet));
     identity(before) == identity(after) && before.payload == after.payload
 }

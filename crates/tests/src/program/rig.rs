@@ -1,10 +1,10 @@
 //! A plane, its control side, and packets through it.
 
+use super::family::v4;
 use super::ledger::{Connection, Ledger};
 use super::outcome::Outcome;
-use super::packet::{ACK, Draft, FIN, Parsed, SYN, backend_mac, tcp, udp};
 use super::plane::PlaneUnderTest;
-use super::scapy::{self, Translation};
+use super::scenes::backend_mac;
 use super::setup::{SECRETS, Setup};
 use super::{dpdk, xdp};
 use evenkeel_control::config::Protocol;
@@ -12,8 +12,10 @@ use evenkeel_control::{Balancer, Config, NextHop, Plane};
 use evenkeel_core::flow::{Peer, Tick};
 use evenkeel_core::{Counters, Event, Reason, Verdict};
 use evenkeel_dpdk::Eal;
+use evenkeel_packets::scapy::{self, Translation};
+use evenkeel_packets::{ACK, Draft, FIN, Mac, Packet, SYN, tcp, udp};
 use evenkeel_wire::{MacAddress, Port};
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 /// Which plane.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -98,7 +100,8 @@ impl<'a, 'p> Rig<'a, 'p> {
     }
 
     /// Tells where packets for this backend must be sent.
-    pub fn set_next_hop(&mut self, address: Ipv4Addr, mac: [u8; 6]) {
+    pub fn set_next_hop(&mut self, address: impl Into<IpAddr>, mac: Mac) {
+        let address = v4(address.into());
         self.balancer.set_next_hop(NextHop { address, mac: MacAddress(mac) }).expect("the backend has a place");
     }
 
@@ -119,8 +122,8 @@ impl<'a, 'p> Rig<'a, 'p> {
     pub fn send(&mut self, packet: &[u8]) -> Outcome {
         let outcome = self.send_any(packet);
         if outcome.reason.verdict() == Verdict::Transmit {
-            let input = Parsed::of(packet).expect("etherparse reads what is sent");
-            let output = Parsed::of(&outcome.sent).expect("etherparse reads what was sent");
+            let input = Packet::of(packet).expect("etherparse reads what is sent");
+            let output = Packet::of(&outcome.sent).expect("etherparse reads what was sent");
             if outcome.reason == Reason::Refused {
                 assert_eq!(outcome.sent, input.refused().bytes(), "etherparse would have refused otherwise (right)");
                 return outcome;
@@ -156,7 +159,7 @@ impl<'a, 'p> Rig<'a, 'p> {
 
     /// The client's first packet, and the connection that it opened.
     #[track_caller]
-    pub fn open(&mut self, protocol: Protocol, client: SocketAddrV4, service: SocketAddrV4) -> Connection {
+    pub fn open(&mut self, protocol: Protocol, client: SocketAddr, service: SocketAddr) -> Connection {
         let first = match protocol {
             Protocol::Tcp => tcp(client, service, SYN),
             Protocol::Udp => udp(client, service),
@@ -168,13 +171,13 @@ impl<'a, 'p> Rig<'a, 'p> {
 
     /// The connection that this client has to this service.
     #[track_caller]
-    pub fn known(&self, protocol: Protocol, client: SocketAddrV4, service: SocketAddrV4) -> Connection {
+    pub fn known(&self, protocol: Protocol, client: SocketAddr, service: SocketAddr) -> Connection {
         self.ledger.connection((protocol, client, service)).expect("it was opened")
     }
 
     /// A connection after its handshake: both sides have spoken, and the client again after that.
     #[track_caller]
-    pub fn establish(&mut self, protocol: Protocol, client: SocketAddrV4, service: SocketAddrV4) -> Connection {
+    pub fn establish(&mut self, protocol: Protocol, client: SocketAddr, service: SocketAddr) -> Connection {
         let connection = self.open(protocol, client, service);
         self.expect(&connection.answers(SYN | ACK), Reason::ToClient);
         self.expect(&connection.says(ACK), Reason::ToBackend);
@@ -216,11 +219,11 @@ impl Connection {
             Protocol::Tcp => tcp(self.backend, self.nat, flags),
             Protocol::Udp => udp(self.backend, self.nat),
         };
-        draft.source_mac(backend_mac(*self.backend.ip()))
+        draft.source_mac(backend_mac(self.backend.ip()))
     }
 }
 
 /// An end as the core has it.
-pub(crate) fn peer(end: SocketAddrV4) -> Peer {
-    Peer { address: (*end.ip()).into(), port: Port::from_number(end.port()) }
+pub(crate) fn peer(end: SocketAddr) -> Peer {
+    Peer { address: v4(end.ip()).into(), port: Port::from_number(end.port()) }
 }

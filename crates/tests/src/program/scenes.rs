@@ -1,24 +1,25 @@
 //! Configurations that the tests share.
 
 use evenkeel_control::Config;
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-use super::packet::end;
+use super::family::v4;
+use evenkeel_packets::{Mac, end};
 
 /// A web service: port 80 for clients, 8080 and 8081 on the backends, weights 1, 3 and 1.
-pub const WEB: SocketAddrV4 = end([203, 0, 113, 10], 80);
+pub const WEB: SocketAddr = end([203, 0, 113, 10], 80);
 /// A UDP service on the same address, 5353 on the backends.
-pub const DNS: SocketAddrV4 = end([203, 0, 113, 10], 53);
+pub const DNS: SocketAddr = end([203, 0, 113, 10], 53);
 /// A service that keeps each client address on one backend.
-pub const STICKY: SocketAddrV4 = end([203, 0, 113, 11], 443);
+pub const STICKY: SocketAddr = end([203, 0, 113, 11], 443);
 /// An address whose every UDP port is a service; the port is one of many.
-pub const ANY: SocketAddrV4 = end([203, 0, 113, 12], 4433);
+pub const ANY: SocketAddr = end([203, 0, 113, 12], 4433);
 /// A service without backends.
-pub const EMPTY: SocketAddrV4 = end([203, 0, 113, 10], 81);
+pub const EMPTY: SocketAddr = end([203, 0, 113, 10], 81);
 /// The same, that refuses connections.
-pub const REFUSING: SocketAddrV4 = end([203, 0, 113, 10], 83);
+pub const REFUSING: SocketAddr = end([203, 0, 113, 10], 83);
 /// A service whose one backend has no known Ethernet address.
-pub const LOST: SocketAddrV4 = end([203, 0, 113, 10], 82);
+pub const LOST: SocketAddr = end([203, 0, 113, 10], 82);
 /// The backend of [`LOST`].
 pub const LOST_BACKEND: Ipv4Addr = Ipv4Addr::new(10, 1, 0, 9);
 /// The NAT addresses.
@@ -26,8 +27,14 @@ pub const NAT: [Ipv4Addr; 2] = [Ipv4Addr::new(198, 51, 100, 1), Ipv4Addr::new(19
 /// The address of the walk-through's balancer.
 pub const WALKTHROUGH: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 10);
 
+/// A backend's Ethernet address.
+pub fn backend_mac(backend: impl Into<IpAddr>) -> Mac {
+    let [_, b, c, d] = v4(backend.into()).octets();
+    [0x02, 0, 1, b, c, d]
+}
+
 /// Client number `n`; all have the same source port.
-pub fn client(n: u16) -> SocketAddrV4 {
+pub fn client(n: u16) -> SocketAddr {
     let [high, low] = n.to_be_bytes();
     end([192, 0, 2 + high, low], 40_000)
 }

@@ -1,9 +1,9 @@
 //! What a plane under test is made with.
 
-use super::packet::{Mac, OUR_MAC};
 use evenkeel_control::{Config, Secrets, Sizes};
-use evenkeel_core::Settings;
 use evenkeel_core::flow::IdleTimes;
+use evenkeel_core::{Features, Settings};
+use evenkeel_packets::{Mac, OUR_MAC};
 use evenkeel_wire::MacAddress;
 use std::net::Ipv4Addr;
 
@@ -22,6 +22,8 @@ pub struct Setup {
     pub flows: u32,
     /// Idle times.
     pub times: IdleTimes,
+    /// What the XDP program is loaded for. Whatever a test's configurations need; it cannot be exchanged here.
+    pub features: Features,
     /// Backends whose Ethernet address is not known.
     pub unresolved: Vec<Ipv4Addr>,
     /// The balancer's Ethernet address.
@@ -36,7 +38,16 @@ impl Setup {
     /// This configuration with a table for this many connections.
     pub fn new(config: Config, flows: u32) -> Self {
         let unresolved = vec![super::scenes::LOST_BACKEND];
-        Self { config, flows, times: IdleTimes::DEFAULT, unresolved, mac: OUR_MAC, queues: 1, room: 2048 }
+        Self {
+            config,
+            flows,
+            times: IdleTimes::DEFAULT,
+            features: Features::ALL,
+            unresolved,
+            mac: OUR_MAC,
+            queues: 1,
+            room: 2048,
+        }
     }
 
     /// How large the tables are made.

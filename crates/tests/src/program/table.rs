@@ -33,7 +33,7 @@ pub fn entries(plane: &PlaneUnderTest) -> Vec<Remembered> {
     for (bucket, entries) in plane.flow_table().iter().enumerate() {
         for (slot, entry) in entries.0.iter().enumerate() {
             let Some(entry) = entry.read() else { continue };
-            let (key, meta, backend, peer) = (entry.key, entry.meta, entry.backend, entry.peer);
+            let (key, meta, backend, peer) = (entry.key, entry.meta, entry.backend, entry.peer());
             found.push(Remembered { bucket, slot, key, meta, backend, peer });
         }
     }

@@ -2,8 +2,8 @@
 
 use super::dpdk::{self, RING};
 use super::outcome::{Outcome, since};
-use super::packet::backend_mac;
 use super::plane::PlaneUnderTest;
+use super::scenes::backend_mac;
 use super::setup::{SECRETS, Setup};
 use super::{table, xdp};
 use evenkeel_control::{Balancer, Config, NextHop, Plane};

@@ -43,12 +43,18 @@ type Request = Result<String, String>;
 impl Load {
     /// Begins, with so many long connections.
     pub fn start(long: usize) -> Self {
-        let load = Self { shared: Arc::default() };
-        load.talk(long);
+        let load = Self::of_long_connections(long);
         for number in 0..REQUESTERS {
             let shared = Arc::clone(&load.shared);
             thread::spawn(move || shared.request(number));
         }
+        load
+    }
+
+    /// Begins with long connections alone: while nobody balances, new ones may not come about.
+    pub fn of_long_connections(long: usize) -> Self {
+        let load = Self { shared: Arc::default() };
+        load.talk(long);
         load
     }
 

@@ -1,31 +1,11 @@
 //! A scenario's sandbox: the test's own executable, started again inside `scripts/sandbox.sh` and asked for that one test.
 
 use super::huge_pages::HugePages;
-use super::{Plane, Running, Testbed, repository};
+use super::own_process::{complete, is_inside, own_program, skip, start_again, test_name};
+use super::{Plane, Testbed, repository};
 use crate::program::cpus;
-use std::io::Write as _;
-use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::Command;
-use std::time::Duration;
-
-/// How long a whole scenario may take.
-const DEADLINE: Duration = Duration::from_secs(300);
-
-/// Tells the test's executable that it is in the sandbox.
-const INSIDE: &str = "EVENKEEL_TEST_INSIDE";
-
-/// What a scenario prints when it has come to its end: an exit code alone would also be 0 if no test had that name.
-const COMPLETED: &str = "the scenario has come to its end";
-
-/// What [`note`] begins with.
-const NOTE: &str = "note: ";
-
-/// Tells something that is no verdict, whether the test succeeds or not.
-pub fn note(text: &str) {
-    // The test harness has begun a line.
-    println!("\n{NOTE}{text}");
-}
 
 /// A scenario with a balancer on this plane.
 pub fn on(plane: Plane) -> Scenario {
@@ -67,9 +47,9 @@ impl Scenario {
     /// Plays it. To be called in the test function itself: the closure's type tells the test's name.
     pub fn run<F: FnOnce(&Testbed)>(self, play: F) {
         let name = test_name::<F>();
-        if std::env::var_os(INSIDE).is_some() {
+        if is_inside() {
             play(&Testbed::set_up(self.plane, self.with_lb, name, self.lcores));
-            println!("{COMPLETED}");
+            complete();
             return;
         }
         if std::env::var_os("EVENKEEL_SKIP_PRIVILEGED").is_some_and(|value| value == "1") {
@@ -89,7 +69,9 @@ impl Scenario {
             Some(Ok(pages)) => Some(pages),
             None => None,
         };
-        play_in_sandbox(name);
+        let mut sandbox = Command::new(repository().join("scripts/sandbox.sh"));
+        sandbox.arg(own_program());
+        start_again(sandbox, name);
     }
 
     fn assert_possible(&self) {
@@ -108,43 +90,6 @@ impl Scenario {
             assert!(Path::new("/dev/net/tun").exists(), "there is no /dev/net/tun: this kernel has no TAP devices.");
         }
     }
-}
-
-/// Says that a test did not take place, and why.
-fn skip(name: &str, reason: &str) {
-    say(&format!("skipped, because {reason}: {name}"));
-}
-
-fn say(text: &str) {
-    // Not by a macro: the test harness would keep it for itself.
-    let _ = std::io::stderr().write_all(format!("{text}\n").as_bytes());
-}
-
-fn play_in_sandbox(name: &str) {
-    let mut sandbox = Command::new(repository().join("scripts/sandbox.sh"));
-    sandbox.arg(std::env::current_exe().expect("we know our own name"));
-    sandbox.args(["--exact", name, "--nocapture", "--test-threads=1"]).env(INSIDE, "1");
-    // The sandbox dies with whoever started it; if this process is killed, it must, too.
-    // SAFETY: prctl only sets a property of the new process; no memory is touched.
-    unsafe {
-        sandbox.pre_exec(|| match libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) {
-            0 => Ok(()),
-            _ => Err(std::io::Error::last_os_error()),
-        });
-    }
-    let mut sandbox = Running::start(&mut sandbox);
-    let ended = sandbox.finish_within(DEADLINE);
-    ended.stdout.lines().filter_map(|line| line.strip_prefix(NOTE)).for_each(|text| say(&format!("{name}: {text}")));
-    if ended.code != Some(0) || !ended.stdout.contains(COMPLETED) {
-        panic!("in the sandbox:\n{}{}", ended.stdout, ended.stderr);
-    }
-}
-
-/// The name of the test that a closure was written in.
-fn test_name<F>() -> &'static str {
-    let path = std::any::type_name::<F>();
-    let path = path.strip_suffix("::{{closure}}").unwrap_or(path);
-    path.split_once("::").map_or(path, |(_, name)| name)
 }
 
 fn is_installed(program: &str) -> bool {

@@ -1,14 +1,15 @@
 //! The smallest plane that there can be: everything in plain memory, and a clock that tests turn.
 
-use super::packet::{Draft, OUR_MAC, View};
 use evenkeel_core::backend::Link;
 use evenkeel_core::flow::{Bucket, BucketOf, Entry, FlowKey, HopNumber, IdleTimes, Meta, Peer, Side, Tick, Timeouts};
 use evenkeel_core::{
     Backend, BackendRef, BackendState, Event, Reason, Service, ServiceKey, Settings, SliceFrame, Tables, Verdict, Word,
     process,
 };
+use evenkeel_packets::{Draft, OUR_MAC, View};
 use evenkeel_wire::{IpProtocol, Ipv4Address, MacAddress};
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::sync::RwLock;
 use std::sync::atomic::{AtomicU16, AtomicU64, Ordering::Relaxed};
 
@@ -28,6 +29,14 @@ pub(crate) struct MemoryPlane<W = AtomicU64> {
     events: [AtomicU64; 8],
     /// Packets and bytes by backend and side.
     traffic: [[(AtomicU64, AtomicU64); 2]; 8],
+}
+
+/// An address as the tables have it.
+pub(crate) fn ipv4(address: IpAddr) -> Ipv4Address {
+    match address {
+        IpAddr::V4(address) => address.into(),
+        IpAddr::V6(address) => panic!("there are no tables for {address}"),
+    }
 }
 
 /// A live entry, for tests that look into the table.
@@ -69,14 +78,14 @@ impl<W: Word + From<u64>> MemoryPlane<W> {
         }
     }
 
-    pub(crate) fn add_nat_address(&mut self, address: [u8; 4]) {
-        self.nat_addresses.push(Ipv4Address(address));
-        self.addresses.push(Ipv4Address(address));
+    pub(crate) fn add_nat_address(&mut self, address: IpAddr) {
+        self.nat_addresses.push(ipv4(address));
+        self.addresses.push(ipv4(address));
         self.settings.nat_addresses += 1;
     }
 
-    pub(crate) fn add_service(&mut self, address: [u8; 4], port: u16, protocol: IpProtocol, service: Service) {
-        let address = Ipv4Address(address);
+    pub(crate) fn add_service(&mut self, address: IpAddr, port: u16, protocol: IpProtocol, service: Service) {
+        let address = ipv4(address);
         self.services.insert(ServiceKey::ipv4(address, evenkeel_wire::Port::from_number(port), protocol), service);
         self.addresses.push(address);
     }

@@ -1,37 +1,37 @@
 //! The scene that the tests share: one service address, one NAT address, two backends.
 
-use super::memory_plane::MemoryPlane;
-use super::packet::{ACK, Draft, End, FIN, RST, SYN, View, end, tcp, udp};
+use super::memory_plane::{MemoryPlane, ipv4};
 use evenkeel_core::flow::{Peer, State};
 use evenkeel_core::{BackendRef, Service, Word};
-use evenkeel_wire::{IpProtocol, Ipv4Address, Port};
+use evenkeel_packets::{ACK, Draft, FIN, Mac, RST, SYN, View, end, tcp, udp};
+use evenkeel_wire::{IpProtocol, Port};
+use std::net::{IpAddr, SocketAddr};
 
-pub(crate) const CLIENT_MAC: [u8; 6] = [0x02, 0, 0, 0, 0, 0x01];
 /// A TCP service.
-pub(crate) const WEB: End = end([10, 0, 0, 10], 80);
+pub(crate) const WEB: SocketAddr = end([10, 0, 0, 10], 80);
 /// A UDP service, by the same backends.
-pub(crate) const DNS: End = end([10, 0, 0, 10], 80);
-pub(crate) const NAT: [u8; 4] = [10, 0, 0, 12];
-pub(crate) const SECOND_NAT: [u8; 4] = [10, 0, 0, 13];
+pub(crate) const DNS: SocketAddr = end([10, 0, 0, 10], 80);
+pub(crate) const NAT: IpAddr = end([10, 0, 0, 12], 0).ip();
+pub(crate) const SECOND_NAT: IpAddr = end([10, 0, 0, 13], 0).ip();
 /// Where the first backend listens: not on the service's port.
-pub(crate) const H2: End = end([10, 0, 1, 2], 8080);
-pub(crate) const H3: End = end([10, 0, 1, 3], 8080);
+pub(crate) const H2: SocketAddr = end([10, 0, 1, 2], 8080);
+pub(crate) const H3: SocketAddr = end([10, 0, 1, 3], 8080);
 /// [`H2`]'s and [`H3`]'s places in the table of backends.
 pub(crate) const FIRST: BackendRef = BackendRef { index: 0, generation: 1 };
 pub(crate) const SECOND: BackendRef = BackendRef { index: 1, generation: 1 };
 /// The Maglev table of both services.
 pub(crate) const TABLE: usize = 0;
 
-pub(crate) fn address(end: End) -> Peer {
-    Peer { address: Ipv4Address(end.address), port: Port::from_number(end.port) }
+pub(crate) fn address(end: SocketAddr) -> Peer {
+    Peer { address: ipv4(end.ip()), port: Port::from_number(end.port()) }
 }
 
-pub(crate) fn backend_mac(backend: End) -> [u8; 6] {
-    [0x02, 0, 0, 0, 1, backend.address[3]]
+pub(crate) fn backend_mac(backend: SocketAddr) -> Mac {
+    [0x02, 0, 0, 0, 1, ipv4(backend.ip()).0[3]]
 }
 
 /// Client number `n`, from 192.0.2.0 upwards.
-pub(crate) fn client(n: u16) -> End {
+pub(crate) fn client(n: u16) -> SocketAddr {
     let [high, low] = n.to_be_bytes();
     end([192, 0, 2 + high, low], 40_000)
 }
@@ -40,8 +40,8 @@ pub(crate) fn client(n: u16) -> End {
 pub(crate) fn scene<W: Word + From<u64>>(buckets: u32) -> MemoryPlane<W> {
     let mut plane = MemoryPlane::empty(buckets);
     let service = Service { table: TABLE as u32, flags: Service::PLAIN };
-    plane.add_service(WEB.address, WEB.port, IpProtocol::TCP, service);
-    plane.add_service(DNS.address, DNS.port, IpProtocol::UDP, service);
+    plane.add_service(WEB.ip(), WEB.port(), IpProtocol::TCP, service);
+    plane.add_service(DNS.ip(), DNS.port(), IpProtocol::UDP, service);
     plane.add_nat_address(NAT);
     for backend in [H2, H3] {
         plane.add_backend(address(backend), address(WEB), backend_mac(backend));
@@ -53,10 +53,10 @@ pub(crate) fn scene<W: Word + From<u64>>(buckets: u32) -> MemoryPlane<W> {
 /// One connection, and the packets that belong to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Connection {
-    pub(crate) client: End,
+    pub(crate) client: SocketAddr,
     /// The NAT address and port that its backend sees.
-    pub(crate) nat: End,
-    pub(crate) backend: End,
+    pub(crate) nat: SocketAddr,
+    pub(crate) backend: SocketAddr,
 }
 
 impl Connection {
@@ -87,14 +87,14 @@ impl Connection {
 impl<W: Word + From<u64>> MemoryPlane<W> {
     /// The client's SYN, and what it opened.
     #[track_caller]
-    pub(crate) fn open(&self, client: End) -> Connection {
+    pub(crate) fn open(&self, client: SocketAddr) -> Connection {
         let view = self.to_backend(&tcp(client, WEB, SYN));
         Connection { client, nat: view.from, backend: view.to }
     }
 
     /// A connection after its handshake.
     #[track_caller]
-    pub(crate) fn establish(&self, client: End) -> Connection {
+    pub(crate) fn establish(&self, client: SocketAddr) -> Connection {
         let connection = self.open(client);
         self.to_client(&connection.answers(SYN | ACK));
         self.to_backend(&connection.says(ACK));
@@ -103,7 +103,7 @@ impl<W: Word + From<u64>> MemoryPlane<W> {
 
     /// The client's datagram, and what it opened.
     #[track_caller]
-    pub(crate) fn open_udp(&self, client: End) -> Connection {
+    pub(crate) fn open_udp(&self, client: SocketAddr) -> Connection {
         let view = self.to_backend(&udp(client, DNS));
         Connection { client, nat: view.from, backend: view.to }
     }
@@ -133,7 +133,7 @@ impl<W: Word + From<u64>> MemoryPlane<W> {
 impl<W: Word + From<u64>> MemoryPlane<W> {
     /// The states of the client entry and the reply entry.
     pub(crate) fn states(&self, connection: &Connection) -> (State, State) {
-        let state = |from: End, to: End| {
+        let state = |from: SocketAddr, to: SocketAddr| {
             let key = (address(from), address(to));
             let entries = self.remembered();
             let mut found = entries.iter().filter(|entry| (entry.key.source(), entry.key.destination()) == key);

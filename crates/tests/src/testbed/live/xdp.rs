@@ -19,7 +19,8 @@ pub(super) fn balance(mode: XdpMode, config: &Config, inbox: Inbox) {
     let sizes = Sizes::for_flows(config.dataplane.max_flows);
     let settings = sizes.settings(config, &secrets, interface.mac, IdleTimes::DEFAULT);
     let object = std::fs::read(repository().join("build/evenkeel.bpf.o")).expect("`make` builds the object");
-    let plane = XdpPlane::load(&object, sizes, settings, &config.nat.addresses).expect("the object loads");
+    let plane = XdpPlane::load(&object, sizes, settings, &config.nat.addresses, evenkeel_core::Features::ALL)
+        .expect("the object loads");
     let neighbours = Neighbours::new(netlink.clone(), &interface);
     let mut live = LiveXdp { runtime: &runtime, balancer: Balancer::new(plane, &secrets), neighbours };
     // Next hops first, as for a backend that is already known when it is added.

@@ -1,12 +1,11 @@
 //! Connections and time. The tests do not wait: they set back the stamps in the flow table.
-#![allow(clippy::unwrap_used, reason = "a test that fails may do so anywhere")]
 
 use evenkeel_control::Plane;
 use evenkeel_control::config::Protocol::{self, Tcp, Udp};
 use evenkeel_core::flow::{IdleTimes, State, Tick};
 use evenkeel_core::{Event, Reason};
+use evenkeel_packets::{ACK, RST, SYN};
 use evenkeel_tests::on_both_planes;
-use evenkeel_tests::program::packet::{ACK, RST, SYN};
 use evenkeel_tests::program::scenes::{DNS, WEB, client};
 use evenkeel_tests::program::{Connection, On, PlaneUnderTest, Rig, Setup, scenes, table, trial};
 

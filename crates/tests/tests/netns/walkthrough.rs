@@ -1,5 +1,5 @@
 //! The walk-through on every plane: bash, `source ./aliases.sh`, ping, nc, curl. How a plane's balancer is typed, and what
-//! only that plane has, is in `netns_xdp_walkthrough.rs` and `netns_dpdk_walkthrough.rs`.
+//! only that plane has, is in `xdp/walkthrough.rs` and `dpdk/walkthrough.rs`.
 
 use evenkeel_tests::on_every_plane;
 use evenkeel_tests::testbed::{Connection, ROUNDS, Servers, Testbed, connect_until_both_have_received, until};

@@ -1,10 +1,9 @@
 //! A port that takes no more packets.
-#![allow(clippy::unwrap_used, reason = "a test that fails may do so anywhere")]
 
 use evenkeel_control::config::Protocol::Tcp;
 use evenkeel_core::{Event, Reason};
+use evenkeel_packets::ACK;
 use evenkeel_tests::program::dpdk::RING;
-use evenkeel_tests::program::packet::ACK;
 use evenkeel_tests::program::scenes::{WEB, client};
 use evenkeel_tests::program::{On, PlaneUnderTest, Setup, scenes, trial};
 

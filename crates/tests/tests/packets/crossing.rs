@@ -1,5 +1,4 @@
 //! Two workers, two queues, and every answer at the other worker than its question.
-#![allow(clippy::unwrap_used, reason = "a test that fails may do so anywhere")]
 
 use evenkeel_tests::program::{Crossing, On, PlaneUnderTest, pin, trial};
 use std::thread;

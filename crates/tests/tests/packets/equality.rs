@@ -1,12 +1,11 @@
 //! Same in, same out: the same packets through the BPF object and through a DPDK worker give the same verdicts, bytes and
 //! counters, and leave the same flow tables, word by word; also if they come to DPDK in bursts.
-#![allow(clippy::unwrap_used, reason = "a test that fails may do so anywhere")]
 
 use evenkeel_control::Config;
 use evenkeel_control::config::Protocol;
 use evenkeel_core::Reason;
 use evenkeel_core::flow::IdleTimes;
-use evenkeel_tests::program::packet::{ACK, Draft, FIN, Parsed, RST, SYN, echo, end, tcp, udp};
+use evenkeel_packets::{ACK, Draft, FIN, Packet, RST, SYN, Transport, at, echo, end, tcp, udp};
 use evenkeel_tests::program::scenes::{
     ANY, DNS, EMPTY, LOST, LOST_BACKEND, NAT, REFUSING, STICKY, WALKTHROUGH, WEB, client,
 };
@@ -14,7 +13,7 @@ use evenkeel_tests::program::{Connection, Difference, Setup, Twins, scenes, with
 use proptest::prelude::*;
 use proptest::test_runner::{Config as Effort, TestCaseError, TestRunner};
 use std::cell::RefCell;
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::thread;
 
 /// One thing that happens.
@@ -109,10 +108,10 @@ fn wait() -> impl Strategy<Value = u16> {
 }
 
 /// Where a client speaks from; the last ones claim to be us.
-fn from(who: u16) -> SocketAddrV4 {
+fn from(who: u16) -> SocketAddr {
     match who {
-        78 => SocketAddrV4::new(NAT[0], 20_001),
-        79 => SocketAddrV4::new(WALKTHROUGH, 5_000),
+        78 => at(NAT[0], 20_001),
+        79 => at(WALKTHROUGH, 5_000),
         _ => client(who),
     }
 }
@@ -175,7 +174,7 @@ const BACKENDS: [Ipv4Addr; 4] =
 struct Stage<'t, 'a, 'p> {
     twins: &'t mut Twins<'a, 'p>,
     configs: &'t [Config],
-    services: &'t [(Protocol, SocketAddrV4)],
+    services: &'t [(Protocol, SocketAddr)],
     /// What was opened so far, and opened again.
     connections: Vec<Connection>,
 }
@@ -187,7 +186,7 @@ impl Stage<'_, '_, '_> {
                 let (protocol, to) = self.services[to % self.services.len()];
                 let draft = match (protocol, flags) {
                     // Now and then something else.
-                    (_, 0) => echo(*from(*who).ip(), *to.ip()),
+                    (_, 0) => echo(from(*who).ip(), to.ip()),
                     (Protocol::Tcp, _) => tcp(from(*who), to, *flags),
                     (Protocol::Udp, _) => udp(from(*who), to),
                 };
@@ -207,7 +206,7 @@ impl Stage<'_, '_, '_> {
         }
     }
 
-    fn handshake(&mut self, client: SocketAddrV4, to: usize) -> Result<(), Difference> {
+    fn handshake(&mut self, client: SocketAddr, to: usize) -> Result<(), Difference> {
         let (protocol, to) = self.services[to % self.services.len()];
         let opened = self.connections.len();
         let first = match protocol {
@@ -223,7 +222,7 @@ impl Stage<'_, '_, '_> {
     fn send(&mut self, packet: &[u8]) -> Result<(), Difference> {
         let outcome = self.twins.send(packet)?;
         if outcome.reason == Reason::ToBackend
-            && let (Some(input), Some(output)) = (Parsed::of(packet), Parsed::of(&outcome.sent))
+            && let (Some(input), Some(output)) = (Packet::of(packet), Packet::of(&outcome.sent))
         {
             self.connections.push(Connection {
                 protocol: if packet_is_udp(&input) { Protocol::Udp } else { Protocol::Tcp },
@@ -238,8 +237,8 @@ impl Stage<'_, '_, '_> {
     }
 }
 
-fn packet_is_udp(packet: &Parsed) -> bool {
-    packet.ip.protocol == etherparse::IpNumber::UDP
+fn packet_is_udp(packet: &Packet) -> bool {
+    matches!(packet.transport, Transport::Udp(_))
 }
 
 impl Dress {
@@ -290,7 +289,7 @@ const ADVICE: &str = "\nIs build/evenkeel.bpf.o older than the core? `scripts/bu
 /// Pairs of planes that these are shared out among.
 const PAIRS: u32 = 2;
 
-fn assert_equal(setup: &Setup, services: &[(Protocol, SocketAddrV4)]) {
+fn assert_equal(setup: &Setup, services: &[(Protocol, SocketAddr)]) {
     let cases = std::env::var("EVENKEEL_CASES");
     let cases = cases.map_or(CASES, |cases| cases.parse().expect("EVENKEEL_CASES is a number"));
     thread::scope(|scope| {
@@ -303,7 +302,7 @@ fn assert_equal(setup: &Setup, services: &[(Protocol, SocketAddrV4)]) {
 fn play(
     twins: &mut Twins,
     configs: &[Config],
-    services: &[(Protocol, SocketAddrV4)],
+    services: &[(Protocol, SocketAddr)],
     (steps, burst): &Sequence,
 ) -> Result<(), Difference> {
     twins.play(*burst, |twins| {
@@ -312,7 +311,7 @@ fn play(
     })
 }
 
-fn play_many(twins: &mut Twins, config: &Config, services: &[(Protocol, SocketAddrV4)], cases: u32) {
+fn play_many(twins: &mut Twins, config: &Config, services: &[(Protocol, SocketAddr)], cases: u32) {
     let effort = Effort { cases, failure_persistence: None, max_shrink_iters: 2000, ..Effort::default() };
     let configs = variants(config);
     for (name, steps) in made_by_hand() {
@@ -335,12 +334,12 @@ fn play_many(twins: &mut Twins, config: &Config, services: &[(Protocol, SocketAd
 
 #[test]
 fn the_walkthrough_in_a_table_that_is_soon_full() {
-    let any = |port| SocketAddrV4::new(WALKTHROUGH, port);
+    let any = |port| at(WALKTHROUGH, port);
     let services = [(Protocol::Tcp, any(80)), (Protocol::Udp, any(53)), (Protocol::Tcp, end([10, 0, 0, 2], 80))];
     assert_equal(&Setup::new(evenkeel_control::walkthrough(), 1), &services);
 }
 
-const RICH: &[(Protocol, SocketAddrV4)] = &[
+const RICH: &[(Protocol, SocketAddr)] = &[
     (Protocol::Tcp, WEB),
     (Protocol::Tcp, STICKY),
     (Protocol::Udp, DNS),
@@ -348,7 +347,7 @@ const RICH: &[(Protocol, SocketAddrV4)] = &[
     (Protocol::Tcp, EMPTY),
     (Protocol::Tcp, REFUSING),
     (Protocol::Tcp, LOST),
-    (Protocol::Tcp, SocketAddrV4::new(NAT[0], 20_001)),
+    (Protocol::Tcp, end(NAT[0].octets(), 20_001)),
 ];
 
 #[test]

@@ -1,15 +1,14 @@
 //! Several CPUs in the core at once, and what must be true of the flow table when they are done.
-#![allow(clippy::unwrap_used, reason = "a test that fails may do so anywhere")]
 
 use evenkeel_control::Plane;
 use evenkeel_control::config::Protocol;
 use evenkeel_core::flow::IdleTimes;
 use evenkeel_core::{Event, Reason, Verdict};
+use evenkeel_packets::{ACK, CLIENT_MAC, FIN, Packet, RST, SYN, tcp};
 use evenkeel_tests::on_both_planes;
-use evenkeel_tests::program::packet::{ACK, CLIENT_MAC, FIN, Parsed, RST, SYN, tcp};
 use evenkeel_tests::program::scenes::{WEB, client};
 use evenkeel_tests::program::{Connection, On, PlaneUnderTest, Setup, pin, scenes, table, trial, xdp};
-use std::net::SocketAddrV4;
+use std::net::SocketAddr;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::thread;
@@ -27,8 +26,8 @@ impl Xorshift {
 }
 
 /// What a client's packet that came to this queue opened or followed.
-fn to_backend(plane: &PlaneUnderTest, queue: usize, client: SocketAddrV4, flags: u8) -> Option<Connection> {
-    let sent = Parsed::of(&plane.run(queue, &tcp(client, WEB, flags).bytes()).sent?).unwrap();
+fn to_backend(plane: &PlaneUnderTest, queue: usize, client: SocketAddr, flags: u8) -> Option<Connection> {
+    let sent = Packet::of(&plane.run(queue, &tcp(client, WEB, flags).bytes()).sent?).unwrap();
     let (nat, backend) = (sent.source(), sent.destination());
     Some(Connection { protocol: Protocol::Tcp, client, client_mac: CLIENT_MAC, service: WEB, nat, backend })
 }

@@ -1,9 +1,8 @@
 //! Packets whose headers lie in more than one buffer, as no kernel and no card delivers them.
-#![allow(clippy::unwrap_used, reason = "a test that fails may do so anywhere")]
 
 use evenkeel_control::walkthrough;
 use evenkeel_core::{Reason, Verdict};
-use evenkeel_tests::program::packet::{SYN, end, tcp};
+use evenkeel_packets::{SYN, end, tcp};
 use evenkeel_tests::program::{On, PlaneUnderTest, Setup, trial, xdp};
 use std::ops::RangeInclusive;
 

@@ -1,0 +1,7 @@
+//! What only the balancer on DPDK has.
+
+mod host;
+mod idle;
+mod misuse;
+mod ports;
+mod walkthrough;

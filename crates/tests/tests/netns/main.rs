@@ -1,0 +1,16 @@
+//! Real programs in network namespaces, as their users run them. Each test plays in a sandbox and a process of its own
+//! ([`evenkeel_tests::testbed`]), so that they run side by side.
+
+mod changes;
+mod configuration;
+mod dpdk;
+mod extent;
+mod health;
+mod metrics;
+mod operate;
+mod restart;
+mod service;
+mod top;
+mod traffic;
+mod walkthrough;
+mod xdp;

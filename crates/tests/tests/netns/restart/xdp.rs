@@ -1,0 +1,293 @@
+//! What is left in the kernel, and pinned in the BPF file system, and what the next process makes of it: wherever the one
+//! before was killed, whatever has become of the pins, and whatever the new one was told.
+
+use super::{BOTH, CONNECTIONS, assert_nothing_missed, built, config, file, in_lb, launch, start, stop};
+use evenkeel_tests::testbed::{
+    self, Load, Plane, Running, SERVICE_PORT, Servers, Testbed, assert_refused, repository, until,
+};
+use serde_json::Value;
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::process::Command;
+use std::thread;
+use std::time::Duration;
+
+const ROOT: &str = "/sys/fs/bpf/evenkeel";
+const PINS: &str = "/sys/fs/bpf/evenkeel/veth6";
+/// Where a set of names lies until its program is the one in force.
+const NEXT: &str = "/sys/fs/bpf/evenkeel/veth6%next";
+/// The maps that a new process takes over.
+const TABLES: [&str; 7] = ["FLOWS", "BACKENDS", "SERVICES", "MAGLEV", "OURS", "COUNTERS", "TRAFFIC"];
+
+/// What of a balancer is in the kernel, by the kernel's numbers, which are given once.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct InKernel {
+    pub(super) program: u64,
+    pub(super) tables: Vec<u64>,
+}
+
+impl InKernel {
+    /// Nothing on DPDK, and where no program is attached.
+    pub(super) fn of(bed: &Testbed) -> Option<Self> {
+        let id = |map| pinned("show", map)["id"].as_u64().expect("a map has a number");
+        let program = program(bed)?;
+        Some(Self { program, tables: TABLES.map(id).to_vec() })
+    }
+}
+
+/// The program on veth6.
+fn program(bed: &Testbed) -> Option<u64> {
+    if bed.plane == Plane::Dpdk {
+        return None;
+    }
+    let link = bed.do_in("lb", &["ip", "-j", "-d", "link", "show", "dev", "veth6"]).stdout;
+    serde_json::from_str::<Value>(&link).expect("ip -j writes JSON")[0]["xdp"]["prog"]["id"].as_u64()
+}
+
+/// Everything that was counted, as it lies in the kernel.
+pub(super) fn counters() -> Value {
+    pinned("dump", "COUNTERS")
+}
+
+fn pinned(what: &str, map: &str) -> Value {
+    let path = Path::new(PINS).join(map).display().to_string();
+    let ended = Running::start(Command::new("bpftool").args(["-j", "map", what, "pinned", &path])).finish();
+    assert_eq!(ended.code, Some(0), "{ended}");
+    serde_json::from_str(&ended.stdout).expect("bpftool -j writes JSON")
+}
+
+/// No program, and no name.
+#[track_caller]
+pub(super) fn assert_nothing_left(bed: &Testbed) {
+    assert_eq!(program(bed), None, "the program is still there");
+    assert_no_names();
+}
+
+#[track_caller]
+fn assert_no_names() {
+    let left = || fs::read_dir(ROOT).into_iter().flatten().flatten().map(|entry| entry.path()).collect::<Vec<_>>();
+    assert!(!Path::new(ROOT).exists(), "left: {:?}", left());
+}
+
+/// The end that nothing can be done about, and what it had said until then.
+#[track_caller]
+fn kill(mut balancer: Running) -> String {
+    balancer.signal(libc::SIGKILL);
+    let ended = balancer.finish();
+    assert_eq!(ended.signal, Some(libc::SIGKILL), "{ended}");
+    ended.stderr
+}
+
+/// The next process, which must take over what was there.
+#[track_caller]
+fn take_over(bed: &Testbed, text: &str, options: &[&str]) -> Running {
+    let before = program(bed).expect("there is something to take over");
+    let balancer = start(bed, text, options);
+    balancer.wait_for("took over from the evenkeel that was here before; its connections go on.");
+    assert_ne!(program(bed), Some(before), "the program is the old one");
+    balancer
+}
+
+fn scenario() -> testbed::Scenario {
+    testbed::on(Plane::GenericXdp).needs(&["nsenter", "bpftool"])
+}
+
+#[test]
+fn a_clean_end_leaves_nothing() {
+    scenario().run(|bed| {
+        let balancer = start(bed, &config(4096), &[]);
+        assert!(Path::new(PINS).join("STATE").exists());
+        let mode = fs::metadata(PINS).expect("it is there").permissions().mode();
+        assert_eq!(mode & 0o777, 0o700, "nobody else may look in");
+        let second = launch(bed, &config(4096), &["--socket", "/run/second"]).finish();
+        assert_refused(&second, 1, &["already runs on veth6"]);
+        stop(balancer);
+        assert_nothing_left(bed);
+    });
+}
+
+#[test]
+fn killed_and_started_again() {
+    scenario().run(|bed| {
+        let _servers = Servers::tcp(SERVICE_PORT);
+        let balancer = start(bed, &config(4096), &[]);
+        let load = Load::of_long_connections(CONNECTIONS);
+        load.goes_on(BOTH);
+        let before = InKernel::of(bed).expect("it balances");
+        kill(balancer);
+        load.goes_on(BOTH);
+        let balancer = take_over(bed, &config(4096), &[]);
+        assert_eq!(InKernel::of(bed).expect("it balances").tables, before.tables);
+        load.goes_on(BOTH);
+        load.assert_whole();
+        let said = stop(balancer);
+        assert!(said.contains("to-backend"), "{said}");
+        assert_nothing_missed(&said);
+        assert_nothing_left(bed);
+    });
+}
+
+#[test]
+fn killed_at_any_moment_of_a_start() {
+    scenario().run(|bed| {
+        let _servers = Servers::tcp(SERVICE_PORT);
+        let balancer = start(bed, &config(4096), &["--keep"]);
+        let load = Load::of_long_connections(CONNECTIONS);
+        let tables = InKernel::of(bed).expect("it balances").tables;
+        kill(balancer);
+        for pause in [20, 100, 200, 300, 400, 500, 600, 800, 1000, 1300, 1600] {
+            let balancer = launch(bed, &config(4096), &["--keep"]);
+            thread::sleep(Duration::from_millis(pause));
+            let said = kill(balancer);
+            assert!(!said.contains("forgotten"), "killed after {pause} ms: {said}");
+        }
+        load.goes_on(BOTH);
+        let mut balancer = take_over(bed, &config(4096), &["--keep"]);
+        assert_eq!(InKernel::of(bed).expect("it balances").tables, tables);
+
+        // After attaching, before the pins were where they belong.
+        kill(balancer);
+        fs::rename(PINS, NEXT).expect("names can be changed");
+        balancer = take_over(bed, &config(4096), &["--keep"]);
+        assert_eq!(InKernel::of(bed).expect("it balances").tables, tables);
+        assert!(!Path::new(NEXT).exists());
+
+        // And the pins are lost with their file system.
+        kill(balancer);
+        fs::remove_dir_all(PINS).expect("names can be removed");
+        let balancer = take_over(bed, &config(4096), &["--keep"]);
+        assert_eq!(InKernel::of(bed).expect("it balances").tables, tables);
+        load.goes_on(BOTH);
+        load.assert_whole();
+        assert_nothing_missed(&stop(balancer));
+    });
+}
+
+/// A start that is refused, in these words, costs nothing.
+#[track_caller]
+fn assert_costs_nothing(bed: &Testbed, load: &Load, text: &str, words: &[&str]) {
+    let before = InKernel::of(bed);
+    assert_refused(&launch(bed, text, &["--keep"]).finish(), 1, words);
+    assert_eq!(InKernel::of(bed), before, "a start that was refused has changed something");
+    load.goes_on(BOTH);
+}
+
+#[test]
+fn backends_may_change_and_what_the_tables_were_made_for_may_not() {
+    scenario().run(|bed| {
+        let _servers = Servers::tcp(SERVICE_PORT);
+        let balancer = start(bed, &config(4096), &["--keep"]);
+        let load = Load::of_long_connections(CONNECTIONS);
+        stop(balancer);
+        let larger = ["another value of max-flows (4096, now 8192)", "--fresh"];
+        assert_costs_nothing(bed, &load, &config(8192), &larger);
+        let other_ports = config(4096).replace("[nat]", "[nat]\nports = \"2000-65535\"");
+        let words = ["another value of [nat] (10.0.0.10 ports 1024-65535, now 10.0.0.10 ports 2000-65535)", "--fresh"];
+        assert_costs_nothing(bed, &load, &other_ports, &words);
+
+        let one_backend = file("[dataplane]\nmax-flows = 4096", "", &[(2, "")]);
+        let balancer = take_over(bed, &one_backend, &["--keep"]);
+        load.goes_on(BOTH);
+        kill(balancer);
+        let balancer = take_over(bed, &config(4096), &["--keep"]);
+        load.goes_on(BOTH);
+        load.assert_whole();
+        assert_nothing_missed(&stop(balancer));
+    });
+}
+
+#[test]
+fn tables_of_another_layout_are_left_at_work() {
+    scenario().run(|bed| {
+        let _servers = Servers::tcp(SERVICE_PORT);
+        let balancer = start(bed, &config(4096), &["--keep"]);
+        let load = Load::of_long_connections(CONNECTIONS);
+        stop(balancer);
+        let state = pinned("dump", "STATE");
+        let bytes = state[0]["value"].as_array().expect("bytes").iter();
+        let bytes: Vec<_> = bytes.map(|byte| byte.as_str().expect("hexadecimal")).collect();
+        let write = |bytes: &[&str]| {
+            let path = Path::new(PINS).join("STATE").display().to_string();
+            let words = [&["bpftool", "map", "update", "pinned", &path, "key", "0", "0", "0", "0", "value"], bytes];
+            bed.do_in("", &words.concat());
+        };
+        // Its number comes first.
+        write(&[&["0x63"], &bytes[1..]].concat());
+        let words = ["tables of layout 99 and this version has layout ", "--fresh"];
+        assert_costs_nothing(bed, &load, &config(4096), &words);
+        write(&bytes);
+        let balancer = take_over(bed, &config(4096), &["--keep"]);
+        load.goes_on(BOTH);
+        load.assert_whole();
+        assert_nothing_missed(&stop(balancer));
+    });
+}
+
+#[test]
+fn in_native_mode_auto_stays_if_a_program_was_left_there() {
+    scenario().run(|bed| {
+        let _servers = Servers::tcp(SERVICE_PORT);
+        let mut balancer = start(bed, &config(4096), &["--keep", "--xdp-mode", "native"]);
+        let load = Load::of_long_connections(CONNECTIONS);
+        for mode in ["native", "auto", "native"] {
+            kill(balancer);
+            balancer = take_over(bed, &config(4096), &["--keep", "--xdp-mode", mode]);
+            balancer.wait_for("native XDP");
+            load.goes_on(BOTH);
+        }
+        load.assert_whole();
+        assert_nothing_missed(&stop(balancer));
+        bed.do_in("lb", &["ip", "link", "set", "dev", "veth6", "xdpdrv", "off"]);
+    });
+}
+
+/// Nobody was there before, so far as this process has said.
+#[track_caller]
+fn assert_has_found_nothing(balancer: &Running) {
+    let said = balancer.stderr();
+    assert!(!said.contains("took over") && !said.contains("forgotten"), "it took over what is over: {said}");
+}
+
+#[test]
+fn pins_of_a_program_that_was_detached_are_stale() {
+    scenario().run(|bed| {
+        kill(start(bed, &config(4096), &[]));
+        bed.do_in("lb", &["ip", "link", "set", "dev", "veth6", "xdpgeneric", "off"]);
+        let balancer = start(bed, &config(4096), &["--keep"]);
+        assert_has_found_nothing(&balancer);
+        stop(balancer);
+
+        // And those of an interface that is another one by now.
+        for (script, argument) in [("testbed-teardown.sh", None), ("testbed-setup.sh", Some("ebpf"))] {
+            let ended = Running::start(Command::new(repository().join("scripts").join(script)).args(argument)).finish();
+            assert_eq!(ended.code, Some(0), "{script}: {ended}");
+        }
+        let mut balancer = launch(bed, &config(4096), &[]);
+        until("it starts or does not", || {
+            (balancer.has_ended() || balancer.stderr().contains(": ready on ")).then_some(())
+        });
+        // The kernel takes its time with what is left of the namespace.
+        if balancer.has_ended() {
+            assert!(balancer.stderr().contains("another network namespace"), "{}", balancer.stderr());
+            fs::remove_dir_all(PINS).expect("names can be removed");
+            balancer = start(bed, &config(4096), &[]);
+        }
+        assert_has_found_nothing(&balancer);
+        stop(balancer);
+        assert_no_names();
+    });
+}
+
+#[test]
+fn the_walkthroughs_program_leaves_no_names_and_takes_those_of_what_it_replaces_away() {
+    scenario().run(|bed| {
+        stop(start(bed, &config(4096), &["--keep"]));
+        assert!(Path::new(PINS).exists());
+        let balancer = bed.start("", &in_lb(&[&built("xdp_lb"), "veth6"]));
+        balancer.wait_for(": ready on ");
+        balancer.wait_for("its connections are forgotten");
+        assert_no_names();
+        stop(balancer);
+    });
+}
