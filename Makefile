@@ -11,7 +11,7 @@ PROGRAMS = $(addprefix target/release/,evenkeel evenkeel-dpdk $(if $(HAS_DPDK),l
 HAS_DPDK = $(shell pkg-config --atleast-version=22.11 libdpdk && echo yes)
 
 .DEFAULT_GOAL := build
-.PHONY: help prerequisites bpf build demo test test-kernel bench lint clean
+.PHONY: help prerequisites bpf build demo test test-kernel verifier bench lint clean
 
 help: ## Lists these targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -42,6 +42,10 @@ test: build ## Runs every test
 
 test-kernel: build ## Boots Debian's 6.1 kernel under emulation and balances there
 	scripts/test-kernel.sh
+
+verifier: bpf ## Tells what the kernel's verifier makes of each XDP program, function by function
+	$(CARGO) build --release --locked -p evenkeel-verifier
+	$(if $(filter 0,$(shell id -u)),,sudo )target/release/verifier --walked --check crates/tests/verifier-budget.toml build/evenkeel.bpf.o
 
 bench: build ## Measures
 	@scripts/install-prerequisites.sh bench

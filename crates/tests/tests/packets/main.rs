@@ -3,7 +3,6 @@
 //! otherwise takes a process of its own ([`evenkeel_tests::testbed::in_own_process`]).
 #![allow(clippy::unwrap_used, reason = "a test that fails may do so anywhere")]
 
-mod budget;
 mod buffers;
 mod changes;
 mod crossing;

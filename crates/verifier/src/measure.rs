@@ -1,0 +1,92 @@
+//! What the kernel's verifier makes of each program of the object.
+
+use crate::log;
+use crate::program::{Chain, Linked};
+use crate::watch::{self, Detail, Load, Made};
+use evenkeel_control::{Config, Secrets, Sizes};
+use evenkeel_core::flow::IdleTimes;
+use evenkeel_wire::MacAddress;
+use evenkeel_xdp::{XdpError, XdpPlane};
+
+/// Everything that a configuration can ask of the packet path, so that nothing of it is left out of the programs.
+const EVERYTHING: &str = include_str!("everything.toml");
+
+/// Which configuration the programs are loaded for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum For {
+    /// All features, which is what has to fit.
+    Everything,
+    /// `xdp_lb` with no arguments.
+    Walkthrough,
+}
+
+/// A program and what the verifier made of it.
+#[derive(Debug)]
+pub(crate) struct Program {
+    pub(crate) program: Linked,
+    pub(crate) made: Made,
+    /// Instructions walked, by function, if that was asked for; those that the log does not show are missing.
+    pub(crate) walked: Option<Vec<u32>>,
+    /// Bytes of stack by function, as the verifier found them.
+    pub(crate) frames: Vec<u32>,
+    /// The way through the calls that needs the most stack, each function's rounded up.
+    pub(crate) deepest: Chain,
+}
+
+/// Why there is nothing to be told.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum MeasureError {
+    /// The loader's reason.
+    #[error(transparent)]
+    Load(#[from] XdpError),
+    /// The verifier's statistics cannot be read.
+    #[error("this kernel's verifier does not tell {0}")]
+    Untold(String),
+}
+
+impl For {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Everything => "all features",
+            Self::Walkthrough => "the walk-through's configuration",
+        }
+    }
+
+    fn config(self) -> Config {
+        match self {
+            Self::Everything => Config::parse("everything.toml", EVERYTHING).expect("a test reads it"),
+            Self::Walkthrough => evenkeel_control::walkthrough(),
+        }
+    }
+}
+
+/// Loads the object as the real loader does, and says what the verifier did, by the programs' names.
+///
+/// # Errors
+/// It cannot be loaded, or the kernel does not say.
+pub(crate) fn measure(object: &[u8], purpose: For, detail: Detail) -> Result<Vec<Program>, MeasureError> {
+    let mut config = purpose.config();
+    // The verifier does not mind how large a table is.
+    config.dataplane.max_flows = 1024;
+    let sizes = Sizes::for_config(&config);
+    let secrets = Secrets { pick: [1, 2], flow: [3, 4, 5, 6] };
+    let settings = sizes.settings(&config, &secrets, MacAddress([2, 0, 0, 0, 0, 1]), IdleTimes::DEFAULT);
+    let (plane, loads) = watch::during(detail, || XdpPlane::load(object, sizes, settings, &config.nat.addresses));
+    plane?;
+    let mut programs = loads.into_iter().map(|load| program(load, detail)).collect::<Result<Vec<_>, _>>()?;
+    programs.sort_by(|one, other| one.program.name().cmp(other.program.name()));
+    Ok(programs)
+}
+
+fn program(Load { program, log, made }: Load, detail: Detail) -> Result<Program, MeasureError> {
+    let untold = |what: &str| MeasureError::Untold(format!("{what} of {}", program.name()));
+    let made = made.ok_or_else(|| untold("anything"))?;
+    let told = log::read(&log, &program);
+    let frames = told.stack.ok_or_else(|| untold("the stack"))?;
+    // Programs have borne it since Linux 5.16.
+    if made.walked == 0 || told.processed != Some(made.walked) {
+        return Err(untold("how much it walked"));
+    }
+    let walked = (detail == Detail::Everything).then_some(told.walked);
+    Ok(Program { deepest: program.deepest(&frames), walked, frames, made, program })
+}
