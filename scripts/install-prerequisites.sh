@@ -11,6 +11,8 @@
 set -euo pipefail
 # shellcheck source=lib/common.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib/common.sh"
+# shellcheck source=lib/apt.sh
+. "$(dirname "${BASH_SOURCE[0]}")/lib/apt.sh"
 # shellcheck source=lib/toolchain.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib/toolchain.sh"
 
@@ -155,15 +157,7 @@ fi
 
 if [ ${#packages[@]} -gt 0 ]; then
     on_debian_12 || die "this script installs on Debian 12 only; please install first (by Debian's names): $named."
-    as_root=()
-    if ! is_root; then
-        command -v sudo >/dev/null || die "this needs root, and there is no sudo: as root, apt-get install ${packages[*]}."
-        as_root=(sudo)
-    fi
-    say "Installing with apt: ${packages[*]}"
-    "${as_root[@]}" apt-get -qq update || note "apt-get update failed; going on with the package lists that are there."
-    "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends "${packages[@]}" >/dev/null ||
-        die "apt-get could not install: ${packages[*]}; see its words above."
+    apt_install "${packages[@]}"
 fi
 
 if [ -n "$linker" ]; then
