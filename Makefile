@@ -39,8 +39,11 @@ test: build ## Runs every test
 	@scripts/install-prerequisites.sh test
 	$(CARGO) test --workspace --release --locked --no-fail-fast
 	scripts/tests/run.sh
+	$(CARGO) build --release --locked -p evenkeel-verifier
+	scripts/test-kernel.sh --if-possible
 
-test-kernel: build ## Boots Debian's 6.1 kernel under emulation and balances there
+test-kernel: build ## Boots Debian's 6.1 and 6.12 kernels under emulation and balances there
+	$(CARGO) build --release --locked -p evenkeel-verifier
 	scripts/test-kernel.sh
 
 verifier: bpf ## Tells what the kernel's verifier makes of each XDP program, function by function

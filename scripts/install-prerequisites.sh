@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
 # Sees to it that what the project needs is there, and installs what is missing (Debian 12; apt, cargo).
 #
-#   scripts/install-prerequisites.sh [build] [dpdk] [test] [demo] [bench] [lint]     everything if nothing is named
+#   scripts/install-prerequisites.sh [build] [dpdk] [test] [kernel] [demo] [bench] [lint]     everything if nothing is named
 #
 # `dpdk` is what the DPDK plane is built with. All else does without, so where it is missing and cannot be installed, that
-# is said and no failure, unless the tests want it.
+# is said and no failure, unless the tests want it. `kernel` is what other kernels are tried in, which the tests do where
+# they can: there it is never a failure.
 #
 # Says what it installs before it does. With EVENKEEL_NO_INSTALL=1 it installs nothing, names what is missing, and ends
 # with 1 if anything is.
@@ -49,18 +50,20 @@ test  python3-scapy     /usr/lib/python3/dist-packages/scapy/__init__.py
 test  python3-prometheus-client /usr/lib/python3/dist-packages/prometheus_client/__init__.py
 lint  shellcheck        shellcheck
 "
+# An emulator of this machine's kind, with the programs of this machine.
+if [ "$HOSTTYPE" = x86_64 ]; then needs+="kernel qemu-system-x86 qemu-system-x86_64"; fi
 
 groups=()
 dpdk_is_optional=1
 for argument in "$@"; do
     case $argument in
-        build | dpdk | demo | bench | lint) groups+=("$argument") ;;
-        test) groups+=(test demo dpdk) dpdk_is_optional= ;; # the tests run on the testbed, on every plane
+        build | dpdk | kernel | demo | bench | lint) groups+=("$argument") ;;
+        test) groups+=(test demo dpdk kernel) dpdk_is_optional= ;; # the tests run on the testbed, on every plane
         -h | --help) sed -n '2,/^set /{s/^# \{0,1\}//;/^set /!p}' "${BASH_SOURCE[0]}"; exit 0 ;;
-        *) wrong_usage "unknown group '$argument': build, dpdk, test, demo, bench or lint." ;;
+        *) wrong_usage "unknown group '$argument': build, dpdk, test, kernel, demo, bench or lint." ;;
     esac
 done
-[ ${#groups[@]} -gt 0 ] || groups=(build dpdk demo test bench lint)
+[ ${#groups[@]} -gt 0 ] || groups=(build dpdk demo test kernel bench lint)
 
 in_groups() { [[ " ${groups[*]} " == *" $1 "* ]]; }
 
@@ -75,6 +78,7 @@ there() {
 
 packages=() # Debian packages to install
 optional=() # those that can be done without
+declare -A without # the same by group
 linker=     # bpf-linker to build?
 
 want() {
@@ -83,10 +87,14 @@ want() {
 
 look() {
     local group package evidence
-    packages=() optional=() linker=
+    packages=() optional=() without=() linker=
     while read -r group package evidence; do
         if [ -z "$group" ] || ! in_groups "$group" || there "$evidence"; then continue; fi
-        if [ "$group" = dpdk ] && [ -n "$dpdk_is_optional" ]; then optional+=("$package"); else want "$package"; fi
+        case $group:$dpdk_is_optional in
+            dpdk:1) optional+=("$package") without[dpdk]+=" $package" ;;
+            kernel:*) optional+=("$package") without[kernel]+=" $package" ;;
+            *) want "$package" ;;
+        esac
     done <<<"$needs"
     if in_groups build; then
         if ! use_toolchain; then
@@ -143,7 +151,8 @@ if [ ${#optional[@]} -gt 0 ]; then
     if [ "${EVENKEEL_NO_INSTALL-}" != 1 ] && on_debian_12; then
         packages+=("${optional[@]}")
     else
-        note "missing, so that there will be no DPDK plane: ${optional[*]} (by Debian's names)."
+        [ -z "${without[dpdk]-}" ] || note "missing, so that there will be no DPDK plane:${without[dpdk]} (by Debian's names)."
+        [ -z "${without[kernel]-}" ] || note "missing, so that no other kernels will be tried:${without[kernel]} (by Debian's names)."
     fi
 fi
 [ -n "${packages[*]-}$linker" ] || exit "${unmet:-0}"
