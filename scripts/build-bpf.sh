@@ -1,13 +1,19 @@
 #!/usr/bin/env bash
-# Builds the XDP program: every binary of crates/ebpf becomes build/NAME.bpf.o. The crate is not in the workspace, because
-# it is for another target (bpfel-unknown-none), which needs `core` built from source and so flags of its own.
+# Builds BPF objects: binaries of crates/ebpf become build/NAME.bpf.o. The crate is not in the workspace, because it is for
+# another target (bpfel-unknown-none), which needs `core` built from source and so flags of its own.
+#
+#   scripts/build-bpf.sh [NAME...]     `evenkeel` is what balances, `bench` what measures; all if nothing is named
 set -euo pipefail
 # shellcheck source=lib/common.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib/common.sh"
 # shellcheck source=lib/toolchain.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib/toolchain.sh"
 
-[ $# -eq 0 ] || wrong_usage "usage: scripts/build-bpf.sh"
+case ${1-} in
+    -h | --help) sed -n '2,/^set /{s/^# \{0,1\}//;/^set /!p}' "${BASH_SOURCE[0]}"; exit 0 ;;
+    -*) wrong_usage "usage: scripts/build-bpf.sh [NAME...]" ;;
+esac
+programs=("$@")
 
 crate=$repo/crates/ebpf
 target=bpfel-unknown-none
@@ -38,12 +44,15 @@ cd "$crate"
     IFS=$'\x1f'
     export CARGO_ENCODED_RUSTFLAGS="${flags[*]}" RUSTC=$rustc RUSTC_BOOTSTRAP=1
     unset RUSTFLAGS
-    cargo build --release --locked --target "$target" -Z build-std=core --target-dir "$repo/target/bpf"
+    cargo build --release --locked --target "$target" -Z build-std=core --target-dir "$repo/target/bpf" "${programs[@]/#/--bin=}"
 )
 
 mkdir -p "$repo/build"
-programs=$(cargo metadata --no-deps --format-version 1 --locked | grep -o '"kind":\["bin"\],"crate_types":\["bin"\],"name":"[^"]*"' | cut -d'"' -f12)
-for program in $programs; do
+if [ ${#programs[@]} -eq 0 ]; then
+    mapfile -t programs < <(cargo metadata --no-deps --format-version 1 --locked |
+        grep -o '"kind":\["bin"\],"crate_types":\["bin"\],"name":"[^"]*"' | cut -d'"' -f12)
+fi
+for program in "${programs[@]}"; do
     # Copied only when changed, so that cargo does not rebuild what embeds it.
     cmp -s "$repo/target/bpf/$target/release/$program" "$repo/build/$program.bpf.o" ||
         cp "$repo/target/bpf/$target/release/$program" "$repo/build/$program.bpf.o"
