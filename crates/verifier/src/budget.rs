@@ -46,16 +46,18 @@ pub(crate) fn series(release: &str) -> String {
     release.split(['.', '-']).take(2).collect::<Vec<_>>().join(".")
 }
 
+/// What each program takes, by its name.
+pub(crate) fn rows(programs: &[Program]) -> BTreeMap<String, Row> {
+    programs.iter().map(|program| (program.program.name().to_owned(), Row::from(program))).collect()
+}
+
 /// The lines for the file: a row a program, for one kernel.
-pub(crate) fn lines(release: &str, programs: &[Program]) -> String {
+pub(crate) fn lines(release: &str, rows: &BTreeMap<String, Row>) -> String {
     let series = series(release);
     let mut lines = format!("[kernels]\n\"{series}\" = \"{release}\"\n");
-    for program in programs {
-        let Row { walked, stack, translated } = Row::from(program);
-        lines += &format!(
-            "\n[{}]\n\"{series}\" = {{ {WALKED} = {walked}, {STACK} = {stack}, {TRANSLATED} = {translated} }}\n",
-            program.program.name()
-        );
+    for (program, Row { walked, stack, translated }) in rows {
+        let row = format!("{WALKED} = {walked}, {STACK} = {stack}, {TRANSLATED} = {translated}");
+        lines += &format!("\n[{program}]\n\"{series}\" = {{ {row} }}\n");
     }
     lines
 }
@@ -103,16 +105,14 @@ impl Budget {
         faults
     }
 
-    /// What these programs take more than was agreed on this kernel; and what would be good to know besides.
-    pub(crate) fn over(&self, release: &str, programs: &[Program]) -> (Vec<String>, Vec<String>) {
+    /// What programs take more than was agreed on this kernel; and what would be good to know besides.
+    pub(crate) fn over(&self, release: &str, measured: &BTreeMap<String, Row>) -> (Vec<String>, Vec<String>) {
         let (mut over, mut notes) = (Vec::new(), Vec::new());
         let series = series(release);
         let percent = match self.kernels.get(&series) {
-            Some(measured) if measured == release => 100,
-            Some(measured) => {
-                notes.push(format!(
-                    "the numbers are those of Linux {measured}: a tenth more is not too much for {release}."
-                ));
+            Some(agreed) if agreed == release => 100,
+            Some(agreed) => {
+                notes.push(format!("the numbers are Linux {agreed}'s; on {release} a tenth more is allowed."));
                 110
             }
             None => {
@@ -121,28 +121,26 @@ impl Budget {
                 200
             }
         };
-        for program in programs {
-            let name = program.program.name();
-            let Some(allowed) = self.row(name, &series) else {
-                over.push(format!("{name} is not in the budget"));
+        for (program, row) in measured {
+            let Some(agreed) = self.row(program, &series) else {
+                over.push(format!("{program} is not in the budget"));
                 continue;
             };
-            let row = Row::from(program);
-            for (what, number, allowed, percent) in [
-                (WALKED, row.walked, allowed.walked, percent),
+            for (what, number, agreed, percent) in [
+                (WALKED, row.walked, agreed.walked, percent),
                 // The compiler's, not the kernel's.
-                (STACK, row.stack, allowed.stack, 100),
-                (TRANSLATED, row.translated, allowed.translated, percent),
+                (STACK, row.stack, agreed.stack, 100),
+                (TRANSLATED, row.translated, agreed.translated, percent),
             ] {
-                if u64::from(number) * 100 > u64::from(allowed) * percent {
-                    over.push(format!("{name}: {number} {what}, and {allowed} were agreed"));
-                } else if percent == 100 && number < allowed {
-                    notes.push(format!("{name}: only {number} {what}; lower {allowed} to that."));
+                if u64::from(number) * 100 > u64::from(agreed) * percent {
+                    over.push(format!("{program}: {number} {what}, and {agreed} were agreed"));
+                } else if percent == 100 && number < agreed {
+                    notes.push(format!("{program}: only {number} {what}; lower {agreed} to that."));
                 }
             }
         }
-        let gone = self.programs.keys().filter(|name| !programs.iter().any(|program| program.program.name() == *name));
-        over.extend(gone.map(|name| format!("{name} is in the budget and not in the object")));
+        let gone = self.programs.keys().filter(|program| !measured.contains_key(*program));
+        over.extend(gone.map(|program| format!("{program} is in the budget and not in the object")));
         (over, notes)
     }
 
@@ -168,5 +166,57 @@ impl Row {
     fn parse(row: &BTreeMap<String, u32>) -> Result<Self, String> {
         let number = |name: &str| row.get(name).copied().ok_or_else(|| format!("a row has no {name}"));
         Ok(Self { walked: number(WALKED)?, stack: number(STACK)?, translated: number(TRANSLATED)? })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ROW: Row = Row { walked: 1000, stack: 96, translated: 800 };
+
+    fn budget(kernels: &[(&str, &str)]) -> Budget {
+        let rows: BTreeMap<_, _> = kernels.iter().map(|(series, _)| ((*series).to_owned(), ROW)).collect();
+        let kernels = kernels.iter().map(|(series, release)| ((*series).to_owned(), (*release).to_owned()));
+        Budget { kernels: kernels.collect(), programs: BTreeMap::from([("follow".to_owned(), rows)]) }
+    }
+
+    fn over(release: &str, walked: u32) -> bool {
+        let measured = BTreeMap::from([("follow".to_owned(), Row { walked, ..ROW })]);
+        let (over, _) = budget(&[("6.1", "6.1.0-56-cloud-amd64")]).over(release, &measured);
+        !over.is_empty()
+    }
+
+    #[test]
+    fn the_lines_are_what_the_file_wants() {
+        let measured = BTreeMap::from([("follow".to_owned(), ROW)]);
+        let text = lines("6.12.117+deb12-cloud-amd64", &measured);
+        assert_eq!(Budget::parse(&text), Ok(budget(&[("6.12", "6.12.117+deb12-cloud-amd64")])), "{text}");
+    }
+
+    #[test]
+    fn the_kernel_that_was_measured_allows_nothing_more_its_next_release_a_tenth_another_twice() {
+        for (release, most) in [("6.1.0-56-cloud-amd64", 1000), ("6.1.0-60-cloud-amd64", 1100), ("6.6.1", 2000)] {
+            assert!(!over(release, most), "{most} on {release}");
+            assert!(over(release, most + 1), "{} on {release}", most + 1);
+        }
+    }
+
+    #[test]
+    fn a_program_without_a_row_and_a_row_without_a_program_are_told() {
+        let measured = BTreeMap::from([("open".to_owned(), ROW)]);
+        let (over, _) = budget(&[("6.1", "6.1.0")]).over("6.1.0", &measured);
+        assert_eq!(over, ["open is not in the budget", "follow is in the budget and not in the object"]);
+    }
+
+    #[test]
+    fn what_leaves_no_room_and_what_is_missing_are_faults() {
+        let mut budget = budget(&[("6.1", "6.1.0"), ("6.12", "6.12.1")]);
+        assert_eq!(budget.faults(), [""; 0]);
+        budget.kernels.insert("6.18".to_owned(), "6.18.2".to_owned());
+        let rows = budget.programs.get_mut("follow").expect("it is there");
+        rows.insert("6.1".to_owned(), Row { walked: MOST_WALKED + 1, ..ROW });
+        rows.insert("6.12".to_owned(), Row { stack: MOST_STACK + 1, ..ROW });
+        assert_eq!(budget.faults().len(), 3, "{:?}", budget.faults());
     }
 }

@@ -84,13 +84,14 @@ fn tell(walked: bool, toml: bool, check: Option<&str>, object: &str) -> Result<V
     let release = release()?;
     let detail = if walked { Detail::Everything } else { Detail::Sums };
     let programs = measure(&object, For::Everything, detail).map_err(|error| error.to_string())?;
+    let rows = budget::rows(&programs);
     if toml {
-        print!("{}", budget::lines(&release, &programs));
+        print!("{}", budget::lines(&release, &rows));
     } else {
         println!("Linux {release}, {}\n", For::Everything.name());
         print!("{}", table::table(&programs));
         let walkthrough = measure(&object, For::Walkthrough, Detail::Sums).map_err(|error| error.to_string())?;
-        if budget::lines(&release, &walkthrough) == budget::lines(&release, &programs) {
+        if budget::rows(&walkthrough) == rows {
             println!("The same for {}.", For::Walkthrough.name());
         } else {
             println!("{}\n", For::Walkthrough.name());
@@ -98,7 +99,7 @@ fn tell(walked: bool, toml: bool, check: Option<&str>, object: &str) -> Result<V
         }
     }
     let Some(budget) = budget else { return Ok(Vec::new()) };
-    let (over, notes) = budget.over(&release, &programs);
+    let (over, notes) = budget.over(&release, &rows);
     for note in notes {
         eprintln!("verifier: {note}");
     }

@@ -1,7 +1,7 @@
 //! What the kernel's verifier has to do for the real BPF object, held against `crates/tests/verifier-budget.toml`.
 #![allow(clippy::unwrap_used, reason = "a test that fails may do so anywhere")]
 
-use crate::budget::Budget;
+use crate::budget::{Budget, rows};
 use crate::frames;
 use crate::measure::{For, MeasureError, measure};
 use crate::program::{Chain, Function, Linked};
@@ -42,7 +42,7 @@ fn the_verifier_has_no_more_to_do_than_was_agreed() {
         Err(error) => panic!("{error}"),
     };
     print!("{}", crate::table::table(&programs));
-    let (over, notes) = budget().over(&crate::release().unwrap(), &programs);
+    let (over, notes) = budget().over(&crate::release().unwrap(), &rows(&programs));
     notes.iter().for_each(|note| println!("{note}"));
     assert!(over.is_empty(), "over crates/tests/verifier-budget.toml:\n{}", over.join("\n"));
     // The loader has left none out.
