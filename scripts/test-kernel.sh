@@ -3,8 +3,10 @@
 # crates/tests/verifier-budget.toml, builds the testbed there, and runs xdp_lb in generic and in native mode, with pings and
 # connections through it. This machine's own kernel and network are not touched.
 #
-#   scripts/test-kernel.sh [--if-possible] [PACKAGE...]    PACKAGE: a Debian kernel that apt knows, or a package that depends
-#                                                          on one (default: both that Debian 12 has, 6.1 and 6.12)
+#   scripts/test-kernel.sh [--if-possible] [--walked] [PACKAGE...]
+#
+# PACKAGE: a Debian kernel that apt knows, or a package that depends on one (default: both that Debian 12 has, 6.1 and 6.12).
+# --walked: only tells what the verifier walks in each function, which takes minutes.
 #
 # One line for each thing tried, then `N passed, N failed`; exit code 0 if nothing failed, 1 otherwise. What cannot be tried
 # because the emulator or the kernel cannot be had is a failure; with --if-possible it is said, counted as skipped, and no
@@ -17,18 +19,22 @@ set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/lib/apt.sh"
 
 if_possible=
+task=all
+# Seconds: an emulator that hangs shall not hang us; without a hang two side by side take a minute.
+at_most=400
+memory=768 # MiB
 packages=()
 for argument in "$@"; do
     case $argument in
         -h | --help) sed -n '2,/^set /{s/^# \{0,1\}//;/^set /!p}' "${BASH_SOURCE[0]}"; exit 0 ;;
         --if-possible) if_possible=1 ;;
+        --walked) task=walked at_most=1500 memory=2048 ;;
         [a-z]*) packages+=("$argument") ;;
-        *) wrong_usage "usage: scripts/test-kernel.sh [--if-possible] [PACKAGE...]" ;;
+        *) wrong_usage "usage: scripts/test-kernel.sh [--if-possible] [--walked] [PACKAGE...]" ;;
     esac
 done
 [ ${#packages[@]} -gt 0 ] || packages=(linux-image-cloud-amd64 linux-image-6.12-cloud-amd64)
 
-at_most=400 # seconds: an emulator that hangs shall not hang us; without a hang two side by side take less than two minutes
 cache=$repo/.tools/kernel
 modules=(veth bridge) # and what they depend on
 # Programs of this machine that the other kernel runs. bpftool is for the verifier's log, should it refuse the program.
@@ -155,8 +161,8 @@ boot() {
     make_initial_file_system
     # Its report has a serial line of its own, so that no word of the kernel's comes between. It ends by powering off; a
     # panic reboots, which ends the emulator as well.
-    timeout "$at_most" qemu-system-x86_64 -accel tcg,thread=multi -cpu max -smp 2 -m 768 -nic none -display none -monitor none -no-reboot -pidfile "$work/emulator" \
-        -kernel "$work"/kernel/boot/vmlinuz-* -initrd "$work/initrd" -append "console=ttyS0 loglevel=4 panic=-1" \
+    timeout "$at_most" qemu-system-x86_64 -accel tcg,thread=multi -cpu max -smp 2 -m "$memory" -nic none -display none -monitor none -no-reboot -pidfile "$work/emulator" \
+        -kernel "$work"/kernel/boot/vmlinuz-* -initrd "$work/initrd" -append "console=ttyS0 loglevel=4 panic=-1 evenkeel.task=$task" \
         -serial "file:$work/console" -serial stdio </dev/null |
         tr -d '\r' | tee "$work/report" || code=$?
     if ! grep -x 'kernel-test: end' "$work/report" >/dev/null; then
