@@ -94,6 +94,8 @@ start_echo_servers() {
         : >"$work/$namespace.$1"
         ip netns exec "$namespace" python3 -c "$echo_server" "$1" "$port" "$work/$namespace.$1" &
         background+=($!)
+    done
+    for namespace in h2 h3; do
         wait_for 10 grep -q ready "$work/$namespace.$1" || die "the $1 server in $namespace did not start."
     done
 }
