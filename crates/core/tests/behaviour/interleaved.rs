@@ -140,6 +140,23 @@ fn a_reset_may_meet_a_segment() {
     );
 }
 
+/// The client speaks from a new Ethernet address, and its backend answers in the midst of that.
+#[test]
+fn an_answer_goes_to_where_the_client_was_or_is_and_nowhere_else() {
+    const NEW: [u8; 6] = [0x06, 0xff, 0xee, 0xdd, 0xcc, 0xbb];
+    everywhere(
+        one_connection,
+        |plane, connection| drop(plane.to_backend(&connection.says(ACK).source_mac(NEW))),
+        |plane, connection| {
+            let answer = plane.to_client(&connection.answers(ACK));
+            assert!([CLIENT_MAC, NEW].contains(&answer.destination_mac), "sent to nobody: {answer:?}");
+        },
+        |plane, connection, at| {
+            assert_eq!(plane.to_client(&connection.answers(ACK)).destination_mac, NEW, "access {at}");
+        },
+    );
+}
+
 /// The client of a half-open connection speaks from a new Ethernet address while a newcomer takes its places.
 #[test]
 fn a_moving_client_does_not_write_into_its_successors_entry() {

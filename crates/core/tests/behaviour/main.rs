@@ -9,6 +9,7 @@ mod echo;
 mod eviction;
 mod flows;
 mod hammer;
+mod hops;
 mod interleaved;
 mod nat_ports;
 mod occupancy;

@@ -2,11 +2,13 @@
 
 use crate::support::*;
 use evenkeel_core::backend::Link;
-use evenkeel_core::{BackendState, Reason, Service};
+use evenkeel_core::{BackendState, Reason, Service, Word};
 use evenkeel_wire::{IpProtocol, MacAddress};
 use std::rc::Rc;
 
 type Plane = MemoryPlane<Interposed>;
+/// A neighbour that nobody is, and that a connection has proved just now (40,000 ticks, see `MemoryPlane`).
+const OCCUPIED: u64 = 0x99 | 1 << 55 | (40_000 >> 8) << 56;
 /// What is done to a fresh scene, and the packet then judged.
 type Case = (Reason, fn(&mut Plane) -> Reason);
 
@@ -95,6 +97,15 @@ const CASES: &[Case] = &[
         [FIRST, SECOND].iter().for_each(|backend| plane.set_state(*backend, BackendState::Down));
         plane.verdict(&connection.says(ACK))
     }),
+    (Reason::ClientUnresolved, |plane| {
+        let connection = plane.establish(client(1));
+        plane.hops.iter().for_each(|hop| hop.store(0));
+        plane.verdict(&connection.answers(ACK))
+    }),
+    (Reason::HopTableFull, |plane| {
+        plane.hops.iter().for_each(|hop| hop.store(OCCUPIED));
+        plane.verdict(&tcp(client(1), WEB, SYN))
+    }),
     (Reason::BackendUnresolved, |plane| {
         with_links(plane, |link| Link::new(MacAddress::default(), link.generation(), link.state()))
     }),
@@ -113,7 +124,8 @@ fn every_reason_is_given_and_counted() {
         assert_eq!(reason, *expected);
         assert!(plane.counted(reason) > 0);
     }
-    for reason in Reason::ALL {
+    // Where stations are not programs of their own, none is ever missing.
+    for reason in Reason::ALL.iter().filter(|reason| **reason != Reason::StationMissing) {
         assert!(CASES.iter().any(|(expected, _)| expected == reason), "{} is never given", reason.name());
     }
 }

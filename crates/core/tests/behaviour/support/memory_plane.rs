@@ -125,6 +125,11 @@ impl<W: Word + From<u64>> MemoryPlane<W> {
         self.clock.fetch_add(ticks, Relaxed);
     }
 
+    /// Now.
+    pub(crate) fn time(&self) -> Tick {
+        Tick(self.clock.load(Relaxed))
+    }
+
     pub(crate) fn counted(&self, reason: Reason) -> u64 {
         self.verdicts[reason as usize].load(Relaxed)
     }
