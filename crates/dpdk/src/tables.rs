@@ -77,6 +77,11 @@ impl Tables {
         &self.flows
     }
 
+    /// The hops towards clients.
+    pub fn hops(&self) -> &[AtomicU64] {
+        &self.hops
+    }
+
     /// What the flow table lies in, and its size in bytes.
     pub fn flow_memory(&self) -> (Backing, usize) {
         (self.flows.backing(), self.flows.bytes())

@@ -3,13 +3,11 @@
 use crate::log;
 use crate::program::{Chain, Linked};
 use crate::watch::{self, Detail, Load, Made};
-use evenkeel_control::{Config, Secrets, Sizes};
+use evenkeel_control::{Secrets, Sizes};
+use evenkeel_core::Features;
 use evenkeel_core::flow::IdleTimes;
 use evenkeel_wire::MacAddress;
 use evenkeel_xdp::{XdpError, XdpPlane};
-
-/// Everything that a configuration can ask of the packet path, so that nothing of it is left out of the programs.
-const EVERYTHING: &str = include_str!("everything.toml");
 
 /// Which configuration the programs are loaded for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,10 +50,10 @@ impl For {
         }
     }
 
-    fn config(self) -> Config {
+    fn features(self) -> Features {
         match self {
-            Self::Everything => Config::parse("everything.toml", EVERYTHING).expect("a test reads it"),
-            Self::Walkthrough => evenkeel_control::walkthrough(),
+            Self::Everything => Features::ALL,
+            Self::Walkthrough => evenkeel_control::features(&evenkeel_control::walkthrough()),
         }
     }
 }
@@ -65,13 +63,15 @@ impl For {
 /// # Errors
 /// It cannot be loaded, or the kernel does not say.
 pub(crate) fn measure(object: &[u8], purpose: For, detail: Detail) -> Result<Vec<Program>, MeasureError> {
-    let mut config = purpose.config();
+    let mut config = evenkeel_control::walkthrough();
     // The verifier does not mind how large a table is.
     config.dataplane.max_flows = 1024;
     let sizes = Sizes::for_config(&config);
     let secrets = Secrets { pick: [1, 2], flow: [3, 4, 5, 6] };
     let settings = sizes.settings(&config, &secrets, MacAddress([2, 0, 0, 0, 0, 1]), IdleTimes::DEFAULT);
-    let (plane, loads) = watch::during(detail, || XdpPlane::load(object, sizes, settings, &config.nat.addresses));
+    let features = purpose.features();
+    let load = || XdpPlane::load(object, sizes, settings, &config.nat.addresses, features);
+    let (plane, loads) = watch::during(detail, load);
     plane?;
     let mut programs = loads.into_iter().map(|load| program(load, detail)).collect::<Result<Vec<_>, _>>()?;
     programs.sort_by(|one, other| one.program.name().cmp(other.program.name()));

@@ -137,6 +137,11 @@ impl XdpPlane {
         self.programs.entry()
     }
 
+    /// All of the object's programs that packets come by.
+    pub fn programs(&self) -> impl Iterator<Item = &Xdp> {
+        self.programs.of_packets()
+    }
+
     /// What packets can need of the program.
     pub fn features(&self) -> Features {
         self.programs.features()

@@ -127,6 +127,12 @@ impl Programs {
         self.named(PROGRAM)
     }
 
+    /// The program that is attached, and the stations.
+    pub(crate) fn of_packets(&self) -> impl Iterator<Item = &Xdp> {
+        let names = Station::ALL.iter().map(|station| station.name()).chain([PROGRAM]);
+        names.filter_map(|name| self.named(name).ok())
+    }
+
     /// The program that tells the time.
     pub(crate) fn clock(&self) -> Result<&Xdp, XdpError> {
         self.named(CLOCK)

@@ -2,6 +2,7 @@
 
 use super::dpdk::DpdkUnderTest;
 use super::outcome::Passage;
+use super::table;
 use super::xdp;
 use evenkeel_control::{Contents, FlowView, Plane, Sizes};
 use evenkeel_core::backend::Link;
@@ -11,7 +12,7 @@ use evenkeel_dpdk::PlaneError;
 use evenkeel_wire::IpProtocol;
 use evenkeel_xdp::{XdpError, XdpPlane};
 use std::net::Ipv4Addr;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 /// A plane that packets can be sent through.
 #[expect(missing_debug_implementations, reason = "aya's maps have none")]
@@ -66,6 +67,20 @@ impl PlaneUnderTest<'_, '_> {
             Self::Xdp(plane) => plane.flow_table(),
             Self::Dpdk(dpdk) => dpdk.plane.tables().flow_table(),
         }
+    }
+
+    /// The hops towards clients.
+    pub fn hops(&self) -> &[AtomicU64] {
+        match self {
+            Self::Xdp(plane) => plane.hops(),
+            Self::Dpdk(dpdk) => dpdk.plane.tables().hops(),
+        }
+    }
+
+    /// Forgets every connection and every client's neighbour, as a fresh plane would.
+    pub fn forget(&self) {
+        table::clear(self.flow_table());
+        self.hops().iter().for_each(|hop| hop.store(0, Relaxed));
     }
 
     /// What the plane was started with.

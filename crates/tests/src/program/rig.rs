@@ -84,7 +84,7 @@ impl<'a, 'p> Rig<'a, 'p> {
 
     /// Forgets every connection, as a fresh plane would.
     pub fn forget(&mut self) {
-        super::table::clear(self.plane().flow_table());
+        self.plane().forget();
         self.ledger.clear();
     }
 

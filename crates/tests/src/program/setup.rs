@@ -35,19 +35,11 @@ pub struct Setup {
 }
 
 impl Setup {
-    /// This configuration with a table for this many connections.
+    /// This configuration with a table for this many connections, on XDP in a program that can do no more than it needs.
     pub fn new(config: Config, flows: u32) -> Self {
+        let features = evenkeel_control::features(&config);
         let unresolved = vec![super::scenes::LOST_BACKEND];
-        Self {
-            config,
-            flows,
-            times: IdleTimes::DEFAULT,
-            features: Features::ALL,
-            unresolved,
-            mac: OUR_MAC,
-            queues: 1,
-            room: 2048,
-        }
+        Self { config, flows, times: IdleTimes::DEFAULT, features, unresolved, mac: OUR_MAC, queues: 1, room: 2048 }
     }
 
     /// How large the tables are made.

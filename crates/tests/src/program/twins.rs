@@ -11,6 +11,7 @@ use evenkeel_core::flow::Tick;
 use evenkeel_core::{Counters, Traffic, Verdict};
 use evenkeel_wire::MacAddress;
 use std::net::Ipv4Addr;
+use std::sync::atomic::Ordering::Relaxed;
 
 /// In what the planes are not alike.
 pub type Difference = String;
@@ -104,7 +105,7 @@ impl<'a, 'p> Twins<'a, 'p> {
     fn forget(&mut self) {
         self.waiting.clear();
         self.sent.clear();
-        self.planes().iter().for_each(|plane| table::clear(plane.flow_table()));
+        self.planes().iter().for_each(|plane| plane.forget());
         let (config, unresolved) = (self.config.clone(), self.unresolved.clone());
         if self.applied != config {
             self.apply(&config).expect("nothing is waiting");
@@ -209,6 +210,11 @@ impl<'a, 'p> Twins<'a, 'p> {
         if let Some(place) = (0..xdp.len().max(dpdk.len())).find(|&place| xdp.get(place) != dpdk.get(place)) {
             let [xdp, dpdk] = [xdp.get(place), dpdk.get(place)];
             return Err(format!("entry {place} of the flow table is {xdp:x?} on XDP, {dpdk:x?} on DPDK"));
+        }
+        let hops = |plane: &PlaneUnderTest| plane.hops().iter().map(|hop| hop.load(Relaxed)).collect::<Vec<_>>();
+        let [xdp, dpdk] = self.planes().map(hops);
+        if let Some(number) = (0..xdp.len()).find(|&number| xdp[number] != dpdk[number]) {
+            return Err(format!("hop {number} is {:x} on XDP, {:x} on DPDK", xdp[number], dpdk[number]));
         }
         let carried = [0, 1].map(|twin| {
             let (_, after) = counted(self.planes()[twin]);

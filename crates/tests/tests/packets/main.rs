@@ -12,4 +12,5 @@ mod fixtures;
 mod hammer;
 mod lcores;
 mod recorded;
+mod stations;
 mod transmit;
