@@ -86,6 +86,13 @@ pub fn until<T>(what: &str, mut attempt: impl FnMut() -> Option<T>) -> T {
     }
 }
 
+/// Words that run a program in a namespace's network and with the mounts that are here: `ip netns exec` gives every program
+/// a /sys of its own, and so either no BPF file system or one that ends with it.
+pub fn in_network(namespace: &str, words: &[&str]) -> Vec<String> {
+    let network = format!("--net=/run/netns/{namespace}");
+    [&["nsenter", &network], words].concat().into_iter().map(str::to_owned).collect()
+}
+
 /// The walk-through's topology, in the sandbox that the test runs in: 10.0.0.1 here, h2, h3, and for XDP lb with veth6.
 #[derive(Debug)]
 pub struct Testbed {

@@ -7,7 +7,8 @@ mod xdp;
 
 use evenkeel_tests::on_every_plane;
 use evenkeel_tests::testbed::{
-    Connection, Load, Plane, Running, SERVICE_PORT, Servers, TAP, Testbed, connect_tap, file, repository, within,
+    Connection, Load, Plane, Running, SERVICE_PORT, Servers, TAP, Testbed, connect_tap, file, in_network, repository,
+    within,
 };
 use std::net::TcpListener;
 use std::path::PathBuf;
@@ -36,12 +37,6 @@ fn built(name: &str) -> String {
     repository().join("build").join(name).display().to_string()
 }
 
-/// Words that run a program in lb, in our own mount namespace: `ip netns exec` gives every program a BPF file system of its
-/// own, which ends with it.
-fn in_lb(words: &[&str]) -> Vec<String> {
-    [&["nsenter", "--net=/run/netns/lb"], words].concat().into_iter().map(str::to_owned).collect()
-}
-
 /// The daemon with these options, whatever may come of it.
 fn launch(bed: &Testbed, text: &str, options: &[&str]) -> Running {
     let path = bed.config("evenkeel.toml", text).display().to_string();
@@ -54,7 +49,8 @@ fn launch(bed: &Testbed, text: &str, options: &[&str]) -> Running {
         _ => {
             let mode = if options.contains(&"--xdp-mode") { vec![] } else { vec!["--xdp-mode", mode.as_str()] };
             let program = built("evenkeel");
-            in_lb(&[&[program.as_str(), "run", "--config", &path, "--interface", "veth6"], mode.as_slice()].concat())
+            let words = [&[program.as_str(), "run", "--config", &path, "--interface", "veth6"], mode.as_slice()];
+            in_network("lb", &words.concat())
         }
     };
     words.extend(options.iter().map(|option| (*option).to_owned()));

@@ -1,9 +1,9 @@
 //! What is left in the kernel, and pinned in the BPF file system, and what the next process makes of it: wherever the one
 //! before was killed, whatever has become of the pins, and whatever the new one was told.
 
-use super::{BOTH, CONNECTIONS, assert_nothing_missed, built, config, file, in_lb, launch, start, stop};
+use super::{BOTH, CONNECTIONS, assert_nothing_missed, built, config, file, launch, start, stop};
 use evenkeel_tests::testbed::{
-    self, Load, Plane, Running, SERVICE_PORT, Servers, Testbed, assert_refused, repository, until,
+    self, Load, Plane, Running, SERVICE_PORT, Servers, Testbed, assert_refused, in_network, repository, until,
 };
 use serde_json::Value;
 use std::fs;
@@ -284,7 +284,7 @@ fn the_walkthroughs_program_leaves_no_names_and_takes_those_of_what_it_replaces_
     scenario().run(|bed| {
         stop(start(bed, &config(4096), &["--keep"]));
         assert!(Path::new(PINS).exists());
-        let balancer = bed.start("", &in_lb(&[&built("xdp_lb"), "veth6"]));
+        let balancer = bed.start("", &in_network("lb", &[&built("xdp_lb"), "veth6"]));
         balancer.wait_for(": ready on ");
         balancer.wait_for("its connections are forgotten");
         assert_no_names();

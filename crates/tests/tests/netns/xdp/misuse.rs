@@ -2,7 +2,7 @@
 //! nothing left attached.
 
 use evenkeel_tests::testbed::{
-    self, Ended, GOOD_CONFIG, Plane, Running, Testbed, assert_clean, assert_refused, repository, until,
+    self, Ended, GOOD_CONFIG, Plane, Running, Testbed, assert_clean, assert_refused, in_network, repository, until,
 };
 use std::io;
 use std::os::unix::process::CommandExt as _;
@@ -98,10 +98,11 @@ fn foreign_program(bed: &Testbed) -> String {
 
 #[test]
 fn another_xdp_program_is_left_alone() {
-    testbed::on(Plane::GenericXdp).run(|bed| {
+    testbed::on(Plane::GenericXdp).needs(&["nsenter"]).run(|bed| {
         let object = foreign_program(bed);
         for (mode, word) in [("generic", "xdpgeneric"), ("native", "xdpdrv")] {
-            bed.do_in("lb", &["ip", "link", "set", "dev", "veth6", word, "object", &object, "section", "xdp.frags"]);
+            let attach = ["ip", "link", "set", "dev", "veth6", word, "object", &object, "section", "xdp.frags"];
+            bed.do_in("", &in_network("lb", &attach));
             let before = bed.link("veth6");
             assert!(before.contains("prog/xdp"));
             for wanted in ["generic", "native", "auto"] {
@@ -123,13 +124,13 @@ fn another_xdp_program_is_left_alone() {
 
 #[test]
 fn a_program_that_somebody_put_in_our_place_is_left_alone_at_the_end() {
-    testbed::on(Plane::GenericXdp).run(|bed| {
+    testbed::on(Plane::GenericXdp).needs(&["nsenter"]).run(|bed| {
         let object = foreign_program(bed);
         let mut balancer = bed.balance();
         // Without going through "off", so that the balancer sees only the exchange.
         let exchange =
             ["ip", "-force", "link", "set", "dev", "veth6", "xdpgeneric", "object", &object, "section", "xdp.frags"];
-        bed.do_in("lb", &exchange);
+        bed.do_in("", &in_network("lb", &exchange));
         let ended = balancer.finish();
         assert_eq!(ended.code, Some(0), "{ended}");
         assert!(ended.stderr.contains("detached by somebody else"), "{ended}");

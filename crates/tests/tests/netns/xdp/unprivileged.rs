@@ -2,7 +2,7 @@
 //! it: it balances, answers, is killed and takes over again; without any one of the three it says what is missing.
 
 use evenkeel_tests::testbed::{
-    self, Connection, GOOD_CONFIG, Plane, Running, SERVICE_PORT, Servers, Testbed, repository,
+    self, Connection, GOOD_CONFIG, Plane, Running, SERVICE_PORT, Servers, Testbed, in_network, repository,
 };
 use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, chown};
@@ -12,14 +12,13 @@ use std::path::{Path, PathBuf};
 const USER: u32 = 65534;
 const CAPABILITIES: [&str; 3] = ["bpf", "net_admin", "perfmon"];
 
-/// Words that run a program in lb as an ordinary user with these capabilities alone, and no way to more. Not by `ip netns
-/// exec`, which gives every program a BPF file system of its own.
+/// Words that run a program in lb as an ordinary user with these capabilities alone, and no way to more.
 fn as_user(capabilities: &[&str], words: &[&str]) -> Vec<String> {
     let sets = capabilities.iter().map(|name| format!(",+{name}")).collect::<String>();
     let only = ["inh-caps", "ambient-caps", "bounding-set"].map(|set| format!("--{set}=-all{sets}"));
     let (user, group) = (format!("--reuid={USER}"), format!("--regid={USER}"));
-    let before = ["nsenter", "--net=/run/netns/lb", "setpriv", &user, &group, "--clear-groups", "--no-new-privs"];
-    [&before[..], &only.each_ref().map(String::as_str), words].concat().into_iter().map(str::to_owned).collect()
+    let before = ["setpriv", &user, &group, "--clear-groups", "--no-new-privs"];
+    in_network("lb", &[&before[..], &only.each_ref().map(String::as_str), words].concat())
 }
 
 /// Places as the unit makes them, and the program where every user can read it: the repository may be in a private directory.
