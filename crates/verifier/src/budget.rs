@@ -4,10 +4,10 @@ use crate::measure::Program;
 use std::collections::BTreeMap;
 
 /// The kernel refuses a program that takes its verifier more than 1,000,000 instructions. Other kernels count otherwise than
-/// those that we try, so there must be room: a program that is just accepted here is refused elsewhere.
-const MOST_WALKED: u32 = 750_000;
-/// MAX_BPF_STACK: no kernel gives more to all functions on a way together.
-const MOST_STACK: u32 = 512;
+/// those that we try, and what comes must fit as well.
+const MOST_WALKED: u32 = 250_000;
+/// No kernel gives more than 512 bytes of stack to all functions on a way together.
+const MOST_STACK: u32 = 416;
 
 /// What a program may take on a kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
