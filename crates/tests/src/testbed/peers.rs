@@ -29,7 +29,7 @@ pub fn within<T: Send>(namespace: &str, work: impl FnOnce() -> T + Send) -> T {
 }
 
 /// Moves the calling thread into a network namespace, for good.
-pub(super) fn enter(namespace: &str) {
+fn enter(namespace: &str) {
     if namespace.is_empty() {
         return;
     }

@@ -1,10 +1,7 @@
 //! Connections while things change around them: backends come and go, the balancer is killed, addresses move.
 
-use evenkeel_control::Config;
 use evenkeel_tests::on_every_plane;
-use evenkeel_tests::testbed::{
-    self, Connection, LiveBalancer, Plane, Running, SERVICE_PORT, Servers, Testbed, file, until,
-};
+use evenkeel_tests::testbed::{self, Connection, Plane, Running, SERVICE_PORT, Servers, Testbed, file, until};
 use std::collections::BTreeMap;
 use std::net::UdpSocket;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -25,11 +22,9 @@ on_every_plane! {
     the_first_datagram_of_a_client_that_has_moved_is_answered[],
 }
 
-/// A service in front of these hosts of 10.0.0.0/24.
-fn config(hosts: &[u8]) -> Config {
-    let backends: Vec<_> = hosts.iter().map(|&host| (host, "")).collect();
-    let text = file("[dataplane]\nmax-flows = 4096", "", &backends);
-    Config::parse("test.toml", &text).expect("the configuration is right")
+/// The file of a service in front of these hosts of 10.0.0.0/24, each with what is to be said beside its address.
+fn in_front_of(backends: &[(u8, &str)]) -> String {
+    file("[dataplane]\nmax-flows = 4096", "", backends)
 }
 
 /// Connections that never stop talking, each of which must stay on its server.
@@ -78,7 +73,7 @@ fn servers_of(connections: &[(Connection, String)]) -> Vec<&str> {
 
 fn adding_and_removing_backends_moves_no_live_connection(bed: &Testbed) {
     let _servers = Servers::tcp(SERVICE_PORT);
-    let balancer = LiveBalancer::start(bed, config(&[2]));
+    let mut balancer = bed.balance_config_and_keep(&in_front_of(&[(2, "")]));
     let (stop, exchanges) = (AtomicBool::new(false), AtomicU64::new(0));
     let talkers = Talkers { stop: &stop, exchanges: &exchanges };
     // So many more exchanges on every one of up to this many connections: they have felt the change.
@@ -93,24 +88,31 @@ fn adding_and_removing_backends_moves_no_live_connection(bed: &Testbed) {
         let talking_first = scope.spawn(|| talkers.talk(first));
         feel_the_change();
 
-        balancer.apply(config(&[2, 3]));
+        put_in_force(bed, &[(2, ""), (3, ""), (4, ", weight = 0")]);
+        balancer.wait_for("backend 10.0.0.3 is at ");
         feel_the_change();
         let second = open("both", PROBES);
         assert_eq!(servers_of(&second), ["h2", "h3"], "the added backend gets its share");
         let talking_second = scope.spawn(|| talkers.talk(second));
         feel_the_change();
 
-        balancer.apply(config(&[3]));
+        put_in_force(bed, &[(3, "")]);
         feel_the_change();
         assert_eq!(servers_of(&open("only h3", PROBES)), ["h3"], "the removed backend gets none");
-        balancer.tidy();
+        assert!(bed.backend(2).is_some() && bed.backend(4).is_some(), "each has its place until somebody tidies up");
+
+        // A process tidies up every minute, and when it begins: the next one does so at once, over the same tables.
+        assert_eq!(balancer.interrupt().code, Some(0));
+        bed.wait_for_the_dead();
+        balancer = bed.balance_config_and_keep(&in_front_of(&[(3, "")]));
+        until("the place of a backend without connections is free", || bed.backend(4).is_none().then_some(()));
         feel_the_change();
-        assert_eq!(servers_of(&open("only h3 still", PROBES)), ["h3"], "nor after tidying");
+        assert!(bed.backend(2).is_some(), "that of one with connections is not");
+        assert_eq!(servers_of(&open("only h3 still", PROBES)), ["h3"], "nor does it get new ones after tidying");
 
         // Back before its connections had ended, then gone again, and everything once more in one go.
-        for hosts in [&[2, 3][..], &[3], &[2], &[3, 2]] {
-            balancer.apply(config(hosts));
-            balancer.tidy();
+        for backends in [&[(2, ""), (3, "")][..], &[(3, "")], &[(2, "")], &[(3, ""), (2, "")]] {
+            put_in_force(bed, backends);
         }
         feel_the_change();
         assert_eq!(servers_of(&open("both again", PROBES)), ["h2", "h3"]);
@@ -119,8 +121,15 @@ fn adding_and_removing_backends_moves_no_live_connection(bed: &Testbed) {
         let first = talking_first.join().expect("the first connections held");
         let second = talking_second.join().expect("the second connections held");
         assert_eq!(first.len() + second.len(), 2 * PROBES);
-        assert!(balancer.flows().len() >= 2 * PROBES);
+        let flows = bed.told_json(&["flows", "--limit", "10000"]);
+        assert!(flows.as_array().is_some_and(|flows| flows.len() >= 2 * PROBES), "{flows}");
     });
+}
+
+/// Has the balancer read its file again, which says this now.
+fn put_in_force(bed: &Testbed, backends: &[(u8, &str)]) {
+    let said = bed.reload(&in_front_of(backends));
+    assert!(said.ends_with("In force. No connection has moved.\n"), "{said}");
 }
 
 /// Stops the talkers, even if the test fails, for whoever waits for them.

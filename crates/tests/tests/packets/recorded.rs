@@ -1,10 +1,10 @@
 //! Sessions of nc, dig, curl and iperf3 through a real balancer, recorded on the cable in front of it and replayed packet
 //! by packet through both planes: verdicts, bytes, counters and flow tables are the same, and clients get what they got.
 
-use evenkeel_control::{Config, walkthrough};
+use evenkeel_control::Config;
 use evenkeel_core::{Reason, Verdict};
-use evenkeel_tests::program::{Recording, Setup, scenes, with_twins};
-use evenkeel_tests::testbed::{self, LiveBalancer, Plane, Testbed, until};
+use evenkeel_tests::program::{Recording, Setup, with_twins};
+use evenkeel_tests::testbed::{self, Plane, Testbed, until};
 
 /// The balancer's end of the cable, as the testbed makes it.
 const BALANCER_MAC: [u8; 6] = [0xde, 0xad, 0xbe, 0xef, 0, 0x10];
@@ -14,13 +14,26 @@ const SERVERS: [&str; 2] = ["h2", "h3"];
 /// What the last echo request and its reply carry, several times.
 const MARK: &[u8] = b"the end.";
 
+/// A balancer for any port, in front of these hosts of 10.0.0.0/24.
+fn file(hosts: &[u8]) -> String {
+    let backend = |host| format!("{{ address = \"10.0.0.{host}\", port = 0 }}");
+    let backends = hosts.iter().map(backend).collect::<Vec<_>>().join(", ");
+    let service = |protocol| {
+        format!(
+            "[[service]]\nname = \"any-{protocol}\"\naddress = \"10.0.0.10\"\nport = 0\nprotocol = \"{protocol}\"\n\
+             backends = [{backends}]\n"
+        )
+    };
+    format!("[nat]\naddresses = [\"10.0.0.10\"]\n{}{}", service("tcp"), service("udp"))
+}
+
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// Records a session through a balancer with this configuration.
-fn record(bed: &Testbed, config: &Config, session: impl FnOnce(&Testbed)) -> Recording {
-    let _balancer = LiveBalancer::start(bed, config.clone());
+/// Records a session through a balancer with this file.
+fn record(bed: &Testbed, text: &str, session: impl FnOnce(&Testbed)) -> Recording {
+    let _balancer = bed.balance_config(text);
     // Packets as they are on the cable, not joined to larger ones.
     bed.do_in("", &["ethtool", "-K", CABLE, "gro", "off"]);
     let file = bed.work.join("session.pcap");
@@ -40,8 +53,9 @@ fn record(bed: &Testbed, config: &Config, session: impl FnOnce(&Testbed)) -> Rec
 }
 
 /// Records a session and replays it, to DPDK packet by packet and in bursts.
-fn assert_replays_alike(bed: &Testbed, config: Config, packets: usize, session: impl FnOnce(&Testbed)) {
-    let recording = record(bed, &config, session);
+fn assert_replays_alike(bed: &Testbed, text: &str, packets: usize, session: impl FnOnce(&Testbed)) {
+    let recording = record(bed, text, session);
+    let config = Config::parse("evenkeel.toml", text).expect("the balancer has read it");
     let setup = Setup { mac: BALANCER_MAC, ..Setup::new(config, 1024) };
     with_twins(&setup, |twins| {
         for burst in [1, 5, 32] {
@@ -61,7 +75,7 @@ fn assert_replays_alike(bed: &Testbed, config: Config, packets: usize, session: 
 #[test]
 fn sessions_of_nc_replay_alike() {
     testbed::on(Plane::NativeXdp).needs(&["nc", "tcpdump", "ping"]).run(|bed| {
-        assert_replays_alike(bed, walkthrough(), 50, |bed| {
+        assert_replays_alike(bed, &file(&[2, 3]), 50, |bed| {
             let answer = "while nc -N -l 8080 < /etc/services; do :; done";
             let _servers = SERVERS.map(|server| bed.start(server, &["sh", "-c", answer]));
             for _ in 0..10 {
@@ -85,7 +99,7 @@ while True:
 #[test]
 fn sessions_of_dig_replay_alike() {
     testbed::on(Plane::NativeXdp).needs(&["dig", "python3", "tcpdump", "ping"]).run(|bed| {
-        assert_replays_alike(bed, walkthrough(), 30, |bed| {
+        assert_replays_alike(bed, &file(&[2, 3]), 30, |bed| {
             let _servers = SERVERS.map(|server| bed.start(server, &["python3", "-c", NAME_SERVER]));
             SERVERS.iter().for_each(|server| bed.wait_for_listener(server, "udp", 53));
             for number in 0..30 {
@@ -100,7 +114,7 @@ fn sessions_of_dig_replay_alike() {
 #[test]
 fn sessions_of_curl_replay_alike() {
     testbed::on(Plane::NativeXdp).needs(&["curl", "python3", "tcpdump", "ping"]).run(|bed| {
-        assert_replays_alike(bed, walkthrough(), 100, |bed| {
+        assert_replays_alike(bed, &file(&[2, 3]), 100, |bed| {
             let page = bed.config("page", &"all the same ".repeat(20_000));
             let directory = bed.work.display().to_string();
             let server = ["python3", "-m", "http.server", "8000", "--directory", &directory];
@@ -118,7 +132,7 @@ fn sessions_of_curl_replay_alike() {
 fn sessions_of_iperf3_replay_alike() {
     testbed::on(Plane::NativeXdp).needs(&["iperf3", "tcpdump", "ping"]).run(|bed| {
         // Its connections, for control and for data, must come to one server.
-        assert_replays_alike(bed, scenes::one_backend(walkthrough()), 500, |bed| {
+        assert_replays_alike(bed, &file(&[2]), 500, |bed| {
             for options in [&["-n", "1M"][..], &["-n", "1M", "-R"], &["-u", "-n", "500K", "-b", "0"]] {
                 let mut server = bed.start(SERVERS[0], &["iperf3", "-s", "-1"]);
                 bed.wait_for_listener(SERVERS[0], "tcp", 5201);
