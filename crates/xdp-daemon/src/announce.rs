@@ -54,6 +54,12 @@ pub(crate) fn ready(announcer: Announcer, attachment: &Attachment, inherited: bo
     } else if attachment.took_over() {
         announcer.say("replaced the program that a killed evenkeel had left; its connections are forgotten.");
     }
+    if !attachment.lasts() {
+        announcer.say(
+            "note: if this process is killed, the program takes no new connections until it is started again: names of \
+             BPF maps go with this mount namespace, and outside of it /sys/fs/bpf is no BPF file system.",
+        );
+    }
     announcer.say("ICMP echo to these addresses is answered here.");
     announcer.say(&format!(
         "ready on {name} ({mac}), {mode} XDP; stop with Ctrl-C or `ip link set dev {name} {} off`",

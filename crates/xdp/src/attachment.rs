@@ -43,6 +43,12 @@ impl Attachment {
         self.took_over
     }
 
+    /// Whether the program takes new connections also when this process is killed. It does not where names of BPF maps go with
+    /// a mount namespace, as in `ip netns exec`, and the one outside has no BPF file system.
+    pub fn lasts(&self) -> bool {
+        self.post.lasts()
+    }
+
     /// Whether the program is still where it was put, judged by a message about the interface.
     pub fn is_in(&self, message: &LinkMessage) -> bool {
         message.header.index != self.post.interface.index || self.is_ours(program(message))
@@ -79,6 +85,7 @@ impl Attachment {
     }
 
     fn clear(&self) -> Result<(), XdpError> {
+        self.post.leave();
         self.pins.iter().try_for_each(Pins::remove)
     }
 }

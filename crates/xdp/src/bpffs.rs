@@ -1,9 +1,12 @@
 //! The BPF file system, where maps and programs have names that outlive processes.
 
 use crate::error::XdpError;
-use std::ffi::CStr;
-use std::fs::{self, DirBuilder};
+use aya::pin::PinError;
+use std::ffi::{CStr, OsStr};
+use std::fs::{self, DirBuilder, File};
 use std::io::{self, ErrorKind};
+use std::os::fd::AsRawFd as _;
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
@@ -64,14 +67,29 @@ pub(crate) fn failed(path: &Path) -> impl FnOnce(io::Error) -> XdpError {
     move |source| XdpError::Pin { path, source }
 }
 
-fn is_mounted() -> bool {
+/// Whether a directory is of a BPF file system.
+pub(crate) fn is_one(directory: &File) -> bool {
     // SAFETY: plain data, for which zero is a value; the call writes to it and to nothing else.
     let kind = unsafe {
         let mut about = std::mem::zeroed::<libc::statfs>();
-        if libc::statfs(ROOT.as_ptr(), &mut about) == 0 { about.f_type as u64 } else { 0 }
+        if libc::fstatfs(directory.as_raw_fd(), &mut about) == 0 { about.f_type as u64 } else { 0 }
     };
     // BPF_FS_MAGIC (linux/magic.h).
     kind == 0xcafe_4a11
+}
+
+/// Gives something a name there.
+pub(crate) fn pin(path: &Path, pin: impl FnOnce(&Path) -> Result<(), PinError>) -> Result<(), XdpError> {
+    pin(path).map_err(|error| {
+        failed(path)(match error {
+            PinError::SyscallError(error) => error.io_error,
+            other => io::Error::other(other.to_string()),
+        })
+    })
+}
+
+fn is_mounted() -> bool {
+    File::open(OsStr::from_bytes(ROOT.to_bytes())).is_ok_and(|directory| is_one(&directory))
 }
 
 fn mount() -> io::Result<()> {

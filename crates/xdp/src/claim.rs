@@ -4,6 +4,7 @@ use crate::attach;
 use crate::attachment::Attachment;
 use crate::error::XdpError;
 use crate::estate::Estate;
+use crate::foothold::Foothold;
 use crate::interface::Interface;
 use crate::left_behind::{LeftBehind, Source};
 use crate::lock::only_one;
@@ -66,9 +67,13 @@ impl Claim {
     pub async fn attach(self, netlink: &Handle, wanted: XdpMode, plane: &XdpPlane) -> Result<Attachment, XdpError> {
         let Self { interface, left_behind, only_one } = self;
         let program = Program::of(plane.program()?)?;
+        // Without one the program works as well, as long as nobody kills us.
+        let foothold = Foothold::find(&interface);
+        let foothold = foothold.filter(|foothold| foothold.hold(plane.stations(), program.id).is_ok());
         let mode = attach::attach(netlink, &interface, wanted, left_behind.as_ref(), program.fd.as_fd()).await?;
-        let post = Arc::new(Post::new(interface, mode, program));
+        let post = Arc::new(Post::new(interface, mode, program, foothold));
         let pins = plane.take_post(&post, left_behind.as_ref());
+        post.settle();
         Ok(Attachment::new(post, left_behind.is_some(), pins, only_one))
     }
 
@@ -80,6 +85,9 @@ impl Claim {
     pub async fn give_up(self, netlink: &Handle) -> Result<(), XdpError> {
         let Some(LeftBehind { program, mode, source: Source::Pins(_) }) = self.left_behind else { return Ok(()) };
         attach::detach(netlink, &self.interface, mode, program.as_fd()).await?;
+        if let Some(foothold) = Foothold::find(&self.interface) {
+            foothold.forget_all_but(None);
+        }
         Pins::places(&self.interface.name).iter().try_for_each(Pins::remove)
     }
 }

@@ -18,10 +18,10 @@ use evenkeel_core::flow::Bucket;
 use evenkeel_core::hop::Hop;
 use evenkeel_core::{AddressFilter, Backend, Counters, Service, Traffic};
 use evenkeel_wire::Ipv4Address;
+use std::fs;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::{fs, io};
 
 /// The maps of the program, and how large a value is in each.
 pub(crate) const MAPS: [(&str, usize); 10] = [
@@ -90,13 +90,7 @@ impl Pins {
 
     /// Names something.
     pub(crate) fn add(&self, name: &str, pin: impl FnOnce(&Path) -> Result<(), PinError>) -> Result<(), XdpError> {
-        let path = self.path(name);
-        pin(&path).map_err(|error| {
-            failed(&path)(match error {
-                PinError::SyscallError(error) => error.io_error,
-                other => io::Error::other(other.to_string()),
-            })
-        })
+        bpffs::pin(&self.path(name), pin)
     }
 
     /// Names the program. Everything else of the set must be there.

@@ -20,6 +20,9 @@ pub(crate) fn failed(map: &'static str, error: MapError) -> XdpError {
         MapError::CreateError { io_error, .. } if io_error.raw_os_error() == Some(libc::EPERM) => {
             return XdpError::Privileges;
         }
+        MapError::CreateError { io_error, .. } if io_error.raw_os_error() == Some(libc::ENOSYS) => {
+            return XdpError::NoBpf;
+        }
         MapError::CreateError { io_error, .. } => io_error,
         MapError::SyscallError(error) => error.io_error,
         other => io::Error::other(other.to_string()),

@@ -137,6 +137,11 @@ impl XdpPlane {
         self.programs.entry()
     }
 
+    /// The map that leads to the stations.
+    pub(crate) fn stations(&self) -> &Map {
+        self.programs.stations()
+    }
+
     /// All of the object's programs that packets come by.
     pub fn programs(&self) -> impl Iterator<Item = &Xdp> {
         self.programs.of_packets()
@@ -293,8 +298,9 @@ impl XdpPlane {
         let names = Some((staging.pins(), staging.names()));
         let keeps = state.as_ref().map(|state| state.fd().as_fd());
         let programs = Programs::load(Load { object, sizes, settings, features, names, keeps })?;
-        post.exchange(Program::of(programs.entry()?)?)?;
+        post.exchange(Program::of(programs.entry()?)?, programs.stations())?;
         staging.settle();
+        post.settle();
         self.programs = programs;
         Ok(())
     }

@@ -2,8 +2,10 @@
 
 use crate::attach;
 use crate::error::XdpError;
+use crate::foothold::Foothold;
 use crate::interface::Interface;
 use crate::mode::Mode;
+use aya::maps::Map;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -12,6 +14,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 pub(crate) struct Post {
     pub(crate) interface: Interface,
     pub(crate) mode: Mode,
+    /// Where the program's stations have a name that lasts, if there is such a place.
+    foothold: Option<Foothold>,
     program: Mutex<Program>,
 }
 
@@ -33,8 +37,21 @@ impl Program {
 }
 
 impl Post {
-    pub(crate) fn new(interface: Interface, mode: Mode, program: Program) -> Self {
-        Self { interface, mode, program: Mutex::new(program) }
+    /// A place where this program is attached.
+    pub(crate) fn new(interface: Interface, mode: Mode, program: Program, foothold: Option<Foothold>) -> Self {
+        Self { interface, mode, foothold, program: Mutex::new(program) }
+    }
+
+    /// Whether the program takes new connections also when this process is killed and its mount namespace gone.
+    pub(crate) fn lasts(&self) -> bool {
+        self.foothold.is_some()
+    }
+
+    /// Nothing is attached here any more.
+    pub(crate) fn leave(&self) {
+        if let Some(foothold) = &self.foothold {
+            foothold.forget_all_but(None);
+        }
     }
 
     /// The id of the program that was put there last.
@@ -47,15 +64,25 @@ impl Post {
         self.program().fd.try_clone().map_err(|error| XdpError::Load(error.to_string()))
     }
 
-    /// Puts another program in the place of the one that is there, in one step.
+    /// Puts another program, which has these stations, in the place of the one that is there, in one step.
     ///
     /// # Errors
     /// The kernel refused: the old one is still there, or somebody else's is.
-    pub(crate) fn exchange(&self, next: Program) -> Result<(), XdpError> {
+    pub(crate) fn exchange(&self, next: Program, stations: &Map) -> Result<(), XdpError> {
         let mut program = self.program();
+        if let Some(foothold) = &self.foothold {
+            foothold.hold(stations, next.id)?;
+        }
         attach::exchange(&self.interface, self.mode, next.fd.as_fd(), program.fd.as_fd())?;
         *program = next;
         Ok(())
+    }
+
+    /// No packet is with a program any more that was there before.
+    pub(crate) fn settle(&self) {
+        if let Some(foothold) = &self.foothold {
+            foothold.forget_all_but(Some(self.program_id()));
+        }
     }
 
     fn program(&self) -> MutexGuard<'_, Program> {

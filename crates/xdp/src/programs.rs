@@ -7,7 +7,7 @@ use crate::error::XdpError;
 use crate::maps::{Cells, MappedArray};
 use crate::pinned::{MAPS, Pins, STATIONS};
 use crate::plain::{Plain, failed};
-use aya::maps::{Map, MapData, MapError, ProgramArray};
+use aya::maps::{Map, MapError, ProgramArray};
 use aya::programs::Xdp;
 use aya::{Ebpf, EbpfLoader};
 use evenkeel_control::Sizes;
@@ -41,7 +41,7 @@ pub(crate) struct Load<'a> {
 pub(crate) struct Programs {
     ebpf: Ebpf,
     /// Held, because the kernel empties it when nobody does.
-    stations: Option<ProgramArray<MapData>>,
+    stations: Map,
     features: Features,
 }
 
@@ -66,7 +66,7 @@ impl Programs {
                 loader.map_pin_path(name, pins.path(name));
             }
         }
-        let ebpf = loader
+        let mut ebpf = loader
             .override_global("SETTINGS", &plain_settings, true)
             .override_global("FEATURES", &features.0, true)
             .override_global("NANOSECONDS_PER_JIFFY", &tick_length, true)
@@ -79,7 +79,8 @@ impl Programs {
             .map_max_entries("NAT_ADDRESSES", settings.nat_addresses.max(1))
             .load(object)
             .map_err(|error| refused(&error))?;
-        let mut programs = Self { ebpf, stations: None, features };
+        let stations = taken(&mut ebpf, STATIONS)?;
+        let mut programs = Self { ebpf, stations, features };
         programs.man_stations()?;
         for name in [CLOCK, PROGRAM] {
             let program = programs.named_mut(name)?;
@@ -96,14 +97,14 @@ impl Programs {
 
     /// Puts every station's program into its place.
     fn man_stations(&mut self) -> Result<(), XdpError> {
-        let mut stations: ProgramArray<_> = self.take(STATIONS)?;
         for (index, station) in (0..).zip(Station::ALL) {
             let program = self.named_mut(station.name())?;
             program.load().map_err(|error| refused(&error))?;
-            let fd = program.fd().map_err(|error| refused(&error))?;
-            stations.set(index, fd, 0).map_err(|error| failed(STATIONS, error))?;
+            let fd = program.fd().map_err(|error| refused(&error))?.try_clone();
+            let fd = fd.map_err(|error| XdpError::Load(error.to_string()))?;
+            let stations = ProgramArray::try_from(&mut self.stations);
+            stations.and_then(|mut all| all.set(index, &fd, 0)).map_err(|error| failed(STATIONS, error))?;
         }
-        self.stations = Some(stations);
         Ok(())
     }
 
@@ -145,7 +146,12 @@ impl Programs {
 
     /// Takes a map out of the object.
     pub(crate) fn take_map(&mut self, name: &'static str) -> Result<Map, XdpError> {
-        self.ebpf.take_map(name).ok_or_else(|| XdpError::Object(format!("no map {name}")))
+        taken(&mut self.ebpf, name)
+    }
+
+    /// The map that leads to the stations.
+    pub(crate) fn stations(&self) -> &Map {
+        &self.stations
     }
 
     /// Maps an array's memory into this process.
@@ -165,6 +171,10 @@ impl Programs {
         let program = self.ebpf.program_mut(name).and_then(|program| program.try_into().ok());
         program.ok_or_else(|| XdpError::Object(format!("no XDP program {name}")))
     }
+}
+
+fn taken(ebpf: &mut Ebpf, name: &'static str) -> Result<Map, XdpError> {
+    ebpf.take_map(name).ok_or_else(|| XdpError::Object(format!("no map {name}")))
 }
 
 /// The descriptor of a map of one of the kinds that our tables are.

@@ -1,9 +1,9 @@
 //! What a process must know of the tables that it takes over, beside what lies in them. Kept in a map of one entry, which
 //! no packet looks at: it comes and goes with the tables, and only who may read those can read the secrets in it.
 
-use crate::bpffs;
 use crate::error::XdpError;
 use crate::interface::Interface;
+use crate::namespace;
 use crate::plain::{Plain, failed};
 use aya::maps::{Array, Map, MapData};
 use aya_obj::generated::bpf_map_type::BPF_MAP_TYPE_ARRAY;
@@ -11,8 +11,6 @@ use evenkeel_control::config::Nat;
 use evenkeel_control::{Secrets, Sizes};
 use evenkeel_core::{LAYOUT, counter_names};
 use evenkeel_wire::MacAddress;
-use std::os::unix::fs::MetadataExt as _;
-use std::path::Path;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// Name of the map.
@@ -58,7 +56,7 @@ impl State {
         Ok(Self {
             layout: LAYOUT,
             interface: interface.index,
-            namespace: namespace()?,
+            namespace: namespace::network()?,
             counters: counter_names(),
             pick_secret: secrets.pick,
             flow_secret: secrets.flow,
@@ -115,13 +113,6 @@ impl State {
 
     /// Whether it is about an interface of this network namespace.
     pub(crate) fn is_of_this_namespace(&self) -> bool {
-        namespace().is_ok_and(|ours| ours == self.namespace)
+        namespace::network().is_ok_and(|ours| ours == self.namespace)
     }
-}
-
-/// The network namespace that we are in: device and inode of its file.
-fn namespace() -> Result<[u64; 2], XdpError> {
-    let path = Path::new("/proc/thread-self/ns/net");
-    let file = std::fs::metadata(path).map_err(bpffs::failed(path))?;
-    Ok([file.dev(), file.ino()])
 }

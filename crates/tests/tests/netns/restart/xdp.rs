@@ -7,6 +7,8 @@ use evenkeel_tests::testbed::{
 };
 use serde_json::Value;
 use std::fs;
+use std::io::ErrorKind;
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::Command;
@@ -14,6 +16,8 @@ use std::thread;
 use std::time::Duration;
 
 const ROOT: &str = "/sys/fs/bpf/evenkeel";
+/// The service, from outside of every namespace.
+const SERVICE: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::new(10, 0, 0, 10)), SERVICE_PORT);
 const PINS: &str = "/sys/fs/bpf/evenkeel/veth6";
 /// Where a set of names lies until its program is the one in force.
 const NEXT: &str = "/sys/fs/bpf/evenkeel/veth6%next";
@@ -279,15 +283,102 @@ fn pins_of_a_program_that_was_detached_are_stale() {
     });
 }
 
+/// Its tables are nobody's but its own. It has names only so that the kernel lets it work on when its process is killed.
 #[test]
-fn the_walkthroughs_program_leaves_no_names_and_takes_those_of_what_it_replaces_away() {
+fn the_walkthroughs_program_has_names_for_what_it_needs_and_takes_those_of_what_it_replaces_away() {
     scenario().run(|bed| {
         stop(start(bed, &config(4096), &["--keep"]));
-        assert!(Path::new(PINS).exists());
-        let balancer = bed.start("", &in_network("lb", &[&built("xdp_lb"), "veth6"]));
-        balancer.wait_for(": ready on ");
+        assert!(Path::new(PINS).join("FLOWS").exists());
+        let xdp_lb = || {
+            let balancer = bed.start("", &in_network("lb", &[&built("xdp_lb"), "veth6"]));
+            balancer.wait_for(": ready on ");
+            balancer
+        };
+        let balancer = xdp_lb();
         balancer.wait_for("its connections are forgotten");
-        assert_no_names();
+        let mut names: Vec<_> =
+            fs::read_dir(PINS).expect("it has names").flatten().map(|name| name.file_name()).collect();
+        names.sort();
+        assert_eq!(names, ["STATE", "STATIONS", "program"]);
+
+        let _servers = Servers::tcp(SERVICE_PORT);
+        kill(balancer);
+        // All of these are opened by a program without a process.
+        let load = Load::of_long_connections(CONNECTIONS);
+        load.goes_on(BOTH);
+        load.assert_whole();
+        let balancer = xdp_lb();
+        balancer.wait_for("its connections are forgotten");
         stop(balancer);
+        assert_nothing_left(bed);
+    });
+}
+
+/// `ip netns exec` gives a command a /sys of its own, whose names go with it. Started in this way and killed, the program
+/// still opens connections, and what it takes for that is gone when the next one ends.
+#[test]
+fn killed_under_ip_netns_exec_it_opens_connections_and_leaves_nothing_to_the_next() {
+    scenario().run(|bed| {
+        let _servers = Servers::tcp(SERVICE_PORT);
+        let path = bed.config("evenkeel.toml", &config(4096)).display().to_string();
+        let program = built("evenkeel");
+        let words = [program.as_str(), "run", "--config", &path, "--interface", "veth6", "--xdp-mode", "generic"];
+        let under_exec = || {
+            let balancer = bed.start("lb", &words);
+            balancer.wait_for(": ready on ");
+            assert!(!balancer.stderr().contains("takes no new connections"), "{}", balancer.stderr());
+            balancer
+        };
+        kill(under_exec());
+        let load = Load::of_long_connections(CONNECTIONS);
+        load.goes_on(BOTH);
+        let balancer = under_exec();
+        balancer.wait_for("took over from the evenkeel that was here before; its connections go on.");
+        load.goes_on(BOTH);
+        let held: Vec<_> = fs::read_dir(ROOT).expect("it is held").flatten().collect();
+        assert_eq!(held.len(), 1, "{held:?}");
+        assert_eq!(fs::read_dir(held[0].path()).expect("a directory").count(), 1, "the one before is forgotten");
+        load.assert_whole();
+        stop(balancer);
+        assert_nothing_left(bed);
+    });
+}
+
+/// Services that answer by resets need a station that others do not have. The program is exchanged over the same tables, and
+/// a client notices nothing but the answer.
+#[test]
+fn a_reload_that_needs_more_of_the_program_exchanges_it_and_loses_nothing() {
+    scenario().run(|bed| {
+        let servers = Servers::tcp(SERVICE_PORT);
+        let balancer = start(bed, &config(4096), &[]);
+        let load = Load::start(CONNECTIONS);
+        load.goes_on(BOTH);
+        let before = InKernel::of(bed).expect("it balances");
+        let resets = file("[dataplane]\nmax-flows = 4096", "all-down = \"reset\"", &[(2, ""), (3, "")]);
+        bed.reload(&resets);
+        let after = InKernel::of(bed).expect("it balances");
+        assert_ne!(after.program, before.program, "the program is the old one");
+        assert_eq!(after.tables, before.tables, "the tables are others");
+        load.goes_on(BOTH);
+        // One that needs no more than the program can do leaves it where it is.
+        bed.reload(&config(4096));
+        bed.reload(&resets);
+        assert_eq!(InKernel::of(bed), Some(after));
+        load.goes_on(BOTH);
+
+        kill(balancer);
+        load.goes_on(BOTH);
+        let balancer = take_over(bed, &resets, &[]);
+        load.goes_on(BOTH);
+        load.assert_whole();
+        drop((load, servers));
+        for backend in ["10.0.0.2", "10.0.0.3"] {
+            bed.told(&["drain", "web", backend]);
+        }
+        let refused = TcpStream::connect_timeout(&SERVICE, Duration::from_secs(10)).expect_err("nobody takes it");
+        assert_eq!(refused.kind(), ErrorKind::ConnectionRefused);
+        let said = stop(balancer);
+        assert_nothing_missed(&said);
+        assert_nothing_left(bed);
     });
 }
