@@ -5,7 +5,8 @@ use std::path::Path;
 use std::{env, fs, io};
 
 fn main() -> io::Result<()> {
-    let object = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../build/evenkeel.bpf.o");
+    // Asked when this runs and not when it is compiled: a target directory may be copied from one checkout to another.
+    let object = Path::new(&env::var_os("CARGO_MANIFEST_DIR").unwrap_or_default()).join("../../build/evenkeel.bpf.o");
     println!("cargo::rerun-if-changed={}", object.display());
     let out = Path::new(&env::var_os("OUT_DIR").unwrap_or_default()).join("evenkeel.bpf.o");
     match fs::read(&object) {

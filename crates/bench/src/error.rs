@@ -11,7 +11,7 @@ pub(crate) enum BenchError {
         "measuring the XDP plane runs BPF programs in the kernel and so needs root: run it with sudo, or with --plane dpdk."
     )]
     NotRoot,
-    #[error("{0} is not an option: there are --quick, --plane xdp, --plane dpdk and --object FILE.")]
+    #[error("{0} is not an option: there are --quick, --plane xdp, --plane dpdk, --object FILE and --beside BENCH.")]
     Usage(String),
     #[error("cannot read {path} ({source}): build it with `make bpf`.", path = path.display())]
     NoObject { path: PathBuf, source: std::io::Error },

@@ -3,8 +3,8 @@
 /// Packets that one program gets before it is the next one's turn.
 pub const CHUNK: u32 = 1024;
 
-/// The programs that take turns: nothing, the yardstick, and what is measured.
-pub const LANES: u32 = 3;
+/// The programs that can take turns: nothing, the yardstick, what is measured, and what it is measured beside, if anything.
+pub const LANES: u32 = 4;
 
 /// The lane of the empty program.
 pub const EMPTY: u32 = 0;
@@ -12,6 +12,16 @@ pub const EMPTY: u32 = 0;
 pub const YARDSTICK: u32 = 1;
 /// The lane of the program that is measured.
 pub const SUBJECT: u32 = 2;
+
+/// The lane of another version of it.
+pub const BESIDE: u32 = 3;
+
+/// The lane whose chunk is the `chunk`th, of so many that take turns. The last two change places from one turn to the next,
+/// so that neither always finds the caches as the same program has left them.
+pub const fn lane_of(chunk: u32, lanes: u32) -> u32 {
+    let lane = chunk % lanes;
+    if lanes == LANES && lane >= SUBJECT && (chunk / lanes) & 1 == 1 { SUBJECT + BESIDE - lane } else { lane }
+}
 
 /// [`State::only`]: all lanes in turn.
 pub const IN_TURN: u32 = u32::MAX;
@@ -73,8 +83,8 @@ pub struct State {
     pub wanted: u32,
     /// [`IN_TURN`], or the one lane that gets every packet.
     pub only: u32,
-    /// Always 0.
-    pub reserved: u32,
+    /// How many lanes take turns.
+    pub lanes: u32,
 }
 
 const _: () = assert!(size_of::<Tuple>() == 16 && size_of::<Lane>() == 88 && size_of::<State>() == 24);

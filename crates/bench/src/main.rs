@@ -25,6 +25,8 @@ struct Options {
     plane: Option<Plane>,
     /// Another build of the XDP program.
     object: Option<PathBuf>,
+    /// The bench program of another version, whose XDP program is measured in the same turns.
+    beside: Option<PathBuf>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,7 +41,11 @@ fn main() -> ExitCode {
     if let Some(done) = dpdk::serve(&arguments) {
         return done;
     }
-    match options(arguments.into_iter()).and_then(|options| measure(&options)) {
+    let done = match arguments.split_first() {
+        Some((word, rest)) if word == xdp::beside::LEND => xdp::lend(rest),
+        _ => options(arguments.into_iter()).and_then(|options| measure(&options)),
+    };
+    match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("evenkeel-bench: {error}");
@@ -54,6 +60,7 @@ fn options(mut arguments: impl Iterator<Item = String>) -> Result<Options, Bench
         match argument.as_str() {
             "--quick" => options.quick = true,
             "--object" => options.object = Some(arguments.next().ok_or(BenchError::Usage(argument))?.into()),
+            "--beside" => options.beside = Some(arguments.next().ok_or(BenchError::Usage(argument))?.into()),
             "--plane" => {
                 options.plane = match arguments.next().as_deref() {
                     Some("xdp") => Some(Plane::Xdp),
@@ -69,7 +76,7 @@ fn options(mut arguments: impl Iterator<Item = String>) -> Result<Options, Bench
 
 fn measure(options: &Options) -> Result<(), BenchError> {
     if options.plane != Some(Plane::Dpdk) {
-        xdp::measure(options.quick, options.object.as_deref())?;
+        xdp::measure(options.quick, options.object.as_deref(), options.beside.as_deref())?;
     }
     if options.plane != Some(Plane::Xdp) {
         dpdk::measure(options.quick)?;

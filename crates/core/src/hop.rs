@@ -107,7 +107,7 @@ fn claim<T: Tables + ?Sized>(tables: &T, first: u16, neighbour: u64, now: Tick) 
         // See `most_expendable` in flow/bucket.rs for the black box.
         least = black_box(least.min(hop.worth(longest, now) * u64::from(WAYS) + u64::from(step)));
     }
-    let number = HopNumber(first | least as u16 % WAYS);
+    let number = HopNumber(first | (least as u16 % WAYS));
     let word = tables.hop(number)?;
     let hop = Hop(word.load());
     // Asked once more: somebody else may have taken it, and be at work by now.

@@ -2,7 +2,9 @@
 
 use super::tuples::Tuples;
 use crate::error::BenchError;
-use crate::layout::{CHUNK, EMPTY, FRAME, IN_TURN, LANES, Lane, MAX_CHUNKS, SUBJECT, State, Tuple, YARDSTICK};
+use crate::layout::{
+    BESIDE, CHUNK, EMPTY, FRAME, IN_TURN, LANES, Lane, MAX_CHUNKS, SUBJECT, State, Tuple, YARDSTICK, lane_of,
+};
 use aya::maps::{Array, HashMap, Map, MapData, MapError, ProgramArray};
 use aya::programs::{ProgramFd, TestRun, TestRunOptions, Xdp};
 use aya::{Ebpf, EbpfLoader, Pod};
@@ -23,6 +25,7 @@ pub(crate) struct Turn {
     empty: f64,
     yardstick: f64,
     subject: f64,
+    beside: Option<f64>,
 }
 
 impl Turn {
@@ -33,10 +36,17 @@ impl Turn {
     pub(crate) fn subject(&self) -> f64 {
         self.subject - self.empty
     }
+
+    /// Another version, if there is one.
+    pub(crate) fn beside(&self) -> Option<f64> {
+        self.beside.map(|beside| beside - self.empty)
+    }
 }
 
 pub(crate) struct Driver {
     ebpf: Ebpf,
+    /// How many programs take turns.
+    lanes: u32,
     programs: ProgramArray<MapData>,
     state: Array<MapData, Plain<State>>,
     streams: Array<MapData, Plain<Lane>>,
@@ -47,8 +57,15 @@ pub(crate) struct Driver {
 }
 
 impl Driver {
-    /// Loads the programs, with room for `flows` in the yardstick's table and for `tuples`; `subject` is measured.
-    pub(crate) fn load(object: &[u8], flows: u32, tuples: u32, subject: &ProgramFd) -> Result<Self, BenchError> {
+    /// Loads the programs, with room for `flows` in the yardstick's table and for `tuples`; `subject` is measured, `beside`
+    /// another one, if there is one.
+    pub(crate) fn load(
+        object: &[u8],
+        flows: u32,
+        tuples: u32,
+        subject: &ProgramFd,
+        beside: Option<&ProgramFd>,
+    ) -> Result<Self, BenchError> {
         // An LRU map keeps some free entries on each CPU's list; with no more than `flows` entries it would throw
         // flows out while it is being filled.
         let room = flows + flows / 8 + 1024;
@@ -70,7 +87,11 @@ impl Driver {
             programs.set(lane, loaded, 0).map_err(BenchError::driver)?;
         }
         programs.set(SUBJECT, subject, 0).map_err(BenchError::driver)?;
+        if let Some(beside) = beside {
+            programs.set(BESIDE, beside, 0).map_err(BenchError::driver)?;
+        }
         Ok(Self {
+            lanes: if beside.is_some() { LANES } else { BESIDE },
             programs,
             state: typed(&mut ebpf, "STATE")?,
             streams: typed(&mut ebpf, "STREAMS")?,
@@ -95,31 +116,38 @@ impl Driver {
 
     /// Gives each program `turns` chunks of its stream, in turn. The streams go on where they stopped.
     pub(crate) fn run(&mut self, streams: &mut [Lane; LANES as usize], turns: u32) -> Result<Vec<Turn>, BenchError> {
-        self.drive(streams, IN_TURN, turns * LANES)?;
-        let stamps: Vec<u64> = (0..=turns * LANES)
-            .map(|chunk| self.stamps.get(&chunk, 0).map_err(BenchError::driver))
-            .collect::<Result<_, _>>()?;
-        let chunks: Vec<f64> =
-            stamps.windows(2).map(|pair| pair[1].saturating_sub(pair[0]) as f64 / f64::from(CHUNK)).collect();
-        Ok(chunks
-            .chunks_exact(LANES as usize)
-            .map(|turn| Turn {
-                empty: turn[EMPTY as usize],
-                yardstick: turn[YARDSTICK as usize],
-                subject: turn[SUBJECT as usize],
-            })
-            .collect())
+        let all = turns * self.lanes;
+        self.drive(streams, IN_TURN, all)?;
+        let stamps: Vec<u64> =
+            (0..=all).map(|chunk| self.stamps.get(&chunk, 0).map_err(BenchError::driver)).collect::<Result<_, _>>()?;
+        let mut measured = vec![Turn { empty: 0.0, yardstick: 0.0, subject: 0.0, beside: None }; turns as usize];
+        for (chunk, pair) in (0..).zip(stamps.windows(2)) {
+            let took = pair[1].saturating_sub(pair[0]) as f64 / f64::from(CHUNK);
+            let turn = &mut measured[(chunk / self.lanes) as usize];
+            match lane_of(chunk, self.lanes) {
+                EMPTY => turn.empty = took,
+                YARDSTICK => turn.yardstick = took,
+                SUBJECT => turn.subject = took,
+                _ => turn.beside = Some(took),
+            }
+        }
+        Ok(measured)
     }
 
-    /// Gives the measured program alone this many chunks of its stream.
-    pub(crate) fn pour(&mut self, stream: &mut Lane, mut chunks: u32) -> Result<(), BenchError> {
+    /// How many turns a run may have at most.
+    pub(crate) fn most_turns(&self) -> u32 {
+        MAX_CHUNKS / self.lanes
+    }
+
+    /// Gives the program of one lane alone this many chunks of its stream.
+    pub(crate) fn pour(&mut self, lane: u32, stream: &mut Lane, mut chunks: u32) -> Result<(), BenchError> {
         let mut streams = [*stream; LANES as usize];
         while chunks > 0 {
             let now = chunks.min(MAX_CHUNKS);
-            self.drive(&mut streams, SUBJECT, now)?;
+            self.drive(&mut streams, lane, now)?;
             chunks -= now;
         }
-        *stream = streams[SUBJECT as usize];
+        *stream = streams[lane as usize];
         Ok(())
     }
 
@@ -127,7 +155,7 @@ impl Driver {
         for (lane, stream) in (0..).zip(streams.iter()) {
             self.streams.set(lane, Plain(*stream), 0).map_err(BenchError::driver)?;
         }
-        let start = State { left: 0, lane: 0, begun: 0, wanted: chunks, only, reserved: 0 };
+        let start = State { left: 0, lane: 0, begun: 0, wanted: chunks, only, lanes: self.lanes };
         self.state.set(0, Plain(start), 0).map_err(BenchError::driver)?;
         let frame = [0; FRAME];
         let mut options = TestRunOptions::new();
@@ -150,6 +178,7 @@ impl Drop for Driver {
     fn drop(&mut self) {
         // A program that stays in the map would keep the measured program's maps alive as long as the map is.
         let _ = self.programs.clear_index(&SUBJECT);
+        let _ = self.programs.clear_index(&BESIDE);
     }
 }
 

@@ -10,6 +10,8 @@ pub(crate) struct Round {
     pub(crate) subject: f64,
     /// Of the measured program to the yardstick, turn by turn.
     pub(crate) ratio: f64,
+    /// Another version, and the ratio of the measured program to that, turn by turn.
+    pub(crate) beside: Option<(f64, f64)>,
 }
 
 impl Round {
@@ -19,6 +21,10 @@ impl Round {
             yardstick: median(&Turn::yardstick),
             subject: median(&Turn::subject),
             ratio: median(&|turn| turn.subject() / turn.yardstick()),
+            beside: turns.first().and_then(Turn::beside).map(|_| {
+                let beside = |turn: &Turn| turn.beside().unwrap_or(f64::NAN);
+                (median(&beside), median(&|turn| turn.subject() / beside(turn)))
+            }),
         }
     }
 
@@ -28,6 +34,7 @@ impl Round {
             yardstick: (self.yardstick + other.yardstick) / 2.0,
             subject: (self.subject + other.subject) / 2.0,
             ratio: (self.ratio + other.ratio) / 2.0,
+            beside: self.beside.zip(other.beside).map(|(one, two)| ((one.0 + two.0) / 2.0, (one.1 + two.1) / 2.0)),
         }
     }
 }
@@ -40,6 +47,8 @@ pub(crate) struct Row {
     pub(crate) yardstick: Spread,
     pub(crate) subject: Spread,
     pub(crate) ratio: Spread,
+    /// Another version, and the ratio to it.
+    pub(crate) beside: Option<(Spread, Spread)>,
 }
 
 impl Row {
@@ -51,6 +60,12 @@ impl Row {
             yardstick: spread(|round| round.yardstick),
             subject: spread(|round| round.subject),
             ratio: spread(|round| round.ratio),
+            beside: rounds.first().and_then(|round| round.beside).map(|_| {
+                let of = |figure: fn((f64, f64)) -> f64| {
+                    Spread::of(rounds.iter().filter_map(|round| round.beside).map(figure).collect())
+                };
+                (of(|(beside, _)| beside), of(|(_, ratio)| ratio))
+            }),
         }
     }
 }

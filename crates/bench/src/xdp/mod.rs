@@ -3,6 +3,7 @@
 //! A driver program makes the packets and hands them, in chunks of 1,024, to an empty program, the yardstick and the
 //! measured program in turn, so that whatever disturbs the machine disturbs all three.
 
+pub(crate) mod beside;
 mod driver;
 mod figures;
 mod memory;
@@ -23,25 +24,36 @@ use theatre::{Effort, Objects, Theatre};
 /// The default of `max-flows`.
 const DEFAULT_ROOM: u32 = 1 << 20;
 
-/// Measures; `object` is another build of the program.
-pub(crate) fn measure(quick: bool, object: Option<&Path>) -> Result<(), BenchError> {
+/// Measures; `object` is another build of the program, `beside` the bench program of another version to be measured beside.
+pub(crate) fn measure(quick: bool, object: Option<&Path>, beside: Option<&Path>) -> Result<(), BenchError> {
     // SAFETY: takes nothing and cannot fail.
     if unsafe { libc::geteuid() } != 0 {
         return Err(BenchError::NotRoot);
     }
     // On a thread of its own, since it stays on one CPU.
-    thread::scope(|scope| match scope.spawn(|| play(quick, object)).join() {
+    thread::scope(|scope| match scope.spawn(|| play(quick, object, beside)).join() {
         Ok(measured) => measured,
         Err(panic) => std::panic::resume_unwind(panic),
     })
 }
 
-fn play(quick: bool, object: Option<&Path>) -> Result<(), BenchError> {
-    stay_on_this_cpu();
-    let objects = Objects {
+/// Lends this version's program to another one's bench program: `arguments` are flows, and how many there is room for.
+pub(crate) fn lend(arguments: &[String]) -> Result<(), BenchError> {
+    let number = |at: usize| arguments.get(at).and_then(|number| number.parse().ok());
+    let (Some(flows), Some(room)) = (number(0), number(1)) else { return Err(BenchError::Usage(arguments.join(" "))) };
+    beside::lend(&objects(None)?, flows, room)
+}
+
+fn objects(object: Option<&Path>) -> Result<Objects, BenchError> {
+    Ok(Objects {
         evenkeel: read(object.map_or_else(|| built("evenkeel"), Path::to_owned))?,
         bench: read(built("bench"))?,
-    };
+    })
+}
+
+fn play(quick: bool, object: Option<&Path>, beside: Option<&Path>) -> Result<(), BenchError> {
+    stay_on_this_cpu();
+    let objects = objects(object)?;
     let same = |flows: u32| Scene { flows, room: flows.next_power_of_two() };
     let (scenes, effort) = if quick {
         (vec![same(1), same(1 << 16)], Effort { rounds: 5, turns: 96 })
@@ -59,7 +71,7 @@ fn play(quick: bool, object: Option<&Path>) -> Result<(), BenchError> {
             eprintln!("[{:3} s] {flows} flows, tables for {room}: {what}", started.elapsed().as_secs());
         };
         progress("opening connections");
-        let mut theatre = Theatre::open(&objects, scene)?;
+        let mut theatre = Theatre::open(&objects, scene, beside)?;
         if theatre.refused > 0 {
             progress(&format!("{} connections more found no room in their bucket", theatre.refused));
         }

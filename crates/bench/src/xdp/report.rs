@@ -32,10 +32,14 @@ pub(crate) fn table(rows: &[Row]) {
         if last != Some(row.scene) {
             let Scene { flows, room } = row.scene;
             let title = format!("{flows} flows, in tables for {room}");
-            println!("\n{title:38}{:21}{:21}ratio", "evenkeel", "yardstick");
+            let beside = if row.beside.is_some() { ["the other version", "ratio to it"] } else { ["", ""] };
+            let titles = ["evenkeel", "yardstick", "ratio"].iter().chain(&beside).map(|title| format!("{title:21}"));
+            println!("\n{title:38}{}", titles.collect::<String>().trim_end());
             last = Some(row.scene);
         }
-        println!("  {:32}{}{}{}", row.what.name(), cell(row.subject, 0), cell(row.yardstick, 0), cell(row.ratio, 2));
+        let beside = row.beside.map_or_else(String::new, |(beside, ratio)| cell(beside, 0) + &cell(ratio, 3));
+        let cells = [cell(row.subject, 0), cell(row.yardstick, 0), cell(row.ratio, 2)].concat();
+        println!("  {:32}{cells}{beside}", row.what.name());
     }
 }
 

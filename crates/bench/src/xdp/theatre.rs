@@ -1,19 +1,21 @@
 //! One scene, set up and measured: the real program with its connections, and the streams of packets for it.
 
+use super::beside::Beside;
 use super::driver::Driver;
 use super::figures::{Round, Row, Scene, What};
 use super::stage::Stage;
 use super::stream::{ahead, stream_of};
-use super::tuples::Ring;
+use super::tuples::{Ring, Tuples};
 use crate::deployment::{Connected, Deployment, SERVICE, client, connect};
 use crate::error::BenchError;
-use crate::layout::{CHUNK, Lane, MAX_CHUNKS};
+use crate::layout::{BESIDE, CHUNK, Lane, SUBJECT, Tuple};
 use crate::packet::{ACK, Head, SYN};
 use evenkeel_control::{Balancer, Plane};
 use evenkeel_core::flow::{Peer, Tick};
 use evenkeel_core::{Reason, Tables};
 use evenkeel_wire::Ipv4Address;
 use evenkeel_xdp::XdpPlane;
+use std::path::Path;
 
 /// Tuples of the streams that have nothing to do with flows.
 const OTHERS: u32 = 1024;
@@ -38,6 +40,26 @@ pub(crate) struct Theatre {
     balancer: Balancer<Stage>,
     driver: Driver,
     yardstick: Ring,
+    rings: Rings,
+    beside: Option<Beside>,
+    other_rings: Option<Rings>,
+}
+
+/// The program with its tables, and so many connections open.
+pub(crate) fn open(objects: &Objects, flows: u32, room: u32) -> Result<(Balancer<Stage>, Connected), BenchError> {
+    let deployment = Deployment::new(room)?;
+    let Deployment { sizes, settings, .. } = deployment;
+    let plane = XdpPlane::load(&objects.evenkeel, sizes, settings, deployment.nat(), deployment.features())?;
+    let stage = Stage::new(plane, deployment.nat(), sizes.backends as usize);
+    let balancer = deployment.balance(stage)?;
+    let connected = connect(balancer.plane(), flows)?;
+    Ok((balancer, connected))
+}
+
+/// The rings that the measured programs' streams go round in: each has its own, so that neither finds the other's tuples in
+/// the caches, and the NAT ports of the connections that it knows.
+#[derive(Clone, Copy)]
+struct Rings {
     to_backend: Ring,
     to_client: Ring,
     mixed: Ring,
@@ -45,41 +67,50 @@ pub(crate) struct Theatre {
     echo: Ring,
 }
 
-impl Theatre {
-    /// Loads everything and opens the scene's connections.
-    pub(crate) fn open(objects: &Objects, scene: Scene) -> Result<Self, BenchError> {
-        let deployment = Deployment::new(scene.room)?;
-        let plane = XdpPlane::load(
-            &objects.evenkeel,
-            deployment.sizes,
-            deployment.settings,
-            deployment.nat(),
-            deployment.features(),
-        )?;
-        let stage = Stage::new(plane, deployment.nat(), deployment.sizes.backends as usize);
-        let balancer = deployment.balance(stage)?;
+impl Rings {
+    /// Tuples that they take.
+    const fn room(flows: u32) -> u32 {
+        flows * 4 + 2 * OTHERS
+    }
 
-        let program = balancer.plane().plane.program()?.fd().map_err(BenchError::driver)?;
-        let mut driver = Driver::load(&objects.bench, scene.room, scene.flows * 5 + 2 * OTHERS, program)?;
-        let Connected { forth, back, refused } = connect(balancer.plane(), scene.flows)?;
-        for tuple in &forth {
-            driver.add_flow(tuple)?;
-        }
-        let tuples = &mut driver.tuples;
+    fn add(tuples: &mut Tuples, forth: &[Tuple], back: &[Tuple]) -> Result<Self, BenchError> {
         let stranger = |number| Peer { address: Ipv4Address([10, 9, 9, 9]), ..client(number) };
         let (ack, request) = (Head::tcp(ACK), Head::echo());
         let not_ours: Vec<_> = (0..OTHERS).map(|number| ack.tuple(client(number), stranger(number))).collect();
         let service = Peer { address: SERVICE.into(), ..client(0) };
         let echo: Vec<_> = (0..OTHERS).map(|number| request.tuple(client(number), service)).collect();
         Ok(Self {
-            scene,
-            refused,
-            yardstick: tuples.add(&forth)?,
-            to_backend: tuples.add(&forth)?,
-            to_client: tuples.add(&back)?,
+            to_backend: tuples.add(forth)?,
+            to_client: tuples.add(back)?,
             mixed: tuples.add(&[forth, back].concat())?,
             not_ours: tuples.add(&not_ours)?,
             echo: tuples.add(&echo)?,
+        })
+    }
+}
+
+impl Theatre {
+    /// Loads everything and opens the scene's connections. `bench` is the bench program of another version, to be measured
+    /// beside.
+    pub(crate) fn open(objects: &Objects, scene: Scene, bench: Option<&Path>) -> Result<Self, BenchError> {
+        let (balancer, Connected { forth, back, refused }) = open(objects, scene.flows, scene.room)?;
+        let beside = bench.map(|bench| Beside::start(bench, scene.flows, scene.room)).transpose()?;
+        let program = balancer.plane().plane.program()?.fd().map_err(BenchError::driver)?;
+        let rings = 1 + u32::from(beside.is_some());
+        let tuples = scene.flows + rings * Rings::room(scene.flows);
+        let lent = beside.as_ref().map(|beside| &beside.program);
+        let mut driver = Driver::load(&objects.bench, scene.room, tuples, program, lent)?;
+        for tuple in &forth {
+            driver.add_flow(tuple)?;
+        }
+        let tuples = &mut driver.tuples;
+        Ok(Self {
+            scene,
+            refused,
+            yardstick: tuples.add(&forth)?,
+            rings: Rings::add(tuples, &forth, &back)?,
+            other_rings: beside.as_ref().map(|other| Rings::add(tuples, &other.forth, &other.back)).transpose()?,
+            beside,
             driver,
             balancer,
         })
@@ -118,17 +149,19 @@ impl Theatre {
     fn established(&mut self, effort: Effort) -> Result<Vec<[Round; 5]>, BenchError> {
         let tcp = Head::tcp(ACK);
         let mut streams = [
-            (stream_of(tcp, self.to_backend, false), vec![Reason::ToBackend]),
-            (stream_of(tcp, self.to_client, false), vec![Reason::ToClient]),
-            (stream_of(tcp, self.mixed, false), vec![Reason::ToBackend, Reason::ToClient]),
-            (stream_of(tcp, self.not_ours, false), vec![Reason::NotOurs]),
-            (stream_of(Head::echo(), self.echo, false), vec![Reason::EchoReply]),
-        ]
-        .map(|(stream, reasons)| (self.lanes(stream), reasons));
+            (self.lanes(tcp, |rings| rings.to_backend, false), vec![Reason::ToBackend]),
+            (self.lanes(tcp, |rings| rings.to_client, false), vec![Reason::ToClient]),
+            (self.lanes(tcp, |rings| rings.mixed, false), vec![Reason::ToBackend, Reason::ToClient]),
+            (self.lanes(tcp, |rings| rings.not_ours, false), vec![Reason::NotOurs]),
+            (self.lanes(Head::echo(), |rings| rings.echo, false), vec![Reason::EchoReply]),
+        ];
         let mut rounds = Vec::new();
         for _ in 0..effort.rounds {
             let mut round = Vec::new();
             for (lanes, reasons) in &mut streams {
+                if let Some(beside) = &mut self.beside {
+                    beside.refresh()?;
+                }
                 let stamped = self.balancer.plane().refresh()?;
                 round.push(self.round(lanes, effort, warm_up(self.scene.flows), reasons, 0)?);
                 self.check_steady(stamped)?;
@@ -142,13 +175,13 @@ impl Theatre {
 
     /// SYNs of connections never seen, in an empty table that they fill to three eighths at most.
     fn new_flows(&mut self, effort: Effort) -> Result<Vec<Round>, BenchError> {
-        let mut lanes = self.lanes(stream_of(Head::tcp(SYN), self.to_backend, true));
+        let mut lanes = self.lanes(Head::tcp(SYN), |rings| rings.to_backend, true);
         let warm_up = 4;
         let most = self.scene.room * 3 / 4 / CHUNK - warm_up;
         let effort = Effort { turns: effort.turns.min(most), ..effort };
         let mut rounds = Vec::new();
         for _ in 0..effort.rounds {
-            self.balancer.plane().clear()?;
+            self.clear()?;
             rounds.push(self.round(&mut lanes, effort, warm_up, &[Reason::ToBackend], 1)?);
         }
         Ok(rounds)
@@ -156,39 +189,53 @@ impl Theatre {
 
     /// The same in a table that a flood has filled.
     fn flood(&mut self, effort: Effort) -> Result<Vec<Round>, BenchError> {
-        let mut stream = stream_of(Head::tcp(SYN), self.to_backend, true);
-        // Not the connections of `new_flows` again.
-        stream.era += 0x1000;
-        self.balancer.plane().clear()?;
+        let mut lanes = self.lanes(Head::tcp(SYN), |rings| rings.to_backend, true);
+        self.clear()?;
         // Two entries a flow: every place is written three times on average, and few are never.
         let entries = self.scene.room * 4;
-        self.driver.pour(&mut stream, entries * 3 / 2 / CHUNK)?;
+        let measured = if self.beside.is_some() { &[SUBJECT, BESIDE][..] } else { &[SUBJECT] };
+        for &lane in measured {
+            let stream = &mut lanes[lane as usize];
+            // Not the connections of `new_flows` again.
+            stream.era += 0x1000;
+            self.driver.pour(lane, stream, entries * 3 / 2 / CHUNK)?;
+        }
         let (used, all) = self.balancer.plane().occupancy();
         if used * 1000 < all * 999 {
             return Err(BenchError::Broken(format!("the flood has filled only {used} of {all} entries.")));
         }
-        let mut lanes = self.lanes(stream);
         let warm_up = warm_up(self.scene.flows);
         (0..effort.rounds).map(|_| self.round(&mut lanes, effort, warm_up, &[Reason::ToBackend], 1)).collect()
     }
 
-    /// What the programs get: the yardstick packets that it knows, the other two the measured stream.
-    fn lanes(&self, stream: Lane) -> [Lane; 3] {
-        [ahead(stream), stream_of(Head::tcp(ACK), self.yardstick, false), stream]
+    /// Empties the measured programs' flow tables.
+    fn clear(&mut self) -> Result<(), BenchError> {
+        if let Some(beside) = &mut self.beside {
+            beside.clear()?;
+        }
+        Ok(self.balancer.plane().clear()?)
+    }
+
+    /// What the programs get: the yardstick packets that it knows, the others the measured stream.
+    fn lanes(&self, head: Head, ring: impl Fn(Rings) -> Ring, fresh: bool) -> [Lane; 4] {
+        let stream = stream_of(head, ring(self.rings), fresh);
+        let beside = stream_of(head, ring(self.other_rings.unwrap_or(self.rings)), fresh);
+        [ahead(stream), stream_of(Head::tcp(ACK), self.yardstick, false), stream, beside]
     }
 
     /// One round, after a warm-up, and whether every packet had the verdict that is meant: one of `reasons`, with
     /// `opened` flows a packet.
     fn round(
         &mut self,
-        lanes: &mut [Lane; 3],
+        lanes: &mut [Lane; 4],
         effort: Effort,
         warm_up: u32,
         reasons: &[Reason],
         opened: u64,
     ) -> Result<Round, BenchError> {
+        let counted = self.beside.as_mut().map(Beside::counted).transpose()?;
         let before = self.balancer.plane().counters()?;
-        let turns = effort.turns.min(MAX_CHUNKS / 3 - warm_up);
+        let turns = effort.turns.min(self.driver.most_turns() - warm_up);
         let all = self.driver.run(lanes, warm_up + turns)?;
         let after = self.balancer.plane().counters()?;
 
@@ -216,6 +263,17 @@ impl Theatre {
             - before.events[evenkeel_core::Event::FlowOpened as usize];
         if flows != meant * opened {
             return Err(BenchError::Broken(format!("{packets} packets opened {flows} flows.")));
+        }
+        if let (Some(beside), Some(before)) = (&mut self.beside, counted) {
+            let after = beside.counted()?;
+            let [sent, passed, flows] = std::array::from_fn(|what| after[what] - before[what]);
+            // As many as here, but for the few that find no room in its table.
+            let is_right = (sent + passed + crowded.max(packets * opened / 1000)) >= packets && flows >= opened * sent;
+            if !is_right {
+                return Err(BenchError::Broken(format!(
+                    "the other version sent {sent} and passed {passed} of {packets}."
+                )));
+            }
         }
         if self.driver.missed()? > 0 {
             return Err(BenchError::Broken("the yardstick has not found all of its flows.".to_owned()));

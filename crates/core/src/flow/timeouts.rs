@@ -104,14 +104,13 @@ impl Timeouts {
     }
 }
 
-const fn longest(times: &[u16]) -> u16 {
+const fn longest(mut times: &[u16]) -> u16 {
     let mut longest = 0;
-    let mut index = 0;
-    while index < times.len() {
-        if times[index] > longest {
-            longest = times[index];
+    while let [time, rest @ ..] = times {
+        if *time > longest {
+            longest = *time;
         }
-        index += 1;
+        times = rest;
     }
     longest
 }

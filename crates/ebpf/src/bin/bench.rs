@@ -16,7 +16,7 @@ use aya_ebpf::macros::{btf_map, xdp};
 use aya_ebpf::programs::XdpContext;
 use core::intrinsics::{AtomicOrdering, atomic_xchg};
 use evenkeel_wire::{EtherType, Ethernet, Header, IpProtocol, Ipv4, Tcp};
-use layout::{CHUNK, FRAME, IN_TURN, LANES, Lane, MAX_CHUNKS, State, Tuple};
+use layout::{CHUNK, FRAME, IN_TURN, LANES, Lane, MAX_CHUNKS, State, Tuple, lane_of};
 
 /// The programs, by lane.
 #[btf_map]
@@ -62,7 +62,7 @@ fn drive(ctx: &XdpContext) -> Option<()> {
         if state.begun >= state.wanted {
             return None;
         }
-        state.lane = if state.only == IN_TURN { state.begun % LANES } else { state.only };
+        state.lane = if state.only == IN_TURN { lane_of(state.begun, state.lanes.max(1)) } else { state.only };
         state.begun += 1;
         state.left = CHUNK;
     }
