@@ -39,26 +39,29 @@ pub(crate) fn advance<T: Tables + ?Sized>(
         Side::Backend => (own, &pair),
     };
     // Answers go to where the client's packets come from. One that has moved and finds no number stays where it was known.
-    let hop = match side {
-        Side::Client => hop_of(tables, packet, own.meta.hop(), now),
-        Side::Backend => own.meta.hop(),
-    };
-    let Some(changed) = change(reply.entry, reply.meta, |meta| step(meta, side, packet).with_hop(hop).with_seen(now))
-    else {
+    // A backend's packet says nothing of that, and must not take back what another CPU notes meanwhile.
+    let hop = if side == Side::Client { hop_of(tables, packet, own.meta.hop(), now) } else { own.meta.hop() };
+    let noted = |meta: Meta| if side == Side::Client { meta.with_hop(hop) } else { meta };
+    let Some(changed) = change(reply.entry, reply.meta, |meta| noted(step(meta, side, packet)).with_seen(now)) else {
         return Progress::Gone;
     };
-    let is_proof = side == Side::Client && changed.state() == State::Established;
-    hop::renew(tables, hop, is_proof.then_some(packet.neighbour), now);
+    if let Some(word) = tables.hop(changed.hop()) {
+        // It is no proof that a connection which was established elsewhere now comes from here.
+        let is_proof = own.meta.state() == State::Answered
+            && changed.state() == State::Established
+            && side == Side::Client
+            && hop == own.meta.hop();
+        hop::renew(word, is_proof.then_some(packet.neighbour), now);
+    }
     // The reply entry is read again in every attempt, after the client entry: whoever changes the reply entry later
     // changes the client entry later too, so the client entry ends up with the latest of several changes.
-    let followed = change(client.entry, client.meta, |meta| {
-        meta.with_progress_of(Meta(reply.entry.meta.load())).with_hop(hop).with_seen(now)
-    });
+    let followed =
+        change(client.entry, client.meta, |meta| meta.with_progress_of(Meta(reply.entry.meta.load())).with_seen(now));
     if followed.is_none() {
         change(reply.entry, changed, Meta::released);
         return Progress::Gone;
     }
-    Progress::Alive(hop)
+    Progress::Alive(changed.hop())
 }
 
 /// The hop that a client's packet has come by, where its connection says `known`.

@@ -29,15 +29,15 @@ pub fn start(place: u64) -> usize {
     (place >> 61) as usize
 }
 
-/// The first of the words among which the hop to this neighbour is looked for, its low bits to be ignored.
+/// Among which words the hop to this neighbour is looked for, all but the low three bits, and where to begin, those.
 ///
-/// Multiplication by a secret odd number, of which the top bits are taken: whoever invents addresses cannot aim them at one
-/// place.
+/// NH, as for [`place`]: neighbours whose addresses follow one another spread as well as any, and whoever invents addresses
+/// cannot aim them at one place.
 #[inline(always)]
 pub(crate) fn hop(neighbour: u64, secret: &[u32; 4]) -> u16 {
     let [a, b, ..] = *secret;
-    let factor = u64::from(a) << 32 | u64::from(b) | 1;
-    ((neighbour.wrapping_mul(factor)) >> 48) as u16
+    let sum = product(neighbour as u32, a, (neighbour >> 32) as u32, b);
+    ((sum ^ (sum >> 32)).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 48) as u16
 }
 
 #[inline(always)]

@@ -11,6 +11,7 @@
 #![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::panic, clippy::unwrap_used, clippy::expect_used))]
 
 pub mod backend;
+mod branchless;
 mod connection;
 mod counters;
 mod echo;
@@ -106,10 +107,11 @@ pub fn arrive<F: Frame, T: Tables>(frame: &mut F, tables: &T) -> Next {
 
 #[inline(always)]
 fn classify<F: Frame, T: Tables>(frame: &mut F, tables: &T) -> Result<Glance, Reason> {
-    let ip = parse::ip(frame, tables.settings().mac)?;
-    if !tables.may_be_ours(ip.destination) {
+    let (offset, destination) = parse::destination(frame, tables.settings().mac)?;
+    if !tables.may_be_ours(destination) {
         return Err(Reason::NotOurs);
     }
+    let ip = parse::ip(frame, offset)?;
     match ip.protocol {
         IpProtocol::TCP | IpProtocol::UDP => match parse::transport(frame, &ip) {
             Ok(packet) => Ok(Glance::Flow(packet, hash::place(packet.key, &tables.settings().flow_secret))),

@@ -5,6 +5,7 @@ use crate::features::Features;
 use crate::flow::{Insertion, NewEntry, Tick, withdraw};
 use crate::follow::opens;
 use crate::hash;
+use crate::hop::renew;
 use crate::key::{FlowKey, HopNumber, Peer, Side};
 use crate::parse::Packet;
 use crate::rewrite::Route;
@@ -44,6 +45,10 @@ pub(crate) fn open<T: Tables + ?Sized>(tables: &T, packet: &Packet, now: Tick) -
         return Err(Reason::BackendUnresolved);
     }
     let hop = tables.hop_number(packet.neighbour, now).ok_or(Reason::HopTableFull)?;
+    if let Some(word) = tables.hop(hop) {
+        // Or it could be swept under a connection that begins.
+        renew(word, None, now);
+    }
     let target = backend.target(packet.key.destination().port);
     // Affinity must not make all of one client's flows begin their search at the same port.
     let seed = random as u32 ^ u32::from(packet.key.source().port.bits()).wrapping_mul(0x9e37_79b1);

@@ -43,26 +43,37 @@ pub struct Packet {
     pub flags: TcpFlags,
 }
 
-/// Reads Ethernet, VLAN tags (IEEE 802.1Q, at most two) and the fixed part of IPv4. Judges nothing yet but whether the
-/// frame is for `mac`: until the destination is known to be ours, nothing may be dropped.
+/// Reads Ethernet, VLAN tags (IEEE 802.1Q, at most two) and where an IPv4 packet goes: its header's byte offset in the frame,
+/// and the destination. No more, because that is all that a packet which is not ours is asked for.
+///
+/// Judges nothing yet but whether the frame is for `mac`: until the destination is known to be ours, nothing may be dropped.
 #[inline(always)]
-pub(crate) fn ip<F: Frame>(frame: &mut F, mac: MacAddress) -> Result<Ip, Reason> {
+pub(crate) fn destination<F: Frame>(frame: &mut F, mac: MacAddress) -> Result<(usize, Ipv4Address), Reason> {
     let ethernet = frame.header::<Ethernet>(0).ok_or(Reason::Truncated)?;
-    let neighbour = ethernet.source.bits();
     if ethernet.destination != mac {
         return Err(Reason::NotOurMac);
     }
     let mut ether_type = ethernet.ether_type;
     let mut offset = Ethernet::LENGTH;
-    for _ in 0..2 {
-        if ether_type.is_vlan() {
-            ether_type = frame.header::<VlanTag>(offset).ok_or(Reason::Truncated)?.ether_type;
-            offset += VlanTag::LENGTH;
+    if ether_type != EtherType::IPV4 {
+        for _ in 0..2 {
+            if ether_type.is_vlan() {
+                ether_type = frame.header::<VlanTag>(offset).ok_or(Reason::Truncated)?.ether_type;
+                offset += VlanTag::LENGTH;
+            }
+        }
+        if ether_type != EtherType::IPV4 {
+            return Err(Reason::NotIpv4);
         }
     }
-    if ether_type != EtherType::IPV4 {
-        return Err(Reason::NotIpv4);
-    }
+    let header = frame.header::<Ipv4>(offset).ok_or(Reason::Truncated)?;
+    Ok((offset, header.destination))
+}
+
+/// Reads the IPv4 header at this offset, and where the frame came from.
+#[inline(always)]
+pub(crate) fn ip<F: Frame>(frame: &mut F, offset: usize) -> Result<Ip, Reason> {
+    let neighbour = frame.header::<Ethernet>(0).ok_or(Reason::Truncated)?.source.bits();
     let header = frame.header::<Ipv4>(offset).ok_or(Reason::Truncated)?;
     Ok(Ip {
         offset,

@@ -12,7 +12,7 @@ use crate::follow::{Followed, follow};
 use crate::frame::Frame;
 use crate::hash;
 use crate::open::open;
-use crate::parse::{self, Packet};
+use crate::parse::{self, Ip, Packet};
 use crate::refuse::refuse;
 use crate::rewrite::{Route, send};
 use crate::tables::Tables;
@@ -105,15 +105,21 @@ fn visit_open<F: Frame, T: Tables>(frame: &mut F, tables: &T) -> Result<Reason, 
 
 #[inline(always)]
 fn visit_icmp<F: Frame, T: Tables>(frame: &mut F, tables: &T) -> Result<Reason, Reason> {
-    let ip = parse::ip(frame, tables.settings().mac)?;
+    let ip = ip(frame, tables)?;
     echo(frame, tables, &ip)
 }
 
 /// The packet once more. That it is TCP or UDP, for us and whole was found out before it was sent here.
 #[inline(always)]
 fn packet<F: Frame, T: Tables>(frame: &mut F, tables: &T) -> Result<Packet, Reason> {
-    let ip = parse::ip(frame, tables.settings().mac)?;
+    let ip = ip(frame, tables)?;
     parse::transport(frame, &ip)
+}
+
+#[inline(always)]
+fn ip<F: Frame, T: Tables>(frame: &mut F, tables: &T) -> Result<Ip, Reason> {
+    let (offset, _) = parse::destination(frame, tables.settings().mac)?;
+    parse::ip(frame, offset)
 }
 
 /// Sends a packet on its way, and counts it.

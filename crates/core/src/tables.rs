@@ -82,7 +82,7 @@ pub trait Tables {
     /// Provided, and overridden for the same reason as [`Tables::insert`].
     #[inline(always)]
     fn hop_number(&self, neighbour: u64, now: Tick) -> Option<HopNumber> {
-        hop::number(self, neighbour, now)
+        hop::number(self.settings(), |number| self.hop(number), neighbour, now)
     }
 }
 

@@ -79,7 +79,7 @@ reasons! {
     BackendDown = "backend-down", Drop, "The connection's backend is gone, and the packet cannot open a new connection.";
     BackendUnresolved = "backend-unresolved", Drop, "The backend's Ethernet address is not known.";
     ClientUnresolved = "client-unresolved", Drop, "The Ethernet address that the client's packets came from is not known any more.";
-    HopTableFull = "hop-table-full", Drop, "No room to remember the Ethernet address that a new client comes from: too many others are in use.";
+    HopTableFull = "hop-table-full", Drop, "No room to remember the Ethernet address that a new client comes from, since too many others are in use; or it is none that a host can have.";
     StationMissing = "station-missing", Drop, "A part of the XDP program is missing, because the process that loaded it is gone, and the file system with its names as well.";
 }
 

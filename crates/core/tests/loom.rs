@@ -7,7 +7,7 @@ use evenkeel_core::flow::{
     Tick, Timeouts, WideEntry, WideKey, find, insert, withdraw,
 };
 use evenkeel_core::hop::{self, Hop};
-use evenkeel_core::{Backend, BackendRef, Event, Reason, Service, ServiceKey, Settings, Tables, Word};
+use evenkeel_core::{BackendRef, Settings, Word};
 use evenkeel_wire::{IpProtocol, Ipv4Address, MacAddress, Port};
 use loom::sync::Arc;
 use loom::sync::atomic::{AtomicU64, Ordering, fence};
@@ -278,77 +278,31 @@ fn a_withdrawal_takes_back_its_own_use_only<E: Size>() {
     });
 }
 
-/// The words of one group of hops, and nothing else of a plane.
-struct Hops {
-    settings: Settings,
-    words: [LoomWord; 8],
-}
+/// The words of one group of hops.
+struct Hops([LoomWord; 8]);
 
 impl Hops {
     /// All of them proved, and somebody else's, but those at these places.
     fn full_but(free: &[usize]) -> Arc<Self> {
-        let settings = Settings { timeouts: TIMEOUTS, ..Settings::EMPTY };
-        let taken = |place: usize| if free.contains(&place) { 0 } else { Self::proved(100 + place as u64) };
-        Arc::new(Self { settings, words: std::array::from_fn(|place| LoomWord(AtomicU64::new(taken(place)))) })
+        let taken = |place: usize| if free.contains(&place) { 0 } else { Self::proved(100 + 2 * place as u64) };
+        Arc::new(Self(std::array::from_fn(|place| LoomWord(AtomicU64::new(taken(place))))))
     }
 
     fn proved(neighbour: u64) -> u64 {
         neighbour | 1 << 55
     }
 
+    fn hop(&self, number: HopNumber) -> Option<&LoomWord> {
+        self.0.get(usize::from(number.0) % 8)
+    }
+
+    fn number(&self, neighbour: u64) -> Option<HopNumber> {
+        hop::number(&Settings::EMPTY, |number| self.hop(number), neighbour, NOW)
+    }
+
     fn at(&self, number: HopNumber) -> Hop {
         Hop(self.hop(number).expect("every number has a word").load())
     }
-}
-
-impl Tables for Hops {
-    type Word = LoomWord;
-
-    fn settings(&self) -> &Settings {
-        &self.settings
-    }
-
-    fn now(&self) -> Tick {
-        Tick(0)
-    }
-
-    fn hop(&self, number: HopNumber) -> Option<&LoomWord> {
-        self.words.get(usize::from(number.0) % 8)
-    }
-
-    fn may_be_ours(&self, _: Ipv4Address) -> bool {
-        false
-    }
-
-    fn is_ours(&self, _: Ipv4Address) -> bool {
-        false
-    }
-
-    fn flows(&self, _: u32) -> Option<&BucketOf<Entry<LoomWord>>> {
-        None
-    }
-
-    fn service(&self, _: &ServiceKey) -> Option<Service> {
-        None
-    }
-
-    fn maglev(&self, _: u32, _: u32) -> Option<BackendRef> {
-        None
-    }
-
-    fn backend(&self, _: u16) -> Option<&Backend<LoomWord>> {
-        None
-    }
-
-    fn nat_address(&self, _: u32) -> Option<Ipv4Address> {
-        None
-    }
-
-    fn count(&self, _: Reason) {}
-
-    fn count_event(&self, _: Event) {}
-
-    fn count_traffic(&self, _: u16, _: Side, _: u32) {}
 }
 
 const NOW: Tick = Tick(0);
@@ -358,12 +312,12 @@ fn two_packets_of_one_neighbour_find_it_under_their_number() {
     explore(3, || {
         let hops = Hops::full_but(&[2, 5]);
         let other = Arc::clone(&hops);
-        let thread = thread::spawn(move || hop::number(&*other, 7, NOW));
-        let mine = hop::number(&*hops, 7, NOW);
+        let thread = thread::spawn(move || other.number(6));
+        let mine = hops.number(6);
         let theirs = thread.join().expect("the thread ends");
         for number in [mine, theirs] {
             let number = number.expect("there is room, and nobody else wants it");
-            assert_eq!(hops.at(number).mac(), MacAddress::from_bits(7));
+            assert_eq!(hops.at(number).mac(), MacAddress::from_bits(6));
         }
     });
 }
@@ -373,13 +327,13 @@ fn two_neighbours_never_share_a_number() {
     explore(3, || {
         let hops = Hops::full_but(&[3]);
         let other = Arc::clone(&hops);
-        let thread = thread::spawn(move || hop::number(&*other, 8, NOW).is_some());
-        let mine = hop::number(&*hops, 7, NOW).is_some();
+        let thread = thread::spawn(move || other.number(8).is_some());
+        let mine = hops.number(6).is_some();
         let theirs = thread.join().expect("the thread ends");
         // Both are on trial, so the second may have taken the first one's place; the word is one's alone.
-        let there = hops.at(HopNumber(3)).mac();
+        let there = Hop(hops.0[3].load()).mac();
         assert!(mine || theirs, "there was room for one");
-        assert!(there == MacAddress::from_bits(7) || there == MacAddress::from_bits(8), "{there}");
+        assert!(there == MacAddress::from_bits(6) || there == MacAddress::from_bits(8), "{there}");
     });
 }
 
@@ -388,10 +342,10 @@ fn two_neighbours_never_share_a_number() {
 fn a_hop_is_proved_or_given_away_and_never_both() {
     explore(3, || {
         let hops = Hops::full_but(&[4]);
-        let number = hop::number(&*hops, 7, NOW).expect("there is room");
+        let number = hops.number(6).expect("there is room");
         let other = Arc::clone(&hops);
-        let thread = thread::spawn(move || hop::number(&*other, 8, NOW));
-        hop::renew(&*hops, number, Some(7), NOW);
+        let thread = thread::spawn(move || other.number(8));
+        hop::renew(hops.hop(number).expect("every number has a word"), Some(6), NOW);
         let newcomer = thread.join().expect("the thread ends");
         let there = hops.at(number);
         match newcomer {
@@ -399,7 +353,7 @@ fn a_hop_is_proved_or_given_away_and_never_both() {
                 assert_eq!((taken, there.mac()), (number, MacAddress::from_bits(8)));
                 assert!(!there.is_proved(), "by what another neighbour's connection has proved");
             }
-            None => assert!(there.is_proved() && there.mac() == MacAddress::from_bits(7)),
+            None => assert!(there.is_proved() && there.mac() == MacAddress::from_bits(6)),
         }
     });
 }
@@ -409,12 +363,12 @@ fn a_sweep_takes_away_nothing_that_is_in_use() {
     explore(3, || {
         let hops = Hops::full_but(&[6]);
         let later = Tick(u16::from(2_u8) << 8);
-        let number = hop::number(&*hops, 7, NOW).expect("there is room");
+        let number = hops.number(6).expect("there is room");
         let other = Arc::clone(&hops);
-        let thread = thread::spawn(move || hop::sweep(&other.words, TIMEOUTS.longest, later));
-        hop::renew(&*hops, number, Some(7), later);
+        let thread = thread::spawn(move || hop::sweep(&other.0, TIMEOUTS.longest, later));
+        hop::renew(hops.hop(number).expect("every number has a word"), Some(6), later);
         thread.join().expect("the thread ends");
         let there = hops.at(number);
-        assert!(there.0 == 0 || there.is_proved() && there.mac() == MacAddress::from_bits(7), "{there:x?}");
+        assert!(there.0 == 0 || there.is_proved() && there.mac() == MacAddress::from_bits(6), "{there:x?}");
     });
 }

@@ -7,6 +7,7 @@ use crate::tables::Tables;
 use evenkeel_control::config::Nat;
 use evenkeel_control::{Secrets, Sizes};
 use evenkeel_core::flow::{Entry, Meta, WAYS};
+use evenkeel_core::hop::HOPS;
 use evenkeel_core::{Backend, LAYOUT, Word};
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufReader, BufWriter, Read, Write};
@@ -288,6 +289,9 @@ fn read(file: &File, path: &Path) -> Result<Handover, HandoverError> {
     for _ in 0..head.hops {
         let mut hop = NumberedHop::new_zeroed();
         file.read_exact(hop.as_mut_bytes()).map_err(damaged)?;
+        if hop.number >= u64::from(HOPS) {
+            return Err(HandoverError::Damaged(name()));
+        }
         hops.push(hop);
     }
     let mut entries = Vec::new();

@@ -5,17 +5,17 @@
 #![feature(asm_experimental_arch, core_intrinsics)]
 #![allow(internal_features)]
 
-mod calls;
 mod cell;
 mod clock;
 mod frame;
 mod maps;
 mod stations;
+mod tables;
 
 use aya_ebpf::{bindings::xdp_action, macros::xdp, programs::XdpContext};
 use evenkeel_core::{Next, Reason, Station, Tables, Verdict, arrive, visit};
 use frame::XdpFrame;
-use maps::Maps;
+use tables::Maps;
 
 /// Runs at the driver's hook (native) or in front of the stack (generic). `frags`: packets larger than one buffer are
 /// welcome, since only headers are read. All programs that call each other must agree on that.

@@ -39,7 +39,10 @@ pub(crate) async fn attach(
     let mut refusal = XdpError::Attach { interface: interface.name.clone(), reason: "no mode to try".to_owned() };
     for &mode in modes {
         match replace(netlink, interface, left_behind, mode, program).await {
-            Ok(()) => return Ok(mode),
+            Ok(()) => {
+                wait_for_packets();
+                return Ok(mode);
+            }
             Err(error) if mode == Mode::Native && is_unsupported(&error) => {
                 refusal = XdpError::NoNative { interface: interface.name.clone(), reason: error.to_string() };
             }
@@ -101,7 +104,9 @@ pub(crate) fn exchange(
             change(&netlink, interface, mode, Some(next), Some(current)).await.map_err(other(interface))
         })
     };
-    thread::scope(|scope| scope.spawn(ask).join().unwrap_or_else(|panic| resume_unwind(panic)))
+    thread::scope(|scope| scope.spawn(ask).join().unwrap_or_else(|panic| resume_unwind(panic)))?;
+    wait_for_packets();
+    Ok(())
 }
 
 /// Sets (`new`) or clears the program, if the one that is there now is `expected`.
@@ -133,4 +138,11 @@ fn other(interface: &Interface) -> impl Fn(rtnetlink::Error) -> XdpError {
         rtnetlink::Error::NetlinkError(message) if message.raw_code() == -libc::EPERM => XdpError::Privileges,
         _ => XdpError::Attach { interface: interface.clone(), reason: error.to_string() },
     }
+}
+
+/// Waits until no CPU can be in the midst of a packet that the program before has begun (membarrier(2): the kernel waits for
+/// an RCU grace period): its stations go next.
+fn wait_for_packets() {
+    // SAFETY: takes numbers and touches no memory. A kernel that cannot do it says so, and packets take a microsecond.
+    unsafe { libc::syscall(libc::SYS_membarrier, libc::MEMBARRIER_CMD_GLOBAL, 0, 0) };
 }

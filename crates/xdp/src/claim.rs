@@ -70,7 +70,11 @@ impl Claim {
         // Without one the program works as well, as long as nobody kills us.
         let foothold = Foothold::find(&interface);
         let foothold = foothold.filter(|foothold| foothold.hold(plane.stations(), program.id).is_ok());
-        let mode = attach::attach(netlink, &interface, wanted, left_behind.as_ref(), program.fd.as_fd()).await?;
+        let mode = attach::attach(netlink, &interface, wanted, left_behind.as_ref(), program.fd.as_fd()).await;
+        if let (Err(_), Some(foothold)) = (&mode, &foothold) {
+            foothold.release(program.id);
+        }
+        let mode = mode?;
         let post = Arc::new(Post::new(interface, mode, program, foothold));
         let pins = plane.take_post(&post, left_behind.as_ref());
         post.settle();

@@ -15,7 +15,7 @@ use aya::pin::PinError;
 use aya::programs::Xdp;
 use aya_obj::programs::XdpAttachType;
 use evenkeel_core::flow::Bucket;
-use evenkeel_core::hop::Hop;
+use evenkeel_core::hop::{HOPS, Hop};
 use evenkeel_core::{AddressFilter, Backend, Counters, Service, Traffic};
 use evenkeel_wire::Ipv4Address;
 use std::fs;
@@ -26,7 +26,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 /// The maps of the program, and how large a value is in each.
 pub(crate) const MAPS: [(&str, usize); 10] = [
     ("FLOWS", size_of::<Bucket<u64>>()),
-    ("HOPS", size_of::<Hop>()),
+    ("HOPS", size_of::<Hop>() * HOPS as usize),
     ("BACKENDS", size_of::<Backend<u64>>()),
     ("SERVICES", size_of::<Service>()),
     // Ids of the maps inside.
@@ -169,6 +169,11 @@ impl Staging {
         &self.next
     }
 
+    /// Where the set in force is since this one was begun, if there is one.
+    pub(crate) fn in_force(&self) -> &Pins {
+        &self.usual
+    }
+
     /// The maps that it is of.
     pub(crate) fn names(&self) -> &'static [&'static str] {
         self.names
@@ -178,7 +183,6 @@ impl Staging {
     /// and the next start does it.
     pub(crate) fn settle(&self) {
         self.is_in_force.store(true, Ordering::Relaxed);
-        wait_for_packets();
         let _ = self.next.take_the_place_of(&self.usual);
     }
 }
@@ -189,11 +193,4 @@ impl Drop for Staging {
             let _ = self.next.remove();
         }
     }
-}
-
-/// Waits until no CPU can be in the midst of a packet that the program before has begun (membarrier(2): the kernel waits for
-/// an RCU grace period): the stations of that program go with its names.
-fn wait_for_packets() {
-    // SAFETY: takes numbers and touches no memory. A kernel that cannot do it says so, and packets take a microsecond.
-    unsafe { libc::syscall(libc::SYS_membarrier, libc::MEMBARRIER_CMD_GLOBAL, 0, 0) };
 }

@@ -292,7 +292,7 @@ impl XdpPlane {
         let Some(post) = self.post.get() else { return Err(XdpError::Features) };
         let (pins, _) = Pins::in_force(&post.interface.name, post.program_id()).ok_or(XdpError::Features)?;
         let staging = Staging::begin(&post.interface, Some(&pins), &HERITABLE)?;
-        pins.share(staging.pins())?;
+        staging.in_force().share(staging.pins())?;
         let state = staging.pins().map(STATE);
         let (object, sizes, settings) = (&self.object, self.sizes, &self.settings);
         let names = Some((staging.pins(), staging.names()));

@@ -73,12 +73,16 @@ impl Post {
         if let Some(foothold) = &self.foothold {
             foothold.hold(stations, next.id)?;
         }
-        attach::exchange(&self.interface, self.mode, next.fd.as_fd(), program.fd.as_fd())?;
+        let exchanged = attach::exchange(&self.interface, self.mode, next.fd.as_fd(), program.fd.as_fd());
+        if let (Err(_), Some(foothold)) = (&exchanged, &self.foothold) {
+            foothold.release(next.id);
+        }
+        exchanged?;
         *program = next;
         Ok(())
     }
 
-    /// No packet is with a program any more that was there before.
+    /// Forgets the stations of a program that was there before.
     pub(crate) fn settle(&self) {
         if let Some(foothold) = &self.foothold {
             foothold.forget_all_but(Some(self.program_id()));

@@ -34,6 +34,8 @@ impl<P: Plane> Balancer<P> {
         state: impl Fn(&config::Service, &config::Backend) -> (BackendState, Standing),
     ) -> Result<(), BalancerError<P::Error>> {
         self.check_room(config)?;
+        // Before anything is changed: it may take a moment, and it may fail.
+        self.plane.provide(features(config))?;
         self.nat.get_or_insert_with(|| config.nat.clone());
         self.own = config.dataplane.address.map(|own| own.address).filter(|_| self.plane.is_the_host());
         // New addresses before the services that have them, old ones after.
@@ -52,8 +54,6 @@ impl<P: Plane> Balancer<P> {
             services.push((service.id(), self.prepare_service(service, &state, &mut free_tables)?));
         }
         self.write_maglev(&services)?;
-        // Before the services that need it.
-        self.plane.provide(features(config))?;
         for (key, service) in services {
             self.put_service(key, service)?;
         }

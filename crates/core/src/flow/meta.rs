@@ -140,10 +140,10 @@ impl Meta {
         Port::from_bits((self.0 >> Self::PORT_SHIFT) as u16)
     }
 
-    /// State and FINs of `other`, everything else from here.
+    /// State, FINs and hop of `other`, everything else from here.
     #[inline(always)]
     pub(crate) fn with_progress_of(self, other: Self) -> Self {
-        let progress = Self::STATE | Self::CLIENT_FIN | Self::BACKEND_FIN;
+        let progress = Self::STATE | Self::CLIENT_FIN | Self::BACKEND_FIN | Self::HOP;
         Self(self.0 & !progress | other.0 & progress)
     }
 

@@ -1,9 +1,11 @@
 //! Next hops towards clients: who is remembered, who makes room, and who never does.
 
 use crate::support::*;
-use evenkeel_core::Reason;
-use evenkeel_core::hop::{Hop, sweep};
-use std::sync::atomic::Ordering::Relaxed;
+use evenkeel_core::flow::Tick;
+use evenkeel_core::hop::{Hop, number, sweep};
+use evenkeel_core::{Reason, Settings};
+use evenkeel_wire::MacAddress;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 /// Somebody's Ethernet address.
 fn neighbour(n: u32) -> [u8; 6] {
@@ -119,4 +121,67 @@ fn a_neighbour_that_has_proved_nothing_is_forgotten_soon() {
     plane.wait(3 * 256);
     sweep(&plane.hops, plane.settings.timeouts.longest, plane.time());
     assert_eq!(known(&plane).len(), 0);
+}
+
+/// Somebody on the wire has one connection, and sends its segments from ever new addresses.
+#[test]
+fn one_connection_does_not_prove_whatever_address_it_comes_from() {
+    let plane: MemoryPlane = scene(64);
+    let connection = plane.establish(client(1));
+    for n in 0..1000 {
+        plane.send(&connection.says(ACK).source_mac(neighbour(n)));
+        plane.wait(if n % 100 == 0 { plane.settings.timeouts.renew } else { 0 });
+    }
+    assert_eq!(known(&plane).iter().filter(|hop| hop.is_proved()).count(), 1);
+    plane.to_backend(&tcp(client(2), WEB, SYN).source_mac([2, 1, 1, 1, 1, 1]));
+}
+
+/// Whoever invents addresses that are higher numbers, or lower ones, is not for that reason kept before others.
+#[test]
+fn which_hop_on_trial_makes_room_does_not_depend_on_its_address() {
+    for invented in [[0x06, 0xff, 0xff, 0xff], [0x02, 0, 0, 0]] {
+        let stays = (0..200).filter(|&n| {
+            let plane: MemoryPlane = scene(4096);
+            let honest = neighbour(n << 8 | 0x80);
+            let view = plane.to_backend(&tcp(client(1), WEB, SYN).source_mac(honest));
+            let connection = Connection { client: client(1), nat: view.from, backend: view.to };
+            // Four newcomers a set on average, once all of it is taken.
+            for other in 0..64 + 32 {
+                let [a, b, c, d] = invented;
+                plane.send(&tcp(client(1000), WEB, SYN).source_mac([a, b, c, d, n as u8, other]));
+            }
+            plane.to_client(&connection.answers(SYN | ACK)).destination_mac == honest
+        });
+        // (7/8)^4 of 200 are 117.
+        let stays = stays.count();
+        assert!((80..160).contains(&stays), "{stays} of 200");
+    }
+}
+
+#[test]
+fn neighbours_that_follow_one_another_spread_over_the_table() {
+    for secret in 0..100_u32 {
+        let settings =
+            Settings { flow_secret: [secret.wrapping_mul(0x9e37_79b9), secret ^ 0x1234_5678, 3, 4], ..Settings::EMPTY };
+        let hops: Vec<_> = (0..=u16::MAX).map(|_| AtomicU64::new(0)).collect();
+        for n in 0..4096 {
+            let neighbour = MacAddress(neighbour(n)).bits();
+            let found = number(&settings, |number| hops.get(usize::from(number.0)), neighbour, Tick(40_000));
+            assert!(
+                found.is_some(),
+                "secret {secret}: neighbour {n} finds no room in a table for sixteen times as many"
+            );
+        }
+        let used = hops.iter().filter(|hop| hop.load(Relaxed) != 0).count();
+        assert_eq!(used, 4096, "secret {secret}: some have displaced others");
+    }
+}
+
+#[test]
+fn addresses_that_no_host_can_have_are_not_remembered() {
+    let plane: MemoryPlane = scene(64);
+    for mac in [[0; 6], [0xff; 6], [0x01, 0, 0x5e, 0, 0, 1]] {
+        assert_eq!(plane.verdict(&tcp(client(1), WEB, SYN).source_mac(mac)), Reason::HopTableFull);
+    }
+    assert!(plane.remembered().is_empty());
 }

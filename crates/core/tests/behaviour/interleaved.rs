@@ -157,6 +157,20 @@ fn an_answer_goes_to_where_the_client_was_or_is_and_nowhere_else() {
     );
 }
 
+/// The other way round: what the client's packet notes is not taken back by an answer that began before.
+#[test]
+fn an_answer_does_not_take_back_that_its_client_has_moved() {
+    const NEW: [u8; 6] = [0x06, 0xff, 0xee, 0xdd, 0xcc, 0xbb];
+    everywhere(
+        one_connection,
+        |plane, connection| drop(plane.to_client(&connection.answers(ACK))),
+        |plane, connection| drop(plane.to_backend(&connection.says(ACK).source_mac(NEW))),
+        |plane, connection, at| {
+            assert_eq!(plane.to_client(&connection.answers(ACK)).destination_mac, NEW, "access {at}");
+        },
+    );
+}
+
 /// The client of a half-open connection speaks from a new Ethernet address while a newcomer takes its places.
 #[test]
 fn a_moving_client_does_not_write_into_its_successors_entry() {

@@ -1,0 +1,142 @@
+//! The core's tables, over the maps.
+//!
+//! Below are functions of their own for the verifier: it looks at each once, with any arguments, instead of at every path
+//! that leads there. Only numbers and plain memory may cross.
+
+use crate::cell::Cell;
+use crate::maps::{
+    BACKENDS, COUNTERS, FEATURES, FLOWS, HOPS, MAGLEV, NAT_ADDRESSES, OURS, OURS_FILTER, SERVICES, SETTINGS, TRAFFIC,
+};
+use core::hint::black_box;
+use evenkeel_core::flow::{Bucket, HopNumber, Insertion, NewEntry, Side, Tick};
+use evenkeel_core::{Backend, BackendRef, Event, Features, Reason, Service, ServiceKey, Settings, Tables, hop};
+use evenkeel_wire::Ipv4Address;
+
+pub(crate) struct Maps;
+
+impl Tables for Maps {
+    type Word = Cell;
+
+    #[inline(always)]
+    fn settings(&self) -> &Settings {
+        // SAFETY: see `Global`.
+        unsafe { &*SETTINGS.0.get() }
+    }
+
+    #[inline(always)]
+    fn now(&self) -> Tick {
+        crate::clock::now()
+    }
+
+    #[inline(always)]
+    fn may_be_ours(&self, address: Ipv4Address) -> bool {
+        OURS_FILTER.get(0).is_some_and(|filter| filter.may_contain(address))
+    }
+
+    #[inline(always)]
+    fn is_ours(&self, address: Ipv4Address) -> bool {
+        // SAFETY: only whether there is a value matters.
+        unsafe { OURS.get(&address) }.is_some()
+    }
+
+    #[inline(always)]
+    fn flows(&self, index: u32) -> Option<&Bucket<Cell>> {
+        FLOWS.get(index)
+    }
+
+    #[inline(always)]
+    fn hop(&self, number: HopNumber) -> Option<&Cell> {
+        HOPS.get(0)?.get(usize::from(number.0))
+    }
+
+    #[inline(always)]
+    fn service(&self, key: &ServiceKey) -> Option<Service> {
+        // SAFETY: values are replaced whole, and freed only after the program has run (RCU).
+        unsafe { SERVICES.get(key) }.copied()
+    }
+
+    #[inline(always)]
+    fn maglev(&self, table: u32, slot: u32) -> Option<BackendRef> {
+        let slots = MAGLEV.get_value(table, &0)?;
+        match slots.get(slot as usize) {
+            Some(0) | None => None,
+            Some(bits) => Some(BackendRef::from_bits(*bits)),
+        }
+    }
+
+    #[inline(always)]
+    fn backend(&self, index: u16) -> Option<&Backend<Cell>> {
+        BACKENDS.get(u32::from(index))
+    }
+
+    #[inline(always)]
+    fn nat_address(&self, index: u32) -> Option<Ipv4Address> {
+        NAT_ADDRESSES.get(index).copied()
+    }
+
+    #[inline(always)]
+    fn count(&self, reason: Reason) {
+        if let Some(counters) = COUNTERS.get_ptr_mut(0) {
+            // SAFETY: the value is this CPU's own, and a program on this CPU is not interrupted by another.
+            unsafe { (*counters).count(reason) }
+        }
+    }
+
+    #[inline(always)]
+    fn count_event(&self, event: Event) {
+        if let Some(counters) = COUNTERS.get_ptr_mut(0) {
+            // SAFETY: as for `count`.
+            unsafe { (*counters).count_event(event) }
+        }
+    }
+
+    #[inline(always)]
+    fn count_traffic(&self, backend: u16, from: Side, bytes: u32) {
+        if let Some(traffic) = TRAFFIC.get_ptr_mut(u32::from(backend)) {
+            // SAFETY: as for `count`.
+            unsafe { (*traffic).count(from, bytes) }
+        }
+    }
+
+    #[inline(always)]
+    fn insert(&self, place: u64, new: &NewEntry) -> Insertion {
+        Insertion::from_bits(evenkeel_insert(place, new))
+    }
+
+    #[inline(always)]
+    fn hop_number(&self, neighbour: u64, now: Tick) -> Option<HopNumber> {
+        match evenkeel_hop(neighbour, u32::from(now.0)) {
+            NO_HOP => None,
+            // The compiler knows how large it can be, the verifier does not: so it must not know.
+            number => Some(HopNumber(black_box(number) as u16)),
+        }
+    }
+
+    #[inline(always)]
+    fn features(&self) -> Features {
+        // SAFETY: the pointer is a reference's. Volatile, because the compiler believes that a constant is one.
+        Features(unsafe { (&raw const FEATURES).read_volatile() })
+    }
+}
+
+/// `Tables::insert`, as a call.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn evenkeel_insert(place: u64, new: *const NewEntry) -> u32 {
+    // SAFETY: the only caller passes a reference; the verifier wants the test for null as well.
+    match unsafe { new.as_ref() } {
+        Some(new) => evenkeel_core::insert(&Maps, place, new).bits(),
+        None => Insertion::Full.bits(),
+    }
+}
+
+/// What [`evenkeel_hop`] returns when there is no room.
+const NO_HOP: u32 = u32::MAX;
+
+/// `Tables::hop_number`, as a call.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn evenkeel_hop(neighbour: u64, now: u32) -> u32 {
+    let number = hop::number(Maps.settings(), |number| Maps.hop(number), neighbour, Tick(now as u16));
+    number.map_or(NO_HOP, |number| u32::from(number.0))
+}
