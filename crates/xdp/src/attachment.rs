@@ -6,10 +6,10 @@ use crate::interface::{Interface, program};
 use crate::mode::Mode;
 use crate::pinned::Pins;
 use crate::post::Post;
+use evenkeel_control::InterfaceClaim;
 use netlink_packet_route::link::LinkMessage;
 use rtnetlink::Handle;
 use std::os::fd::AsFd;
-use std::os::unix::net::UnixDatagram;
 use std::sync::Arc;
 
 /// A program at its place. Stays there until [`Attachment::detach`].
@@ -20,11 +20,11 @@ pub struct Attachment {
     /// Where its tables have names.
     pins: Vec<Pins>,
     /// Held as long as we are at work on this interface; the kernel lets go of it however we end.
-    _only_one: UnixDatagram,
+    _only_one: InterfaceClaim,
 }
 
 impl Attachment {
-    pub(crate) fn new(post: Arc<Post>, took_over: bool, pins: Vec<Pins>, only_one: UnixDatagram) -> Self {
+    pub(crate) fn new(post: Arc<Post>, took_over: bool, pins: Vec<Pins>, only_one: InterfaceClaim) -> Self {
         Self { post, took_over, pins, _only_one: only_one }
     }
 

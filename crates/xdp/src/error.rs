@@ -130,9 +130,9 @@ pub enum XdpError {
         /// The word that `ip link` wants.
         off: &'static str,
     },
-    /// The same program is already at work here.
-    #[error("evenkeel already runs on {0}: stop that one first.")]
-    Running(String),
+    /// The same program is already at work here, or it cannot be told.
+    #[error(transparent)]
+    Claim(#[from] evenkeel_control::ClaimError),
     /// The driver cannot run XDP programs.
     #[error("{interface} cannot run XDP in native mode ({reason}): use generic mode.")]
     NoNative {
