@@ -54,6 +54,7 @@ impl Foothold {
             return Ok(());
         }
         bpffs::make_directory(&self.home)?;
+        bpffs::check(&self.home)?;
         bpffs::make_directory(&self.directory)?;
         let path = self.directory.join(program.to_string());
         // Of a program that had the number before a boot of ours, or whose attachment failed.
