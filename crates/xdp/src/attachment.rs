@@ -55,8 +55,12 @@ impl Attachment {
     }
 
     /// Whether the program is still where it was put.
-    pub async fn is_in_place(&self, netlink: &Handle) -> bool {
-        self.is_ours(self.post.interface.message(netlink).await.and_then(|message| program(&message)))
+    ///
+    /// # Errors
+    /// Netlink does not answer.
+    pub async fn is_in_place(&self, netlink: &Handle) -> Result<bool, XdpError> {
+        let there = self.post.interface.message(netlink).await?;
+        Ok(self.is_ours(there.and_then(|message| program(&message))))
     }
 
     fn is_ours(&self, there: Option<(u32, bool)>) -> bool {
