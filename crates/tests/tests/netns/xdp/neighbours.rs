@@ -100,6 +100,12 @@ fn routes_are_those_of_packets_from_the_nat_address() {
         // And a change of rules is heard of.
         bed.do_in("lb", &["ip", "rule", "del", "from", "10.0.0.10", "lookup", "100"]);
         balancer.wait_for("backend 192.0.2.2 is at de:ad:be:ef:00:03");
+        // Also where the route is a number for a way that is changed elsewhere.
+        bed.do_in("lb", &["ip", "nexthop", "add", "id", "1", "via", "10.0.0.2", "dev", "veth6"]);
+        bed.do_in("lb", &["ip", "route", "replace", "192.0.2.2/32", "nhid", "1"]);
+        balancer.wait_for_times("backend 192.0.2.2 is at de:ad:be:ef:00:02", 2);
+        bed.do_in("lb", &["ip", "nexthop", "replace", "id", "1", "via", "10.0.0.3", "dev", "veth6"]);
+        balancer.wait_for_times("backend 192.0.2.2 is at de:ad:be:ef:00:03", 2);
     });
 }
 
