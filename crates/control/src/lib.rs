@@ -6,6 +6,7 @@
 
 pub mod api;
 mod balancer;
+mod claim;
 pub mod config;
 pub mod daemon;
 mod features;
@@ -13,11 +14,13 @@ pub mod health;
 pub mod maglev;
 pub mod operator;
 mod plane;
+pub mod private;
 mod secrets;
 mod sizes;
 mod walkthrough;
 
 pub use balancer::{BackendView, Balancer, BalancerError, NextHop};
+pub use claim::{ClaimError, InterfaceClaim};
 pub use config::{BackendId, Config, ConfigError, ServiceId};
 pub use features::features;
 pub use operator::Operator;

@@ -1,17 +1,12 @@
 //! One balancer for one interface. The kernel lets several programs share a TAP device or listen on one interface; two
 //! balancers there would each get some of the packets.
 
-use crate::error::RunError;
-use evenkeel_daemon::SetupError;
-use std::io;
-use std::os::linux::net::SocketAddrExt;
-use std::os::unix::net::{SocketAddr, UnixDatagram};
+use evenkeel_control::{ClaimError, InterfaceClaim};
 
 /// Interfaces that no other balancer may work on, as long as this lives.
 #[derive(Debug)]
 pub(crate) struct Claims {
-    /// An abstract socket address is taken by one process of a network namespace, and is free again when that ends.
-    _sockets: Vec<UnixDatagram>,
+    _claims: Vec<InterfaceClaim>,
 }
 
 impl Claims {
@@ -19,9 +14,10 @@ impl Claims {
     ///
     /// # Errors
     /// Another balancer has it.
-    pub(crate) fn take(eal: &[String]) -> Result<Self, RunError> {
-        let sockets: Result<_, _> = interfaces(eal).map(claim).collect();
-        Ok(Self { _sockets: sockets? })
+    pub(crate) fn take(eal: &[String]) -> Result<Self, ClaimError> {
+        let claim = |interface: String| InterfaceClaim::take("dpdk", &interface, &interface);
+        let claims: Result<_, _> = interfaces(eal).map(claim).collect();
+        Ok(Self { _claims: claims? })
     }
 }
 
@@ -36,14 +32,6 @@ fn interfaces(eal: &[String]) -> impl Iterator<Item = String> {
         let number = parts.next().and_then(|name| name.strip_prefix("net_tap"));
         let named = parts.find_map(|part| part.strip_prefix("iface=")).map(str::to_owned);
         named.or_else(|| number.map(|number| format!("dtap{number}")))
-    })
-}
-
-fn claim(interface: String) -> Result<UnixDatagram, RunError> {
-    let address = SocketAddr::from_abstract_name(format!("evenkeel-dpdk-{interface}"));
-    address.and_then(|address| UnixDatagram::bind_addr(&address)).map_err(|error| match error.kind() {
-        io::ErrorKind::AddrInUse => RunError::Running(interface),
-        _ => SetupError::of("the claim on an interface")(error).into(),
     })
 }
 

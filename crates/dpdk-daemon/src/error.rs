@@ -1,7 +1,7 @@
 //! How the balancer fails.
 
-use evenkeel_control::BalancerError;
 use evenkeel_control::daemon::DaemonError;
+use evenkeel_control::{BalancerError, ClaimError};
 use evenkeel_daemon::{Ending, SetupError};
 use evenkeel_dpdk::{DpdkError, PlaneError};
 
@@ -20,9 +20,9 @@ pub enum RunError {
     /// The host lacks something basic.
     #[error(transparent)]
     Setup(#[from] SetupError),
-    /// Another balancer works there.
-    #[error("evenkeel already runs on {0}: stop that one first.")]
-    Running(String),
+    /// Another balancer works there, or it cannot be told.
+    #[error(transparent)]
+    Claim(#[from] ClaimError),
     /// The kernel's interface behind the port has been removed.
     #[error("the network interface behind {0} is gone: start again when it is back.")]
     Gone(String),

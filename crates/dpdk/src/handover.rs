@@ -5,14 +5,14 @@
 
 use crate::tables::Tables;
 use evenkeel_control::config::Nat;
+use evenkeel_control::private::{Others, PrivateDirectory, PrivateError, create_private, read_private};
 use evenkeel_control::{Secrets, Sizes};
 use evenkeel_core::flow::{Entry, Meta, WAYS};
 use evenkeel_core::hop::HOPS;
 use evenkeel_core::{Backend, LAYOUT, Word};
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io::{self, BufReader, BufWriter, Read, Write};
 use std::net::Ipv4Addr;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
@@ -34,6 +34,9 @@ pub enum HandoverError {
         /// Why.
         source: io::Error,
     },
+    /// Somebody else can have written it, or can write there.
+    #[error(transparent)]
+    Private(#[from] PrivateError),
     /// It is no file of ours, or half of one.
     #[error("{0} is damaged, or not evenkeel's")]
     Damaged(String),
@@ -104,9 +107,8 @@ impl Handover {
     pub fn write(tables: &Tables, path: &Path) -> Result<(), HandoverError> {
         let failed = failed(path);
         let beside = beside(path);
-        let file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&beside);
-        let written =
-            file.and_then(|file| write(tables, BufWriter::new(file))).and_then(|()| fs::rename(&beside, path));
+        let file = create_private(&beside)?;
+        let written = write(tables, BufWriter::new(file)).and_then(|()| fs::rename(&beside, path));
         written.map_err(|error| {
             let _ = fs::remove_file(&beside);
             failed(error)
@@ -119,23 +121,22 @@ impl Handover {
     /// It cannot.
     pub fn prepare(path: &Path) -> Result<(), HandoverError> {
         let failed = failed(path);
-        if let Some(directory) = path.parent() {
-            fs::create_dir_all(directory).map_err(&failed)?;
-        }
+        match PrivateDirectory::make(path.parent().unwrap_or(Path::new("")), Others::Sticky) {
+            Err(PrivateError::Io { source, .. }) => return Err(failed(source)),
+            made => made?,
+        };
         let beside = beside(path);
-        File::create(&beside).and_then(|_| fs::remove_file(&beside)).map_err(failed)
+        create_private(&beside)?;
+        fs::remove_file(&beside).map_err(failed)
     }
 
-    /// Reads what the process before has left; nothing if it has left nothing.
+    /// Reads what the process before has left; nothing if it has left nothing. What somebody else may have written is not
+    /// looked into.
     ///
     /// # Errors
     /// There is a file, and it is of no use.
     pub fn read(path: &Path) -> Result<Option<Self>, HandoverError> {
-        match File::open(path) {
-            Ok(file) => read(&file, path).map(Some),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(failed(path)(error)),
-        }
+        read_private(path)?.map(|file| read(&file, path)).transpose()
     }
 
     /// Takes the file away, if there is one: each is for one process, and once that is at work, what it says grows old.

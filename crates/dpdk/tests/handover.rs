@@ -7,7 +7,7 @@ use evenkeel_core::{Reason, SliceFrame, process};
 use evenkeel_dpdk::{DpdkPlane, Handover, HandoverError, Tables, coarse_now};
 use evenkeel_wire::MacAddress;
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{PermissionsExt, chown, symlink};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -122,6 +122,45 @@ fn files_that_are_of_no_use_are_refused_and_gone() {
     assert!(matches!(take(&bytes), Some(HandoverError::Old(_))), "another boot");
     bytes = [good.as_slice(), b"x"].concat();
     assert!(matches!(take(&bytes), Some(HandoverError::Damaged(_))));
+}
+
+#[test]
+fn what_somebody_else_can_have_written_is_not_read_and_links_are_not_written_through() {
+    let directory = path("foreign");
+    fs::create_dir(&directory).unwrap();
+    let (state, elsewhere) = (directory.join("state"), directory.join("elsewhere"));
+    let tables = tables(&walkthrough(), &SECRETS);
+    Handover::write(&tables, &elsewhere).unwrap();
+    let refused = |why: &str| {
+        let refused = Handover::read(&state).unwrap_err().to_string();
+        assert!(refused.contains(why), "{refused}");
+    };
+    symlink(&elsewhere, &state).unwrap();
+    refused("no ordinary file");
+    Handover::discard(&state).unwrap();
+
+    Handover::write(&tables, &state).unwrap();
+    fs::set_permissions(&state, fs::Permissions::from_mode(0o666)).unwrap();
+    refused("others may write");
+    if std::env::var_os("EVENKEEL_SKIP_PRIVILEGED").is_none() {
+        fs::set_permissions(&state, fs::Permissions::from_mode(0o600)).unwrap();
+        chown(&state, Some(65534), Some(65534)).expect("this test needs root, or EVENKEEL_SKIP_PRIVILEGED=1");
+        refused("another user's");
+    }
+
+    // The name under which it is written first can be told in advance.
+    let beside = state.with_extension(format!("{}.new", std::process::id()));
+    fs::write(&elsewhere, "somebody's").unwrap();
+    symlink(&elsewhere, &beside).unwrap();
+    Handover::prepare(&state).unwrap();
+    symlink(&elsewhere, &beside).unwrap();
+    Handover::write(&tables, &state).unwrap();
+    assert_eq!(fs::read(&elsewhere).unwrap(), b"somebody's");
+    assert!(Handover::read(&state).unwrap().is_some());
+
+    fs::set_permissions(&directory, fs::Permissions::from_mode(0o777)).unwrap();
+    assert!(Handover::prepare(&state).unwrap_err().to_string().contains("chmod go-w"));
+    fs::remove_dir_all(directory).unwrap();
 }
 
 #[test]

@@ -46,6 +46,19 @@ pub(crate) fn next_hop(announcer: Announcer, backend: Ipv4Addr, resolution: Reso
     }
 }
 
+/// So many next hops of so many backends' did not fit into the kernel's neighbour table.
+pub(crate) fn full_table(announcer: Announcer, backends: usize, refused: usize) {
+    const LIMIT: &str = "net.ipv4.neigh.default.gc_thresh3";
+    // Not to be seen in every network namespace, and the same for all of them.
+    let limit = std::fs::read_to_string("/proc/sys/net/ipv4/neigh/default/gc_thresh3").unwrap_or_default();
+    let limit = if limit.is_empty() { String::new() } else { format!(" ({})", limit.trim()) };
+    announcer.say(&format!(
+        "warning: the kernel's neighbour table is full: {refused} next hops of {backends} backends were refused; nothing is sent \
+         to those. Raise {LIMIT}{limit}: `sysctl -w {LIMIT}={}`.",
+        (4 * backends).next_power_of_two()
+    ));
+}
+
 pub(crate) fn ready(announcer: Announcer, attachment: &Attachment, inherited: bool) {
     let Interface { name, mac, .. } = attachment.interface();
     let mode = attachment.mode();

@@ -4,7 +4,7 @@ use crate::announce;
 use crate::error::RunError;
 use evenkeel_control::{Balancer, NextHop};
 use evenkeel_daemon::Announcer;
-use evenkeel_xdp::{Neighbours, Resolution, XdpPlane};
+use evenkeel_xdp::{Found, Neighbours, Resolution, XdpError, XdpPlane};
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::time::Duration;
@@ -17,12 +17,16 @@ const PATIENCE: Duration = Duration::from_millis(1500);
 pub(crate) struct NextHops {
     announcer: Announcer,
     known: BTreeMap<Ipv4Addr, Resolution>,
+    /// Whether it was said that the kernel has no room for all of them.
+    is_full: bool,
+    /// Whether it was said that the kernel does not answer.
+    is_unanswered: bool,
 }
 
 impl NextHops {
     /// Nothing was told yet.
     pub(crate) fn new(announcer: Announcer) -> Self {
-        Self { announcer, known: BTreeMap::new() }
+        Self { announcer, known: BTreeMap::new(), is_full: false, is_unanswered: false }
     }
 
     /// Who tells the user.
@@ -39,23 +43,53 @@ impl NextHops {
         let deadline = Instant::now() + PATIENCE;
         loop {
             let found = neighbours.refresh(balancer.backend_addresses()).await?;
-            let waiting = found.iter().any(|(_, resolution)| *resolution == Resolution::Asking);
+            let waiting = found.ways.iter().any(|(_, resolution)| *resolution == Resolution::Asking);
             if !waiting || Instant::now() >= deadline {
-                for (backend, resolution) in found {
-                    self.note(balancer, backend, resolution)?;
-                }
-                return Ok(());
+                return self.take(balancer, found);
             }
             sleep(Duration::from_millis(50)).await;
         }
     }
 
+    /// Asks the kernel again. If it does not answer, that is said once, and what is known holds; returns whether it has.
     pub(crate) async fn refresh(
         &mut self,
         neighbours: &mut Neighbours,
         balancer: &mut Balancer<XdpPlane>,
-    ) -> Result<(), RunError> {
-        for (backend, resolution) in neighbours.refresh(balancer.backend_addresses()).await? {
+    ) -> Result<bool, RunError> {
+        match neighbours.refresh(balancer.backend_addresses()).await {
+            Ok(found) => {
+                self.answered();
+                self.take(balancer, found)?;
+                Ok(true)
+            }
+            Err(error) => {
+                self.unanswered(&error);
+                Ok(false)
+            }
+        }
+    }
+
+    /// The kernel does not answer questions.
+    pub(crate) fn unanswered(&mut self, error: &XdpError) {
+        if !std::mem::replace(&mut self.is_unanswered, true) {
+            self.announcer.say(&format!("warning: {error}; asked again and again, meanwhile what is known holds."));
+        }
+    }
+
+    /// It does again.
+    fn answered(&mut self) {
+        if std::mem::take(&mut self.is_unanswered) {
+            self.announcer.say("the kernel answers again.");
+        }
+    }
+
+    fn take(&mut self, balancer: &mut Balancer<XdpPlane>, found: Found) -> Result<(), RunError> {
+        if found.refused > 0 && !self.is_full {
+            announce::full_table(self.announcer, found.ways.len(), found.refused);
+        }
+        self.is_full = found.refused > 0;
+        for (backend, resolution) in found.ways {
             self.note(balancer, backend, resolution)?;
         }
         Ok(())

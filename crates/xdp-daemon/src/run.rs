@@ -3,13 +3,13 @@
 use crate::announce;
 use crate::error::RunError;
 use crate::next_hops::NextHops;
-use crate::watch::{End, watch};
+use crate::watch::{End, Watch};
 use evenkeel_control::config::{Config, XdpMode};
 use evenkeel_control::daemon::Daemon;
 use evenkeel_control::{Operator, Plane, Secrets};
 use evenkeel_daemon::{Announcer, SetupError, Stop};
+use evenkeel_xdp::netlink::{self, News};
 use evenkeel_xdp::{Claim, Interface, Memory, Neighbours, Start, Started};
-use rtnetlink::MulticastGroup;
 use std::path::PathBuf;
 
 /// What shall be done.
@@ -49,10 +49,8 @@ async fn balance(run: &Run<'_>) -> Result<(), RunError> {
     let Run { object, config, interface, mode, file, socket, memory, keep, announcer } = run;
     let announcer = *announcer;
     let mut stop = Stop::new().map_err(SetupError::of("signals"))?;
-    let groups = [MulticastGroup::Link, MulticastGroup::Neigh];
-    let (connection, netlink, mut news) =
-        rtnetlink::new_multicast_connection(&groups).map_err(SetupError::of("netlink"))?;
-    tokio::spawn(connection);
+    let netlink = netlink::connect().map_err(SetupError::of("netlink"))?;
+    let news = News::listen().map_err(SetupError::of("netlink"))?;
 
     let claim = Claim::take(Interface::find(&netlink, interface).await?)?;
     let interface = claim.interface();
@@ -67,7 +65,7 @@ async fn balance(run: &Run<'_>) -> Result<(), RunError> {
     let mut operator = Operator::new(balancer, "xdp", config.clone(), file.clone())?;
     announcer.services(config);
 
-    let mut neighbours = Neighbours::new(netlink.clone(), interface);
+    let mut neighbours = Neighbours::new(netlink.clone(), interface, config.nat.addresses.first().copied());
     let mut hops = NextHops::new(announcer);
     tokio::select! {
         resolved = hops.resolve(&mut neighbours, operator.balancer_mut()) => resolved?,
@@ -84,7 +82,10 @@ async fn balance(run: &Run<'_>) -> Result<(), RunError> {
     announce::ready(announcer, &attachment, inherited);
     daemon.is_ready();
 
-    let ended = watch(&mut stop, &netlink, &mut news, &attachment, &mut hops, &mut neighbours, &mut daemon).await;
+    let ended =
+        Watch::new(netlink.clone(), news, &attachment, hops, neighbours, &mut daemon).until_stopped(&mut stop).await;
+    // A new connection: what the one before had was under way has no answer any more.
+    let netlink = netlink::connect().unwrap_or(netlink);
     let counters = daemon.operator().balancer().plane().counters();
     match ended {
         // With another Ethernet address the program would only lose what is sent to it.

@@ -3,68 +3,161 @@
 use crate::error::RunError;
 use crate::next_hops::NextHops;
 use evenkeel_control::daemon::{Daemon, every};
-use evenkeel_daemon::{SetupError, Stop};
-use evenkeel_xdp::{Attachment, Neighbours, Resolution, XdpPlane};
-use futures_util::{Stream, StreamExt};
-use netlink_packet_core::{NetlinkMessage, NetlinkPayload};
+use evenkeel_daemon::Stop;
+use evenkeel_xdp::netlink::{self, News, Told};
+use evenkeel_xdp::{Attachment, Neighbours, Resolution, XdpError, XdpPlane};
 use netlink_packet_route::RouteNetlinkMessage;
+use netlink_packet_route::link::LinkMessage;
 use rtnetlink::Handle;
+use std::collections::HashSet;
+use std::net::Ipv4Addr;
 use std::time::Duration;
+use tokio::time::Interval;
 
 /// How often next hops are asked for again.
 const REFRESH: Duration = Duration::from_secs(5);
 
-/// Keeps next hops and the flow table in order until there is a reason to end. `news` is what the kernel tells without
-/// being asked.
-pub(crate) async fn watch<A>(
-    stop: &mut Stop,
-    netlink: &Handle,
-    news: &mut (impl Stream<Item = (NetlinkMessage<RouteNetlinkMessage>, A)> + Unpin),
-    attachment: &Attachment,
-    hops: &mut NextHops,
-    neighbours: &mut Neighbours,
-    daemon: &mut Daemon<XdpPlane>,
-) -> Result<End, RunError> {
-    let mut refresh = every(REFRESH);
-    let mut known = daemon.operator().balancer().backend_addresses();
-    loop {
+/// What is watched over.
+pub(crate) struct Watch<'a> {
+    netlink: Handle,
+    news: News,
+    attachment: &'a Attachment,
+    hops: NextHops,
+    neighbours: Neighbours,
+    daemon: &'a mut Daemon<XdpPlane>,
+    refresh: Interval,
+    /// Backends whose next hops were asked for.
+    known: HashSet<Ipv4Addr>,
+}
+
+impl<'a> Watch<'a> {
+    /// Begins. What the kernel tells must have been listened to since before the program was attached.
+    pub(crate) fn new(
+        netlink: Handle,
+        news: News,
+        attachment: &'a Attachment,
+        hops: NextHops,
+        neighbours: Neighbours,
+        daemon: &'a mut Daemon<XdpPlane>,
+    ) -> Self {
+        let known = daemon.operator().balancer().backend_addresses();
+        Self { netlink, news, attachment, hops, neighbours, daemon, refresh: every(REFRESH), known }
+    }
+
+    /// Keeps next hops and the flow table in order until there is a reason to end. Being told to stop comes before all
+    /// else, whatever is under way.
+    pub(crate) async fn until_stopped(&mut self, stop: &mut Stop) -> Result<End, RunError> {
         tokio::select! {
-            () = stop.asked() => return Ok(End::Asked),
-            _ = refresh.tick() => {
-                // Messages can be lost when many come at once, so the program's place is looked at as well.
-                if !attachment.is_in_place(netlink).await {
-                    return Ok(gone(netlink, attachment).await);
-                }
-                hops.refresh(neighbours, daemon.operator_mut().balancer_mut()).await?;
-            }
-            turn = daemon.turn() => {
-                hops.announcer().turn(&turn?);
-                // New backends do not wait for the next refresh.
-                let backends = daemon.operator().balancer().backend_addresses();
-                if !backends.is_subset(&known) {
-                    hops.refresh(neighbours, daemon.operator_mut().balancer_mut()).await?;
-                }
-                known = backends;
-            }
-            message = news.next() => match message.map(|(message, _)| message.payload) {
-                Some(NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewNeighbour(message))) => {
-                    for hop in neighbours.change(&message) {
-                        hops.note(daemon.operator_mut().balancer_mut(), hop.address, Resolution::Known(hop.mac))?;
+            biased;
+            () = stop.asked() => Ok(End::Asked),
+            end = self.until_ended() => end,
+        }
+    }
+
+    async fn until_ended(&mut self) -> Result<End, RunError> {
+        loop {
+            let end = tokio::select! {
+                _ = self.refresh.tick() => self.look_around().await?,
+                turn = self.daemon.turn() => {
+                    self.hops.announcer().turn(&turn?);
+                    // New backends do not wait for the next refresh.
+                    let backends = self.daemon.operator().balancer().backend_addresses();
+                    if !backends.is_subset(&self.known) {
+                        self.refresh_hops().await?;
                     }
+                    self.known = backends;
+                    None
                 }
-                Some(NetlinkPayload::InnerMessage(
-                    RouteNetlinkMessage::NewLink(message) | RouteNetlinkMessage::DelLink(message),
-                )) if !attachment.is_in(&message) && !attachment.is_in_place(netlink).await => {
-                    return Ok(gone(netlink, attachment).await);
+                told = self.news.next() => self.hear(told).await?,
+            };
+            if let Some(end) = end {
+                return Ok(end);
+            }
+        }
+    }
+
+    /// Asks for everything that is also told, since messages can be lost when many come at once.
+    async fn look_around(&mut self) -> Result<Option<End>, RunError> {
+        let end = self.look_at_place().await;
+        if end.is_none() {
+            self.refresh_hops().await?;
+        }
+        Ok(end)
+    }
+
+    async fn hear(&mut self, told: Told) -> Result<Option<End>, RunError> {
+        let message = match told {
+            Told::Message(message) => message,
+            Told::Overrun => {
+                self.neighbours.routes_changed();
+                return self.look_around().await;
+            }
+        };
+        match message {
+            RouteNetlinkMessage::NewNeighbour(message) => {
+                for hop in self.neighbours.change(&message) {
+                    let balancer = self.daemon.operator_mut().balancer_mut();
+                    self.hops.note(balancer, hop.address, Resolution::Known(hop.mac))?;
                 }
-                Some(NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewLink(message)))
-                    if !attachment.interface().has_mac(&message) =>
-                {
-                    return Err(RunError::MacChanged(attachment.interface().name.clone()));
-                }
-                Some(_) => {}
-                None => return Err(SetupError::of("netlink")("the kernel closed the connection").into()),
-            },
+            }
+            RouteNetlinkMessage::NewRoute(_)
+            | RouteNetlinkMessage::DelRoute(_)
+            | RouteNetlinkMessage::NewRule(_)
+            | RouteNetlinkMessage::DelRule(_) => self.neighbours.routes_changed(),
+            RouteNetlinkMessage::NewLink(message) => return self.hear_of_link(&message, true).await,
+            RouteNetlinkMessage::DelLink(message) => return self.hear_of_link(&message, false).await,
+            _ => {}
+        }
+        Ok(None)
+    }
+
+    async fn hear_of_link(&mut self, message: &LinkMessage, is_there: bool) -> Result<Option<End>, RunError> {
+        // A route goes with the interface that it leaves by, without a word of its own.
+        self.neighbours.routes_changed();
+        if !self.attachment.is_in(message)
+            && let Some(end) = self.look_at_place().await
+        {
+            return Ok(Some(end));
+        }
+        let interface = self.attachment.interface();
+        if is_there && !interface.has_mac(message) {
+            return Err(RunError::MacChanged(interface.name.clone()));
+        }
+        Ok(None)
+    }
+
+    /// Why to end, if the program is not where it was put. As long as the kernel does not answer it is taken to be.
+    async fn look_at_place(&mut self) -> Option<End> {
+        let (attachment, netlink) = (self.attachment, &self.netlink);
+        let looked = async {
+            if attachment.is_in_place(netlink).await? {
+                return Ok(None);
+            }
+            let interface = attachment.interface();
+            let exists = interface.exists(netlink).await?;
+            Ok(Some(if exists { End::Detached } else { End::InterfaceGone(interface.name.clone()) }))
+        };
+        let looked: Result<_, XdpError> = looked.await;
+        looked.unwrap_or_else(|error| {
+            self.hops.unanswered(&error);
+            self.connect_again();
+            None
+        })
+    }
+
+    async fn refresh_hops(&mut self) -> Result<(), RunError> {
+        let balancer = self.daemon.operator_mut().balancer_mut();
+        if !self.hops.refresh(&mut self.neighbours, balancer).await? {
+            self.connect_again();
+        }
+        Ok(())
+    }
+
+    /// A connection that has failed once may be of no use any more.
+    fn connect_again(&mut self) {
+        if let Ok(netlink) = netlink::connect() {
+            self.neighbours.set_netlink(netlink.clone());
+            self.netlink = netlink;
         }
     }
 }
@@ -74,9 +167,4 @@ pub(crate) enum End {
     Asked,
     Detached,
     InterfaceGone(String),
-}
-
-async fn gone(netlink: &Handle, attachment: &Attachment) -> End {
-    let interface = attachment.interface();
-    if interface.exists(netlink).await { End::Detached } else { End::InterfaceGone(interface.name.clone()) }
 }

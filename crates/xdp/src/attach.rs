@@ -7,6 +7,7 @@ use crate::error::XdpError;
 use crate::interface::Interface;
 use crate::left_behind::LeftBehind;
 use crate::mode::Mode;
+use crate::netlink::{self, order};
 use evenkeel_control::config::XdpMode;
 use netlink_packet_route::link::{LinkAttribute, LinkMessage, LinkXdp};
 use rtnetlink::Handle;
@@ -99,8 +100,7 @@ pub(crate) fn exchange(
     let ask = || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
         runtime.block_on(async {
-            let (connection, netlink, _) = rtnetlink::new_connection().map_err(failed)?;
-            tokio::spawn(connection);
+            let netlink = netlink::connect().map_err(failed)?;
             change(&netlink, interface, mode, Some(next), Some(current)).await.map_err(other(interface))
         })
     };
@@ -125,7 +125,7 @@ async fn change(
     let mut message = LinkMessage::default();
     message.header.index = interface.index;
     message.attributes.push(LinkAttribute::Xdp(xdp));
-    netlink.link().set(message).execute().await
+    order(netlink.link().set(message).execute(), || rtnetlink::Error::RequestFailed).await
 }
 
 fn is_unsupported(error: &rtnetlink::Error) -> bool {

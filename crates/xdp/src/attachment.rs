@@ -6,10 +6,10 @@ use crate::interface::{Interface, program};
 use crate::mode::Mode;
 use crate::pinned::Pins;
 use crate::post::Post;
+use evenkeel_control::InterfaceClaim;
 use netlink_packet_route::link::LinkMessage;
 use rtnetlink::Handle;
 use std::os::fd::AsFd;
-use std::os::unix::net::UnixDatagram;
 use std::sync::Arc;
 
 /// A program at its place. Stays there until [`Attachment::detach`].
@@ -20,11 +20,11 @@ pub struct Attachment {
     /// Where its tables have names.
     pins: Vec<Pins>,
     /// Held as long as we are at work on this interface; the kernel lets go of it however we end.
-    _only_one: UnixDatagram,
+    _only_one: InterfaceClaim,
 }
 
 impl Attachment {
-    pub(crate) fn new(post: Arc<Post>, took_over: bool, pins: Vec<Pins>, only_one: UnixDatagram) -> Self {
+    pub(crate) fn new(post: Arc<Post>, took_over: bool, pins: Vec<Pins>, only_one: InterfaceClaim) -> Self {
         Self { post, took_over, pins, _only_one: only_one }
     }
 
@@ -55,8 +55,12 @@ impl Attachment {
     }
 
     /// Whether the program is still where it was put.
-    pub async fn is_in_place(&self, netlink: &Handle) -> bool {
-        self.is_ours(self.post.interface.message(netlink).await.and_then(|message| program(&message)))
+    ///
+    /// # Errors
+    /// Netlink does not answer.
+    pub async fn is_in_place(&self, netlink: &Handle) -> Result<bool, XdpError> {
+        let there = self.post.interface.message(netlink).await?;
+        Ok(self.is_ours(there.and_then(|message| program(&message))))
     }
 
     fn is_ours(&self, there: Option<(u32, bool)>) -> bool {

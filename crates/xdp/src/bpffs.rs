@@ -2,16 +2,19 @@
 
 use crate::error::XdpError;
 use aya::pin::PinError;
+use evenkeel_control::private::is_trusted;
 use std::ffi::{CStr, OsStr};
 use std::fs::{self, DirBuilder, File};
 use std::io::{self, ErrorKind};
 use std::os::fd::AsRawFd as _;
 use std::os::unix::ffi::OsStrExt as _;
-use std::os::unix::fs::DirBuilderExt as _;
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 
 /// Where it is mounted by custom.
 const ROOT: &CStr = c"/sys/fs/bpf";
+/// Others may write.
+const OTHERS_WRITE: u32 = 0o022;
 /// What is ours of it.
 const HOME: &str = "/sys/fs/bpf/evenkeel";
 
@@ -23,7 +26,26 @@ pub(crate) fn ready() -> Result<(), XdpError> {
     if !is_mounted() {
         mount().map_err(|source| XdpError::NoBpffs { source })?;
     }
-    make_directory(Path::new(HOME))
+    make_directory(Path::new(HOME))?;
+    check(Path::new(HOME))
+}
+
+/// Whether what is found in our directory can only be ours.
+pub(crate) fn is_private() -> bool {
+    check(Path::new(HOME)).is_ok()
+}
+
+/// Sees to it that nobody else can have made our directory, or can change what is in it: pins in there are trusted. Where
+/// only root can make one it may be any user's, since root has given it to that user.
+pub(crate) fn check(home: &Path) -> Result<(), XdpError> {
+    let about = fs::symlink_metadata(home).map_err(failed(home))?;
+    let root = home.parent().unwrap_or(home);
+    let others_make = fs::metadata(root).map_err(failed(root))?.mode() & OTHERS_WRITE != 0;
+    let is_private = about.is_dir() && about.mode() & OTHERS_WRITE == 0;
+    if is_private && (is_trusted(&about) || !others_make) {
+        return Ok(());
+    }
+    Err(XdpError::ForeignHome { path: home.to_owned() })
 }
 
 /// The directory for the tables of an interface. The file system has no names with a dot, interfaces do.
@@ -110,6 +132,35 @@ fn mount() -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::os::unix::fs::{PermissionsExt as _, chown, symlink};
+
+    #[test]
+    fn a_directory_that_somebody_else_can_have_made_is_refused() {
+        let root = std::env::temp_dir().join(format!("evenkeel-bpffs-{}", std::process::id()));
+        let home = root.join("evenkeel");
+        make_directory(&root).expect("nobody else has this number");
+        let set = |path: &Path, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("it is ours");
+        make_directory(&home).expect("the directory is ours");
+        for (root_mode, home_mode, is_good) in
+            [(0o700, 0o700, true), (0o1777, 0o700, true), (0o700, 0o777, false), (0o1777, 0o770, false)]
+        {
+            set(&root, root_mode);
+            set(&home, home_mode);
+            assert_eq!(check(&home).is_ok(), is_good, "{root_mode:o} {home_mode:o}");
+        }
+        set(&home, 0o700);
+        if std::env::var_os("EVENKEEL_SKIP_PRIVILEGED").is_none() {
+            let needed = "this test needs root, or EVENKEEL_SKIP_PRIVILEGED=1";
+            chown(&home, Some(65534), Some(65534)).expect(needed);
+            assert!(check(&home).is_err(), "nobody can have made it");
+            set(&root, 0o701);
+            assert!(check(&home).is_ok(), "root has given it to nobody");
+        }
+        fs::remove_dir(&home).expect("it is empty");
+        symlink(&root, &home).expect("nothing is there");
+        assert!(check(&home).is_err(), "a link is no directory");
+        fs::remove_dir_all(root).expect("it is ours");
+    }
 
     #[test]
     fn no_two_interfaces_share_a_directory_and_none_has_a_dot() {

@@ -13,10 +13,10 @@ use crate::pinned::Pins;
 use crate::plane::XdpPlane;
 use crate::post::{Post, Program};
 use crate::programs::PROGRAM;
+use evenkeel_control::InterfaceClaim;
 use evenkeel_control::config::XdpMode;
 use rtnetlink::Handle;
 use std::os::fd::AsFd;
-use std::os::unix::net::UnixDatagram;
 use std::sync::Arc;
 
 /// The right to attach a program to an interface: nobody else is at work there.
@@ -24,7 +24,7 @@ use std::sync::Arc;
 pub struct Claim {
     interface: Interface,
     left_behind: Option<LeftBehind>,
-    only_one: UnixDatagram,
+    only_one: InterfaceClaim,
 }
 
 impl Claim {

@@ -51,11 +51,21 @@ pub enum XdpError {
     /// Tables cannot have names.
     #[error(
         "connections cannot outlive this process: there is no BPF file system at /sys/fs/bpf and it cannot be mounted \
-         ({source}); mount it with `mount -t bpf bpf /sys/fs/bpf`."
+         ({source}); mount it with `mount -t bpf -o mode=0700 bpf /sys/fs/bpf`."
     )]
     NoBpffs {
         /// Why it cannot be mounted.
         source: std::io::Error,
+    },
+    /// Somebody else can have put there what we would trust.
+    #[error(
+        "connections cannot outlive this process: others can have made {path}, or can change what is in it; see who they are \
+         with `ls -ld {path}`, remove it, and close the BPF file system with `chmod 0700 /sys/fs/bpf`.",
+        path = path.display()
+    )]
+    ForeignHome {
+        /// The directory.
+        path: std::path::PathBuf,
     },
     /// A table's name cannot be made or removed.
     #[error("cannot work with {} ({source}): see to it that this user may change what is there.", path.display())]
@@ -130,9 +140,9 @@ pub enum XdpError {
         /// The word that `ip link` wants.
         off: &'static str,
     },
-    /// The same program is already at work here.
-    #[error("evenkeel already runs on {0}: stop that one first.")]
-    Running(String),
+    /// The same program is already at work here, or it cannot be told.
+    #[error(transparent)]
+    Claim(#[from] evenkeel_control::ClaimError),
     /// The driver cannot run XDP programs.
     #[error("{interface} cannot run XDP in native mode ({reason}): use generic mode.")]
     NoNative {

@@ -62,6 +62,7 @@ impl Foothold {
             return Ok(());
         }
         bpffs::make_directory(&self.home)?;
+        bpffs::check(&self.home)?;
         bpffs::make_directory(&self.directory)?;
         bpffs::pin(&self.directory.join(program.to_string()), |path| stations.pin(path))
     }

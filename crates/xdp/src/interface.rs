@@ -1,10 +1,11 @@
 //! What an interface is, as far as XDP cares.
 
 use crate::error::XdpError;
+use crate::netlink::{ask, failed};
 use evenkeel_wire::MacAddress;
 use futures_util::StreamExt;
 use netlink_packet_route::link::{InfoKind, LinkAttribute, LinkInfo, LinkLayerType, LinkMessage, LinkXdp, XdpAttached};
-use rtnetlink::Handle;
+use rtnetlink::{Handle, LinkGetRequest};
 use std::pin::pin;
 
 /// An interface as it was when it was asked about.
@@ -45,28 +46,22 @@ impl Interface {
         if name.is_empty() || name.len() > 15 {
             return Err(XdpError::NoInterface(name.to_owned()));
         }
-        let request = netlink.link().get().match_name(name.to_owned());
-        match pin!(request.execute()).next().await {
-            Some(Ok(message)) => {
-                let mut interface = Self::read(name, &message)?;
-                if let Peer::Here(index) = interface.peer
-                    && let Some(Ok(peer)) = pin!(netlink.link().get().match_index(index).execute()).next().await
-                    && program(&peer).is_some()
-                {
-                    interface.peer = Peer::HereWithProgram;
-                }
-                Ok(interface)
-            }
-            Some(Err(rtnetlink::Error::NetlinkError(error))) if error.raw_code() != -libc::ENODEV => {
-                Err(XdpError::Netlink { what: "interfaces", reason: error.to_string() })
-            }
-            _ => Err(XdpError::NoInterface(name.to_owned())),
+        let Some(message) = link(|| netlink.link().get().match_name(name.to_owned())).await? else {
+            return Err(XdpError::NoInterface(name.to_owned()));
+        };
+        let mut interface = Self::read(name, &message)?;
+        if let Peer::Here(index) = interface.peer
+            && let Ok(Some(peer)) = link(|| netlink.link().get().match_index(index)).await
+            && program(&peer).is_some()
+        {
+            interface.peer = Peer::HereWithProgram;
         }
+        Ok(interface)
     }
 
     /// What the kernel says of the interface now, under whatever name; nothing if it is gone.
-    pub(crate) async fn message(&self, netlink: &Handle) -> Option<LinkMessage> {
-        pin!(netlink.link().get().match_index(self.index).execute()).next().await?.ok()
+    pub(crate) async fn message(&self, netlink: &Handle) -> Result<Option<LinkMessage>, XdpError> {
+        link(|| netlink.link().get().match_index(self.index)).await
     }
 
     /// Whether a message about an interface leaves this one its Ethernet address.
@@ -78,8 +73,11 @@ impl Interface {
     }
 
     /// Whether it is still there, under whatever name.
-    pub async fn exists(&self, netlink: &Handle) -> bool {
-        self.message(netlink).await.is_some()
+    ///
+    /// # Errors
+    /// Netlink does not answer.
+    pub async fn exists(&self, netlink: &Handle) -> Result<bool, XdpError> {
+        Ok(self.message(netlink).await?.is_some())
     }
 
     fn read(name: &str, message: &LinkMessage) -> Result<Self, XdpError> {
@@ -127,6 +125,19 @@ impl Interface {
             Peer::OutOfSight => None,
         }
     }
+}
+
+/// What the kernel says of one interface; nothing if there is none.
+async fn link(request: impl Fn() -> LinkGetRequest) -> Result<Option<LinkMessage>, XdpError> {
+    let question = || async {
+        match pin!(request().execute()).next().await {
+            Some(Ok(message)) => Ok(Some(message)),
+            Some(Err(rtnetlink::Error::NetlinkError(error))) if error.raw_code() == -libc::ENODEV => Ok(None),
+            Some(Err(error)) => Err(failed("interfaces")(error)),
+            None => Ok(None),
+        }
+    };
+    ask("interfaces", question).await
 }
 
 /// The XDP program in a link message: its id, and whether it is attached in generic mode.

@@ -71,7 +71,8 @@ impl Pins {
 
     /// The set whose program has this id, and the program.
     pub(crate) fn in_force(interface: &str, id: u32) -> Option<(Self, OwnedFd)> {
-        Self::places(interface).into_iter().find_map(|pins| {
+        let mut places = Self::places(interface).into_iter().filter(|_| bpffs::is_private());
+        places.find_map(|pins| {
             let program = Xdp::from_pin(pins.path(PROGRAM), XdpAttachType::Interface).ok()?;
             let fd = program.fd().ok()?.as_fd().try_clone_to_owned().ok()?;
             (program.info().ok()?.id() == id).then_some((pins, fd))

@@ -69,7 +69,9 @@ pub fn start(claim: &Claim, start: Start<'_>) -> Result<Started, XdpError> {
     match bpffs::ready().and_then(|()| Staging::begin(interface, claim.pins_in_force(), names)) {
         Ok(begun) => staging = Some(begun),
         // Without names the loader cannot be given the tables that are there.
-        Err(error @ XdpError::NoBpffs { .. }) if estate.is_none() => unnamed = Some(error),
+        Err(error @ (XdpError::NoBpffs { .. } | XdpError::ForeignHome { .. })) if estate.is_none() => {
+            unnamed = Some(error)
+        }
         Err(error) if !heritable => unnamed = Some(error),
         Err(error) => return Err(error),
     }

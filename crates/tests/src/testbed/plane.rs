@@ -6,6 +6,7 @@ use crate::program::cpus;
 use evenkeel_control::config::XdpMode;
 use evenkeel_control::{Config, walkthrough};
 use std::collections::BTreeSet;
+use std::fs::File;
 use std::path::Path;
 use std::process::Command;
 
@@ -183,7 +184,11 @@ impl Testbed {
     pub fn wait_for_the_dead(&self) {
         if self.plane == Plane::Dpdk {
             // The kernel closes what a process had one by one, and its claim on the device may be the last.
-            let is_claimed = || std::fs::read_to_string("/proc/net/unix").is_ok_and(|text| text.contains("-tapdpdk"));
+            let is_claimed = || {
+                let files = std::fs::read_dir("/run/evenkeel").into_iter().flatten().flatten();
+                let mut claims = files.filter(|file| file.file_name().to_string_lossy().ends_with("-tapdpdk.lock"));
+                claims.any(|file| File::open(file.path()).is_ok_and(|file| file.try_lock().is_err()))
+            };
             until("the TAP device is gone", || (!self.is_occupied() && !is_claimed()).then_some(()));
         }
     }

@@ -5,6 +5,8 @@ use evenkeel_tests::testbed::{
     self, Ended, GOOD_CONFIG, Plane, Running, TAP, Testbed, assert_clean, assert_refused, connect_tap, repository,
     until,
 };
+use std::os::linux::net::SocketAddrExt as _;
+use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::path::Path;
 use std::process::Command;
 use std::thread;
@@ -166,6 +168,19 @@ fn a_second_one_is_refused_and_the_first_works_on() {
         assert!(!first.has_ended());
         bed.do_in("", &["ping", "-c", "1", "-w", "20", "10.0.0.10"]);
         assert_eq!(first.interrupt().code, Some(0));
+        assert_nothing_is_left(bed);
+    });
+}
+
+#[test]
+fn an_unprivileged_user_cannot_keep_it_from_starting() {
+    testbed::on(Plane::Dpdk).run(|bed| {
+        // A name that is whoever's is first. It knows no user, so it may be ours here.
+        let address = SocketAddr::from_abstract_name("evenkeel-dpdk-tapdpdk").expect("it is short");
+        let _taken = UnixDatagram::bind_addr(&address).expect("nobody has it");
+        let mut balancer = bed.balance();
+        assert_refused(&base_server(bed, &bed.eal(TAP)), 1, &["already runs on tapdpdk"]);
+        assert_eq!(balancer.interrupt().code, Some(0));
         assert_nothing_is_left(bed);
     });
 }

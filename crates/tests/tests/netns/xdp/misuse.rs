@@ -3,8 +3,11 @@
 
 use evenkeel_tests::testbed::{
     self, Ended, GOOD_CONFIG, Plane, Running, Testbed, assert_clean, assert_refused, in_network, repository, until,
+    within,
 };
 use std::io;
+use std::os::linux::net::SocketAddrExt as _;
+use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::os::unix::process::CommandExt as _;
 use std::process::Command;
 use std::thread;
@@ -156,6 +159,42 @@ fn a_second_one_on_the_same_interface_is_refused_and_the_first_works_on() {
         assert!(ended.stderr.contains("echo-reply"), "{ended}");
         assert_nothing_attached(bed);
     });
+}
+
+#[test]
+fn an_unprivileged_user_cannot_keep_it_from_starting() {
+    testbed::on(Plane::GenericXdp).needs(&["setpriv", "flock"]).run(|bed| {
+        let nobody = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"];
+        // Names that are whoever's is first. They know no user, so they may be ours here.
+        let index = bed.do_in("lb", &["cat", "/sys/class/net/veth6/ifindex"]).stdout.trim().to_owned();
+        let taken = |name: &str| {
+            let address = SocketAddr::from_abstract_name(name).expect("it is short");
+            within("lb", || UnixDatagram::bind_addr(&address).expect("nobody has it"))
+        };
+        let _taken = [taken(&format!("evenkeel-xdp-{index}")), taken("evenkeel-xdp-veth6")];
+        assert_ne!(bed.start("lb", &[&nobody[..], &["mkdir", "/run/evenkeel"]].concat()).finish().code, Some(0));
+
+        let mut balancer = bed.balance();
+        assert_refused(&xdp_lb(bed, &["veth6"]), 1, &["already runs on veth6"]);
+        balancer.signal(libc::SIGKILL);
+        balancer.finish();
+        // What it has left is nobody's to lock.
+        let left = claims();
+        assert_eq!(left.len(), 1, "{left:?}");
+        let lock = ["flock", "--nonblock", &left[0], "true"];
+        assert_ne!(bed.start("lb", &[&nobody[..], &lock].concat()).finish().code, Some(0));
+        bed.do_in("lb", &lock);
+
+        let mut balancer = bed.balance();
+        assert_eq!(balancer.interrupt().code, Some(0));
+        assert_eq!(claims(), [""; 0], "the claim's file goes with the claim");
+    });
+}
+
+/// The files of claims, whoever has them.
+fn claims() -> Vec<String> {
+    let files = std::fs::read_dir("/run/evenkeel").expect("it was made");
+    files.map(|file| file.expect("it can be read").path().display().to_string()).collect()
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! What only the balancer on XDP has.
 
 mod misuse;
+mod neighbours;
 mod unprivileged;
 mod walkthrough;
