@@ -7,7 +7,6 @@ use crate::cell::Cell;
 use crate::maps::{
     BACKENDS, COUNTERS, FEATURES, FLOWS, HOPS, MAGLEV, NAT_ADDRESSES, OURS, OURS_FILTER, SERVICES, SETTINGS, TRAFFIC,
 };
-use core::hint::black_box;
 use evenkeel_core::flow::{Bucket, HopNumber, Insertion, NewEntry, Side, Tick};
 use evenkeel_core::{Backend, BackendRef, Event, Features, Reason, Service, ServiceKey, Settings, Tables, hop};
 use evenkeel_wire::Ipv4Address;
@@ -107,8 +106,7 @@ impl Tables for Maps {
     fn hop_number(&self, neighbour: u64, now: Tick) -> Option<HopNumber> {
         match evenkeel_hop(neighbour, u32::from(now.0)) {
             NO_HOP => None,
-            // The compiler knows how large it can be, the verifier does not: so it must not know.
-            number => Some(HopNumber(black_box(number) as u16)),
+            number => Some(bounded(number as u64)),
         }
     }
 
@@ -130,6 +128,15 @@ extern "C" fn evenkeel_insert(place: u64, new: *const NewEntry) -> u32 {
     }
 }
 
+/// The low 16 bits, by an instruction that the compiler cannot remove: it knows that the number is that small, but a verifier
+/// loses sight of that in a call, and that of Linux 6.1 in 32-bit arithmetic.
+#[inline(always)]
+fn bounded(mut number: u64) -> HopNumber {
+    // SAFETY: one instruction on one register.
+    unsafe { core::arch::asm!("{0} &= 65535", inout(reg) number, options(pure, nomem, nostack)) };
+    HopNumber(number as u16)
+}
+
 /// What [`evenkeel_hop`] returns when there is no room.
 const NO_HOP: u32 = u32::MAX;
 
@@ -137,6 +144,7 @@ const NO_HOP: u32 = u32::MAX;
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn evenkeel_hop(neighbour: u64, now: u32) -> u32 {
-    let number = hop::number(Maps.settings(), |number| Maps.hop(number), neighbour, Tick(now as u16));
+    let hop = |number: HopNumber| Maps.hop(bounded(number.0.into()));
+    let number = hop::number(Maps.settings(), hop, neighbour, Tick(now as u16));
     number.map_or(NO_HOP, |number| u32::from(number.0))
 }
