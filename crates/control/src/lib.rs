@@ -6,6 +6,8 @@
 
 pub mod api;
 mod balancer;
+mod beside;
+mod census;
 pub mod config;
 pub mod daemon;
 mod features;
@@ -21,7 +23,7 @@ pub use balancer::{BackendView, Balancer, BalancerError, NextHop};
 pub use config::{BackendId, Config, ConfigError, ServiceId};
 pub use features::features;
 pub use operator::Operator;
-pub use plane::{Contents, FlowView, PlaceContents, Plane};
+pub use plane::{Contents, FlowView, FlowWalk, PlaceContents, Plane, WalkError};
 pub use secrets::Secrets;
 pub use sizes::Sizes;
 pub use walkthrough::walkthrough;

@@ -3,7 +3,7 @@
 use evenkeel_control::config::{Config, HostAddress};
 use evenkeel_control::operator::{self, Condition, Judgement, Order};
 use evenkeel_control::{
-    BackendId, Balancer, BalancerError, Contents, FlowView, NextHop, Operator, Plane, Secrets, Sizes,
+    BackendId, Balancer, BalancerError, Contents, FlowView, FlowWalk, NextHop, Operator, Plane, Secrets, Sizes,
 };
 use evenkeel_core::backend::{Backend, BackendRef, BackendState, Link, Standing};
 use evenkeel_core::flow::{FlowKey, Peer, State};
@@ -13,6 +13,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::{IpAddr, Ipv4Addr};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::SystemTime;
 
@@ -148,6 +149,10 @@ impl Plane for MemoryPlane {
 
     fn traffic(&self, _: u16) -> Result<Traffic, Killed> {
         Ok(Traffic::default())
+    }
+
+    fn flow_walk(&self) -> Arc<dyn FlowWalk> {
+        unreachable!("nobody walks through it beside the plane")
     }
 
     fn visit_flows(&self, visit: &mut dyn FnMut(FlowView)) -> Result<(), Killed> {
