@@ -277,7 +277,8 @@ async fn those_who_come_and_say_nothing_keep_nobody_out() {
     });
     let (answer, waiting, gone) = meanwhile(&mut daemon, asked).await.expect("it does not panic");
     assert!(answer.contains("evenkeel_flows"), "{answer}");
-    assert!(waiting > 0 && gone > 0, "{waiting} wait, and {gone} had to make room");
+    // Otherwise the answer came when most of them had been there for too long, and had to go anyway.
+    assert!(waiting > 32 && gone > 32, "{waiting} wait, and {gone} had to make room");
 }
 
 #[tokio::test]

@@ -14,6 +14,10 @@ use tokio::task::spawn_blocking;
 /// How many times as long as it took to read is what was read good for.
 const GOOD_FOR: u32 = 10;
 
+/// What was read may have been begun so long before it is asked for. So whoever comes while it is read does not wait for what
+/// is read next, and a crowd costs one reading.
+const BEFORE: Duration = Duration::from_millis(50);
+
 /// The last text, and a way to another.
 #[derive(Debug)]
 pub(super) struct Scrapes<P> {
@@ -24,6 +28,8 @@ pub(super) struct Scrapes<P> {
 #[derive(Debug)]
 struct Text {
     text: Bytes,
+    /// When reading began.
+    begun: Instant,
     good_until: Instant,
 }
 
@@ -40,9 +46,12 @@ impl<P: Plane + 'static> Scrapes<P> {
 
     /// A text that is good.
     pub(super) async fn text(&self) -> Result<Bytes, Refusal> {
+        let asked = Instant::now();
         let last = Arc::clone(&self.last).lock_owned().await;
         match &*last {
-            Some(Text { text, good_until }) if Instant::now() < *good_until => Ok(text.clone()),
+            Some(Text { text, begun, good_until }) if asked < *good_until || asked < *begun + BEFORE => {
+                Ok(text.clone())
+            }
             // By a task of its own, so that those who ask and go leave one question behind, and not one each.
             _ => tokio::spawn(read(self.handle.clone(), last)).await.map_err(Refusal::failed)?,
         }
@@ -53,6 +62,7 @@ async fn read<P: Plane + 'static>(
     handle: Handle<P>,
     mut last: OwnedMutexGuard<Option<Text>>,
 ) -> Result<Bytes, Refusal> {
+    let begun = Instant::now();
     let scrape = handle.ask_counted(|operator| {
         let begun = Instant::now();
         operator.scrape().map(|scrape| (scrape, begun.elapsed()))
@@ -61,6 +71,6 @@ async fn read<P: Plane + 'static>(
     let good_until = Instant::now() + took * GOOD_FOR;
     let text = spawn_blocking(move || metrics::encode(scrape)).await.map_err(Refusal::failed)?;
     let text = Bytes::from(text.map_err(Refusal::failed)?);
-    *last = Some(Text { text: text.clone(), good_until });
+    *last = Some(Text { text: text.clone(), begun, good_until });
     Ok(text)
 }
