@@ -4,10 +4,13 @@
 
 use crate::api::{self, SocketError};
 use crate::balancer::BalancerError;
+use crate::beside::Beside;
+use crate::census::Walker;
 use crate::config::Config;
-use crate::health::Checker;
+use crate::health::CheckerThread;
 use crate::operator::{self, Change, Inbox, Judgement, Operator};
 use crate::plane::Plane;
+use axum::Router;
 use sd_notify::NotifyState;
 use std::io;
 use std::net::SocketAddr;
@@ -23,6 +26,8 @@ use tokio::time::{Interval, MissedTickBehavior, interval};
 const SECOND: Duration = Duration::from_secs(1);
 /// How often abandoned flow entries are looked for.
 const TIDY: Duration = Duration::from_secs(60);
+/// How little of the CPU the answers to monitoring want where others want it too (nice(2)).
+const METRICS_NICENESS: i32 = 10;
 /// Judgements that may wait.
 const JUDGEMENTS: usize = 1024;
 
@@ -37,6 +42,14 @@ pub enum DaemonError {
     Metrics {
         /// Where.
         address: SocketAddr,
+        /// Why.
+        source: io::Error,
+    },
+    /// No threads.
+    #[error("cannot have a thread for {what}: {source}.")]
+    Thread {
+        /// What it is for.
+        what: &'static str,
         /// Why.
         source: io::Error,
     },
@@ -63,7 +76,10 @@ pub enum Turn {
 pub struct Daemon<P> {
     operator: Operator<P>,
     inbox: Inbox<P>,
-    checker: Checker,
+    checker: CheckerThread,
+    walker: Walker,
+    /// Whether places of backends without connections are to be given up at the next count.
+    is_untidy: bool,
     judgements: mpsc::Receiver<Judgement>,
     /// Those that have been taken in and not been noted.
     news: Vec<Judgement>,
@@ -71,7 +87,8 @@ pub struct Daemon<P> {
     second: Interval,
     tidy: Interval,
     /// Servers, which end with this.
-    servers: Vec<AbortHandle>,
+    metrics: Option<Beside>,
+    api: Option<AbortHandle>,
     socket: Option<PathBuf>,
     /// What the checker was told last.
     checked: Option<Config>,
@@ -83,30 +100,33 @@ impl<P: Plane + 'static> Daemon<P> {
     ///
     /// # Errors
     /// Something of this cannot be had.
-    pub async fn begin(operator: Operator<P>, socket: Option<&Path>) -> Result<Self, DaemonError> {
+    pub async fn begin(mut operator: Operator<P>, socket: Option<&Path>) -> Result<Self, DaemonError> {
+        let walker = Walker::begin(operator.balancer().plane().flow_walk()).map_err(no_thread("the flow table"))?;
+        operator.count_by(walker.counts().clone());
         let (handle, inbox) = operator::handle();
+        let (router, metrics_router) = api::routers(handle.counting_by(walker.counts().clone()));
         let (sender, judgements) = mpsc::channel(JUDGEMENTS);
-        let mut servers = Vec::new();
-        if let Some(address) = operator.config().metrics.listen {
-            let listener =
-                TcpListener::bind(address).await.map_err(|source| DaemonError::Metrics { address, source })?;
-            let router = api::metrics_router(handle.clone());
-            servers.push(tokio::spawn(api::serve_tcp(listener, router)).abort_handle());
-        }
-        if let Some(path) = socket {
-            let listener = api::listen(path)?;
-            servers.push(tokio::spawn(api::serve_unix(listener, api::router(handle))).abort_handle());
-        }
+        let metrics = match operator.config().metrics.listen {
+            Some(address) => Some(serve_metrics(address, metrics_router).await?),
+            None => None,
+        };
+        let api = match socket {
+            Some(path) => Some(tokio::spawn(api::serve_unix(api::listen(path)?, router)).abort_handle()),
+            None => None,
+        };
         let mut daemon = Self {
             operator,
             inbox,
-            checker: Checker::new(sender),
+            checker: CheckerThread::begin(sender).map_err(no_thread("health checks"))?,
+            walker,
+            is_untidy: false,
             judgements,
             news: Vec::new(),
             hangup: signal(SignalKind::hangup()).map_err(DaemonError::Signals)?,
             second: every(SECOND),
             tidy: every(TIDY),
-            servers,
+            metrics,
+            api,
             socket: socket.map(Path::to_owned),
             checked: None,
         };
@@ -162,7 +182,13 @@ impl<P: Plane + 'static> Daemon<P> {
                 Ok(Turn::Tidied)
             }
             _ = self.tidy.tick() => {
-                self.operator.balancer_mut().tidy()?;
+                self.walker.sweep();
+                self.is_untidy = true;
+                Ok(Turn::Tidied)
+            }
+            () = self.walker.news(), if self.is_untidy => {
+                self.is_untidy = false;
+                self.operator.balancer_mut().free_unused(&self.walker.counts().latest())?;
                 Ok(Turn::Tidied)
             }
         }
@@ -177,6 +203,24 @@ impl<P: Plane + 'static> Daemon<P> {
     }
 }
 
+/// Serves what monitoring may ask, on a thread of its own: anybody may ask.
+async fn serve_metrics(address: SocketAddr, router: Router) -> Result<Beside, DaemonError> {
+    let no_place = |source| DaemonError::Metrics { address, source };
+    // Whoever waits for it to be taken is in the kernel until then.
+    let listener = TcpListener::bind(address).await.and_then(TcpListener::into_std).map_err(no_place)?;
+    let serve = move || async move {
+        // It was one of tokio's a moment ago.
+        if let Ok(listener) = TcpListener::from_std(listener) {
+            api::serve_tcp(listener, router).await;
+        }
+    };
+    Beside::begin("metrics", METRICS_NICENESS, serve).map_err(no_thread("metrics"))
+}
+
+fn no_thread(what: &'static str) -> impl Fn(io::Error) -> DaemonError {
+    move |source| DaemonError::Thread { what, source }
+}
+
 /// If systemd has gone away meanwhile, there is nobody to tell.
 fn notify(state: &[NotifyState<'_>]) {
     let _ = sd_notify::notify(state);
@@ -185,7 +229,10 @@ fn notify(state: &[NotifyState<'_>]) {
 impl<P> Drop for Daemon<P> {
     fn drop(&mut self) {
         notify(&[NotifyState::Stopping]);
-        self.servers.iter().for_each(AbortHandle::abort);
+        self.metrics = None;
+        if let Some(api) = &self.api {
+            api.abort();
+        }
         if let Some(path) = &self.socket {
             // If it is gone already, all the better.
             let _ = std::fs::remove_file(path);

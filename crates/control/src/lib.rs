@@ -6,6 +6,8 @@
 
 pub mod api;
 mod balancer;
+mod beside;
+mod census;
 mod claim;
 pub mod config;
 pub mod daemon;
@@ -24,7 +26,7 @@ pub use claim::{ClaimError, InterfaceClaim};
 pub use config::{BackendId, Config, ConfigError, ServiceId};
 pub use features::features;
 pub use operator::Operator;
-pub use plane::{Contents, FlowView, PlaceContents, Plane};
+pub use plane::{Contents, FlowView, FlowWalk, PlaceContents, Plane, WalkError};
 pub use secrets::Secrets;
 pub use sizes::Sizes;
 pub use walkthrough::walkthrough;

@@ -3,12 +3,15 @@
 use crate::config::{BackendId, Protocol, ServiceId};
 use crate::sizes::Sizes;
 use evenkeel_core::backend::Link;
-use evenkeel_core::flow::{Bucket, FlowKey, Peer, Side, State, Tick, Timeouts};
+use evenkeel_core::flow::{Bucket, Entry, FlowKey, Meta, Peer, Record as _, Side, State, Tick, Timeouts};
 use evenkeel_core::{
     Backend, BackendRef, BackendState, Counters, Features, Kind, Service, ServiceKey, Standing, Traffic, Word,
 };
 use evenkeel_wire::IpProtocol;
+use std::error::Error;
 use std::net::{IpAddr, Ipv4Addr};
+use std::ops::Range;
+use std::sync::Arc;
 
 /// The tables of a plane, from the side that fills them.
 ///
@@ -67,6 +70,9 @@ pub trait Plane {
     /// What the backend at this place has carried, over all CPUs.
     fn traffic(&self, index: u16) -> Result<Traffic, Self::Error>;
 
+    /// The flow table, for whoever reads it beside everything else.
+    fn flow_walk(&self) -> Arc<dyn FlowWalk>;
+
     /// Shows every flow that is alive.
     fn visit_flows(&self, visit: &mut dyn FnMut(FlowView)) -> Result<(), Self::Error>;
 
@@ -74,6 +80,33 @@ pub trait Plane {
     /// but time is kept modulo some hours, and what lies around for longer would look young again.
     fn sweep_flows(&self) -> Result<(), Self::Error>;
 }
+
+/// A flow table that another thread walks through, in pieces, while the plane is changed and packets fly.
+pub trait FlowWalk: Send + Sync {
+    /// How many buckets it has.
+    fn buckets(&self) -> usize;
+
+    /// Shows every flow in these buckets that is alive.
+    ///
+    /// # Errors
+    /// The clock that flows are stamped with cannot be read.
+    fn visit(&self, buckets: Range<usize>, visit: &mut dyn FnMut(FlowView)) -> Result<(), WalkError>;
+
+    /// What [`Plane::sweep_flows`] does, for these buckets.
+    ///
+    /// # Errors
+    /// The clock that flows are stamped with cannot be read.
+    fn sweep(&self, buckets: Range<usize>) -> Result<(), WalkError>;
+
+    /// The rest of what [`Plane::sweep_flows`] does, which is little.
+    ///
+    /// # Errors
+    /// The clock that flows are stamped with cannot be read.
+    fn sweep_hops(&self) -> Result<(), WalkError>;
+}
+
+/// Why a flow table could not be walked through.
+pub type WalkError = Box<dyn Error + Send + Sync>;
 
 /// What a plane's tables hold.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -157,7 +190,13 @@ pub struct FlowView {
 impl FlowView {
     /// Shows every flow of a table that is alive at this time.
     pub fn visit<W: Word>(table: &[Bucket<W>], timeouts: &Timeouts, now: Tick, visit: &mut dyn FnMut(Self)) {
-        for found in table.iter().flat_map(|bucket| &bucket.0).filter_map(|entry| entry.read()) {
+        // Most entries of most tables are free, and half of the others a backend's side: one word tells.
+        let is_clients = |entry: &&Entry<W>| {
+            let meta = Meta(entry.meta().load());
+            meta.is_live() && meta.side() == Side::Client
+        };
+        let entries = table.iter().flat_map(|bucket| &bucket.0);
+        for found in entries.filter(is_clients).filter_map(|entry| entry.read()) {
             if found.meta.side() == Side::Client && !timeouts.expired(found.meta, now) {
                 visit(Self {
                     key: found.key,

@@ -3,7 +3,7 @@
 use evenkeel_control::config::{Config, HostAddress};
 use evenkeel_control::operator::{self, Condition, Judgement, Order};
 use evenkeel_control::{
-    BackendId, Balancer, BalancerError, Contents, FlowView, NextHop, Operator, Plane, Secrets, Sizes,
+    BackendId, Balancer, BalancerError, Contents, FlowView, FlowWalk, NextHop, Operator, Plane, Secrets, Sizes,
 };
 use evenkeel_core::backend::{Backend, BackendRef, BackendState, Link, Standing};
 use evenkeel_core::flow::{FlowKey, Peer, State};
@@ -13,6 +13,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::{IpAddr, Ipv4Addr};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::SystemTime;
 
@@ -148,6 +149,10 @@ impl Plane for MemoryPlane {
 
     fn traffic(&self, _: u16) -> Result<Traffic, Killed> {
         Ok(Traffic::default())
+    }
+
+    fn flow_walk(&self) -> Arc<dyn FlowWalk> {
+        unreachable!("nobody walks through it beside the plane")
     }
 
     fn visit_flows(&self, visit: &mut dyn FnMut(FlowView)) -> Result<(), Killed> {
@@ -414,4 +419,84 @@ fn after_any_failed_write_the_way_back_is_open() {
         }
     }
     assert!(failed > 8, "writes fail: {failed}");
+}
+
+/// What is to be of a service's backends, by the last byte of their addresses. Who is not named is not in the file.
+type Wanted<'a> = &'a [(u8, BackendState)];
+
+fn want(balancer: &mut Balancer<MemoryPlane>, wanted: Wanted<'_>) -> Result<(), BalancerError<Killed>> {
+    let backends: Vec<_> = wanted.iter().map(|(last, _)| *last).collect();
+    // The second service comes and goes with the number of backends.
+    let services = [("192.0.2.10", 80, &backends[..]), ("192.0.2.11", 443, &backends[..])];
+    let config = config(&services[..backends.len().min(2)]);
+    balancer.apply_with(&config, |_, backend| {
+        let last = backend.address.octets()[3];
+        let state = wanted.iter().find(|(wanted, _)| *wanted == last).expect("it is in the file").1;
+        (state, Standing { drained: state == BackendState::Draining, failed: state == BackendState::Down })
+    })
+}
+
+/// Before and after each of these changes somebody serves; so at no write in between may a new connection find nobody, or
+/// somebody who takes none: it would be dropped, or reset.
+#[test]
+fn whoever_a_table_leads_to_takes_connections_at_every_write() {
+    use BackendState::{Down, Draining, Up};
+    let steps: [Wanted<'_>; 10] = [
+        &[(2, Up), (3, Up)],
+        &[(2, Up), (3, Down)],
+        &[(2, Down), (3, Up)],
+        &[(2, Draining), (3, Down), (4, Up)],
+        &[(2, Up), (3, Down), (4, Draining)],
+        &[(3, Up)],
+        &[(5, Up), (6, Up)],
+        &[(5, Draining), (6, Draining), (3, Up)],
+        &[(6, Up)],
+        &[(2, Up), (3, Up), (5, Down), (6, Down)],
+    ];
+    let mut writes = 0;
+    for pair in steps.windows(2) {
+        let [before, after] = *pair else { continue };
+        for life in 0.. {
+            let plane = MemoryPlane::new();
+            let mut balancer = Balancer::new(plane.clone(), &SECRETS);
+            want(&mut balancer, before).expect("it fits");
+            plane.life.set(life);
+            let outcome = want(&mut balancer, after);
+            let memory = plane.memory.borrow();
+            for (key, service) in &memory.services {
+                for slot in &memory.maglev[&service.table] {
+                    let reference = BackendRef::from_bits(*slot);
+                    let link = plane.link(reference);
+                    let takes = (link.generation(), link.state()) == (reference.generation, Up);
+                    assert!(takes, "{before:?} to {after:?}, {life} writes: {key:?} leads to {reference:?}, {link:?}");
+                }
+            }
+            writes += 1;
+            if outcome.is_ok() {
+                break;
+            }
+        }
+    }
+    assert!(writes > 50, "there are writes in between: {writes}");
+}
+
+/// Who is killed while a backend that has failed, or was drained, comes back or goes away leaves it its connections: it has
+/// its place, and the use of it, at every write.
+#[test]
+fn killed_at_any_write_of_a_turn_a_backend_keeps_its_place() {
+    use BackendState::{Down, Draining, Up};
+    for (before, after) in [(Up, Down), (Down, Up), (Up, Draining), (Draining, Up), (Down, Draining), (Draining, Down)]
+    {
+        for life in 0..8 {
+            let plane = MemoryPlane::new();
+            let mut balancer = Balancer::new(plane.clone(), &SECRETS);
+            want(&mut balancer, &[(2, before), (3, Up)]).expect("it fits");
+            let places = references(&balancer);
+            plane.life.set(life);
+            let _ = want(&mut balancer, &[(2, after), (3, Up)]);
+            let config = config(&[("192.0.2.10", 80, &[2, 3]), ("192.0.2.11", 443, &[2, 3])]);
+            let next = adopt(plane.successor(usize::MAX), &config);
+            assert_eq!(references(&next), places, "{before:?} to {after:?}, {life} writes");
+        }
+    }
 }

@@ -1,11 +1,13 @@
-//! What a program in the foreground says: what it does, what may be wrong, what it has done. All on standard error.
+//! What a program in the foreground says: what it does, what may be wrong, what it has done. All on standard error, and none
+//! of it waits for whoever reads that.
 
+use crate::messages::Messages;
 use evenkeel_control::config::{Config, Protocol};
 use evenkeel_control::daemon::Turn;
 use evenkeel_control::operator::{Change, Condition, Judgement};
 use evenkeel_core::{Counters, Event, Reason};
 use std::io::Write as _;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 /// How messages are written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -18,6 +20,9 @@ pub enum LogFormat {
     Json,
 }
 
+/// For how long last words wait for a reader.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+
 /// Says things under a program's name.
 #[derive(Clone, Copy, Debug)]
 pub struct Announcer {
@@ -26,8 +31,10 @@ pub struct Announcer {
 }
 
 impl Announcer {
-    /// Speaks for this program.
+    /// Speaks for this program. The first one of a process begins the thread that writes what is said, which runs where the
+    /// calling thread may.
     pub fn new(name: &'static str, format: LogFormat) -> Self {
+        Messages::to_stderr();
         Self { name, format }
     }
 
@@ -36,15 +43,32 @@ impl Announcer {
         self.name
     }
 
-    /// Says a sentence. One that begins with "warning: " is one.
+    /// Says a sentence. One that begins with "warning: " is one. Does not wait until it is written, and if nobody has read for
+    /// a long while, it may be lost; then it is said how many were.
     pub fn say(self, text: &str) {
-        let line = match self.format {
+        let line = self.line(text);
+        match Messages::to_stderr() {
+            Some(messages) => messages.leave(line, move |lost| {
+                self.line(&format!("warning: {lost} messages are not here, because nobody was reading."))
+            }),
+            // In one piece, so that lines of several threads stay whole. Nobody may be reading any more; that is no reason
+            // to stop balancing.
+            None => drop(std::io::stderr().write_all(line.as_bytes())),
+        }
+    }
+
+    /// Waits until what was said is written, or for a second if nobody reads it. To be called before the process ends.
+    pub fn finish(self) {
+        if let Some(messages) = Messages::to_stderr() {
+            messages.flush(LAST_WORDS);
+        }
+    }
+
+    fn line(self, text: &str) -> String {
+        match self.format {
             LogFormat::Text => format!("{}: {text}\n", self.name),
             LogFormat::Json => self.json(text, SystemTime::now()),
-        };
-        // In one piece, so that lines of several threads stay whole. Nobody may be reading any more; that is no reason to
-        // stop balancing.
-        let _ = std::io::stderr().write_all(line.as_bytes());
+        }
     }
 
     fn json(self, text: &str, now: SystemTime) -> String {

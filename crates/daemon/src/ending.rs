@@ -35,7 +35,10 @@ impl Ending {
                 // Nobody may be reading.
                 let _ = stdout.write_all(words.as_bytes()).and_then(|()| stdout.flush());
             }
-            Self::Failed | Self::Usage => words.lines().for_each(|line| announcer.say(line)),
+            Self::Failed | Self::Usage => {
+                words.lines().for_each(|line| announcer.say(line));
+                announcer.finish();
+            }
         }
         self.exit_code()
     }

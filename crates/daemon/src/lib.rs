@@ -4,6 +4,7 @@
 
 mod announcer;
 mod ending;
+mod messages;
 mod refusal;
 mod setup;
 mod stop;

@@ -56,6 +56,12 @@ pub struct Run {
 /// # Errors
 /// It cannot begin, or cannot go on.
 pub fn run(run: &Run) -> Result<(), RunError> {
+    let ended = balance(run);
+    run.announcer.finish();
+    ended
+}
+
+fn balance(run: &Run) -> Result<(), RunError> {
     let announcer = run.announcer;
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(SetupError::of("the runtime"))?;

@@ -3,7 +3,7 @@
 use crate::clock::coarse_now;
 use crate::error::PlaneError;
 use crate::tables::{Directory, Tables};
-use evenkeel_control::{Contents, FlowView, Plane, Sizes};
+use evenkeel_control::{Contents, FlowView, FlowWalk, Plane, Sizes, WalkError};
 use evenkeel_core::backend::Link;
 use evenkeel_core::flow::{Peer, Tick};
 use evenkeel_core::hop;
@@ -11,11 +11,12 @@ use evenkeel_core::{AddressFilter, Backend, Counters, Service, ServiceKey, Stand
 use evenkeel_wire::IpProtocol;
 use std::fmt;
 use std::net::Ipv4Addr;
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 /// Tells the time by which flows are stamped.
-type Clock = Box<dyn Fn() -> Tick + Send + Sync>;
+type Clock = Arc<dyn Fn() -> Tick + Send + Sync>;
 
 /// The DPDK plane, as the control side drives it.
 pub struct DpdkPlane {
@@ -39,12 +40,16 @@ impl DpdkPlane {
 
     /// The same with another clock.
     pub fn with_clock(tables: Arc<Tables>, clock: impl Fn() -> Tick + Send + Sync + 'static) -> Self {
-        Self { tables, retired: Vec::new(), clock: Box::new(clock) }
+        Self { tables, retired: Vec::new(), clock: Arc::new(clock) }
     }
 
     /// The tables.
     pub fn tables(&self) -> &Arc<Tables> {
         &self.tables
+    }
+
+    fn walk(&self) -> Walk {
+        Walk { tables: Arc::clone(&self.tables), clock: Arc::clone(&self.clock) }
     }
 
     /// Puts another directory in the place of the one that is in force.
@@ -170,16 +175,57 @@ impl Plane for DpdkPlane {
         Ok(sum)
     }
 
+    fn flow_walk(&self) -> Arc<dyn FlowWalk> {
+        Arc::new(self.walk())
+    }
+
     fn visit_flows(&self, visit: &mut dyn FnMut(FlowView)) -> Result<(), PlaneError> {
         FlowView::visit(&self.tables.flows, &self.tables.settings.timeouts, (self.clock)(), visit);
         Ok(())
     }
 
     fn sweep_flows(&self) -> Result<(), PlaneError> {
-        let now = (self.clock)();
-        let timeouts = &self.tables.settings.timeouts;
-        self.tables.flows.iter().for_each(|bucket| bucket.sweep(timeouts, now));
-        hop::sweep(&self.tables.hops, timeouts.longest, now);
+        let walk = self.walk();
+        walk.sweep_these(0..self.tables.flows.len());
+        walk.sweep_the_hops();
+        Ok(())
+    }
+}
+
+/// The flow table, for other threads of the control side.
+struct Walk {
+    tables: Arc<Tables>,
+    clock: Clock,
+}
+
+impl Walk {
+    fn sweep_these(&self, buckets: Range<usize>) {
+        let (timeouts, now) = (&self.tables.settings.timeouts, (self.clock)());
+        self.tables.flows[buckets].iter().for_each(|bucket| bucket.sweep(timeouts, now));
+    }
+
+    fn sweep_the_hops(&self) {
+        hop::sweep(&self.tables.hops, self.tables.settings.timeouts.longest, (self.clock)());
+    }
+}
+
+impl FlowWalk for Walk {
+    fn buckets(&self) -> usize {
+        self.tables.flows.len()
+    }
+
+    fn visit(&self, buckets: Range<usize>, visit: &mut dyn FnMut(FlowView)) -> Result<(), WalkError> {
+        FlowView::visit(&self.tables.flows[buckets], &self.tables.settings.timeouts, (self.clock)(), visit);
+        Ok(())
+    }
+
+    fn sweep(&self, buckets: Range<usize>) -> Result<(), WalkError> {
+        self.sweep_these(buckets);
+        Ok(())
+    }
+
+    fn sweep_hops(&self) -> Result<(), WalkError> {
+        self.sweep_the_hops();
         Ok(())
     }
 }

@@ -140,7 +140,7 @@ fn encoded(text: &str) -> String {
 }
 
 fn status_text(status: &Status) -> String {
-    let Status { version, plane, uptime_seconds, services } = status;
+    let Status { version, plane, uptime_seconds, services, flows_age_seconds: _ } = status;
     let (hours, minutes) = (uptime_seconds / 3600, uptime_seconds / 60 % 60);
     format!("evenkeel {version} on {plane}, up {hours} h {minutes} min\n\n{}", services_text(services))
 }

@@ -42,7 +42,9 @@ pub struct Run<'a> {
 pub fn run(run: &Run<'_>) -> Result<(), RunError> {
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(SetupError::of("the runtime"))?;
-    runtime.block_on(balance(run))
+    let ended = runtime.block_on(balance(run));
+    run.announcer.finish();
+    ended
 }
 
 async fn balance(run: &Run<'_>) -> Result<(), RunError> {

@@ -13,6 +13,7 @@ mod claim;
 mod clock;
 mod error;
 mod estate;
+mod flows;
 mod foothold;
 mod interface;
 mod left_behind;

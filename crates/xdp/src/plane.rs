@@ -1,7 +1,8 @@
 //! The maps of the XDP program as the control side's tables.
 
-use crate::clock;
+use crate::clock::Clock;
 use crate::error::XdpError;
+use crate::flows::Flows;
 use crate::left_behind::{LeftBehind, Source};
 use crate::maglev::MaglevTables;
 use crate::maps::MappedArray;
@@ -12,10 +13,10 @@ use crate::programs::{Load, Programs, map_fd};
 use crate::state::STATE;
 use aya::maps::{Array, HashMap, Map, MapData, PerCpuArray, PerCpuValues};
 use aya::programs::Xdp;
-use evenkeel_control::{Contents, FlowView, Plane, Sizes};
+use evenkeel_control::{Contents, FlowView, FlowWalk, Plane, Sizes};
 use evenkeel_core::backend::Link;
 use evenkeel_core::flow::{Bucket, Peer, Tick};
-use evenkeel_core::hop::{self, HOPS};
+use evenkeel_core::hop::HOPS;
 use evenkeel_core::{
     AddressFilter, Backend, Counters, Features, Service, ServiceKey, Settings, Standing, Traffic, Word,
 };
@@ -33,8 +34,7 @@ pub struct XdpPlane {
     object: Box<[u8]>,
     sizes: Sizes,
     settings: Settings,
-    flows: MappedArray<Bucket<AtomicU64>>,
-    hops: MappedArray<AtomicU64>,
+    flows: Arc<Flows>,
     backends: MappedArray<Backend<AtomicU64>>,
     services: HashMap<MapData, Plain<ServiceKey>, Plain<Service>>,
     maglev: MaglevTables,
@@ -86,11 +86,16 @@ impl XdpPlane {
             nat_addresses.set(index, value, 0).map_err(|error| failed("NAT_ADDRESSES", error))?;
         }
         let addresses: HashMap<_, Plain<Ipv4Address>, u32> = programs.take("OURS")?;
+        let flows = Flows {
+            table: programs.mapped("FLOWS", sizes.buckets())?,
+            hops: programs.mapped("HOPS", HOPS)?,
+            timeouts: settings.timeouts,
+            clock: Clock::of(programs.clock()?)?,
+        };
         let mut plane = Self {
             ours: keys(&addresses)?,
             addresses,
-            flows: programs.mapped("FLOWS", sizes.buckets())?,
-            hops: programs.mapped("HOPS", HOPS)?,
+            flows: Arc::new(flows),
             backends: programs.mapped("BACKENDS", sizes.backends)?,
             services: programs.take("SERVICES")?,
             maglev: MaglevTables::new(&mut programs)?,
@@ -157,17 +162,17 @@ impl XdpPlane {
     /// # Errors
     /// The kernel does not run the program that reads it.
     pub fn now(&self) -> Result<Tick, XdpError> {
-        clock::now(self.programs.clock()?)
+        self.flows.now()
     }
 
     /// The flow table, shared with the program.
     pub fn flow_table(&self) -> &[Bucket<AtomicU64>] {
-        &self.flows
+        &self.flows.table
     }
 
     /// The hops towards clients, shared with the program.
     pub fn hops(&self) -> &[AtomicU64] {
-        &self.hops
+        &self.flows.hops
     }
 
     /// What the program was started with.
@@ -270,18 +275,17 @@ impl Plane for XdpPlane {
         Ok(sum)
     }
 
+    fn flow_walk(&self) -> Arc<dyn FlowWalk> {
+        Arc::<Flows>::clone(&self.flows)
+    }
+
     fn visit_flows(&self, visit: &mut dyn FnMut(FlowView)) -> Result<(), XdpError> {
-        FlowView::visit(&self.flows, &self.settings.timeouts, self.now()?, visit);
-        Ok(())
+        self.flows.visit(0..self.flows.table.len(), visit)
     }
 
     fn sweep_flows(&self) -> Result<(), XdpError> {
-        let now = self.now()?;
-        for bucket in self.flows.iter() {
-            bucket.sweep(&self.settings.timeouts, now);
-        }
-        hop::sweep(&self.hops, self.settings.timeouts.longest, now);
-        Ok(())
+        self.flows.sweep(0..self.flows.table.len())?;
+        self.flows.sweep_hops()
     }
 }
 

@@ -2,7 +2,7 @@
 //! can run here, natively, over the very flow table that the XDP program uses. A million handshakes take a second.
 
 use crate::deployment::refresh;
-use evenkeel_control::{Contents, FlowView, Plane, Sizes};
+use evenkeel_control::{Contents, FlowView, FlowWalk, Plane, Sizes};
 use evenkeel_core::backend::Link;
 use evenkeel_core::flow::{Bucket, HopNumber, Peer, Side, Tick};
 use evenkeel_core::{
@@ -13,6 +13,7 @@ use evenkeel_xdp::{XdpError, XdpPlane};
 use std::cell::Cell;
 use std::collections::{HashMap, HashSet};
 use std::net::Ipv4Addr;
+use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 /// The real plane, and a copy of what was written to it.
@@ -127,6 +128,10 @@ impl Plane for Stage {
 
     fn traffic(&self, index: u16) -> Result<Traffic, XdpError> {
         self.plane.traffic(index)
+    }
+
+    fn flow_walk(&self) -> Arc<dyn FlowWalk> {
+        self.plane.flow_walk()
     }
 
     fn visit_flows(&self, visit: &mut dyn FnMut(FlowView)) -> Result<(), XdpError> {

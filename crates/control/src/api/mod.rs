@@ -5,10 +5,12 @@ mod answer;
 mod client;
 mod metrics;
 mod router;
+mod scrapes;
+mod search;
 mod serve;
 mod socket;
 
 pub use client::{Client, ClientError};
-pub use router::{OrderRequest, ReloadRequest, WeightRequest, metrics_router, router};
-pub use serve::{MAX_CONNECTIONS, serve_tcp, serve_unix};
+pub use router::{OrderRequest, ReloadRequest, WeightRequest, routers};
+pub use serve::{serve_tcp, serve_unix};
 pub use socket::{DEFAULT_SOCKET, SocketError, listen};

@@ -1,11 +1,12 @@
 //! The resources, and what is asked of the operator for each.
 
 use super::answer::Refusal;
-use super::metrics;
-use crate::operator::{Change, FlowStatus, Handle, Order, OrderError, ReloadError, ServiceStatus, Status};
+use super::scrapes::Scrapes;
+use super::{metrics, search};
+use crate::operator::{Change, Handle, Order, OrderError, ReloadError, ServiceStatus, Status};
 use crate::plane::Plane;
 use axum::extract::rejection::{JsonRejection, QueryRejection};
-use axum::extract::{DefaultBodyLimit, Query, State};
+use axum::extract::{DefaultBodyLimit, FromRef, Query, State};
 use axum::http::header::CONTENT_TYPE;
 use axum::response::IntoResponse;
 use axum::routing::{get, post};
@@ -57,8 +58,37 @@ struct FlowsQuery {
     service: Option<String>,
 }
 
-/// Everything, for whoever may open the socket.
-pub fn router<P: Plane + 'static>(handle: Handle<P>) -> Router {
+/// What is asked of.
+struct Asked<P> {
+    handle: Handle<P>,
+    scrapes: Scrapes<P>,
+}
+
+impl<P> Clone for Asked<P> {
+    fn clone(&self) -> Self {
+        Self { handle: self.handle.clone(), scrapes: self.scrapes.clone() }
+    }
+}
+
+impl<P> FromRef<Asked<P>> for Handle<P> {
+    fn from_ref(asked: &Asked<P>) -> Self {
+        asked.handle.clone()
+    }
+}
+
+impl<P> FromRef<Asked<P>> for Scrapes<P> {
+    fn from_ref(asked: &Asked<P>) -> Self {
+        asked.scrapes.clone()
+    }
+}
+
+/// Everything, for whoever may open the socket; and what monitoring may ask.
+pub fn routers<P: Plane + 'static>(handle: Handle<P>) -> (Router, Router) {
+    let asked = Asked { scrapes: Scrapes::new(handle.clone()), handle };
+    (router(asked.clone()), metrics_router(asked))
+}
+
+fn router<P: Plane + 'static>(asked: Asked<P>) -> Router {
     Router::new()
         .route("/v1/status", get(status::<P>))
         .route("/v1/services", get(services::<P>))
@@ -71,25 +101,24 @@ pub fn router<P: Plane + 'static>(handle: Handle<P>) -> Router {
         .route("/metrics", get(metrics::<P>))
         .fallback(|| async { Refusal::not_found("there is nothing here: see docs/api.md.") })
         .layer(DefaultBodyLimit::max(MAX_BODY))
-        .with_state(handle)
+        .with_state(asked)
 }
 
-/// What monitoring may ask.
-pub fn metrics_router<P: Plane + 'static>(handle: Handle<P>) -> Router {
+fn metrics_router<P: Plane + 'static>(asked: Asked<P>) -> Router {
     Router::new()
         .route("/metrics", get(metrics::<P>))
         .fallback(|| async { Refusal::not_found("there is only /metrics here.") })
         .layer(DefaultBodyLimit::max(MAX_BODY))
-        .with_state(handle)
+        .with_state(asked)
 }
 
 async fn status<P: Plane + 'static>(State(handle): State<Handle<P>>) -> Result<Json<Status>, Refusal> {
-    let status = handle.ask(|operator| operator.status()).await.ok_or_else(Refusal::ending)?;
+    let status = handle.ask_counted(|operator| operator.status()).await.ok_or_else(Refusal::ending)?;
     status.map(Json).map_err(Refusal::failed)
 }
 
 async fn services<P: Plane + 'static>(State(handle): State<Handle<P>>) -> Result<Json<Vec<ServiceStatus>>, Refusal> {
-    let status = handle.ask(|operator| operator.status()).await.ok_or_else(Refusal::ending)?;
+    let status = handle.ask_counted(|operator| operator.status()).await.ok_or_else(Refusal::ending)?;
     status.map(|status| Json(status.services)).map_err(Refusal::failed)
 }
 
@@ -101,14 +130,13 @@ async fn counters<P: Plane + 'static>(State(handle): State<Handle<P>>) -> Result
 async fn flows<P: Plane + 'static>(
     State(handle): State<Handle<P>>,
     query: Result<Query<FlowsQuery>, QueryRejection>,
-) -> Result<Json<Vec<FlowStatus>>, Refusal> {
+) -> Result<impl IntoResponse, Refusal> {
     let Query(FlowsQuery { limit, service }) = query?;
     let limit = limit.unwrap_or(DEFAULT_FLOWS).min(MAX_FLOWS);
     let asked = service.clone();
-    let flows =
-        handle.ask(move |operator| operator.flows(limit, asked.as_deref())).await.ok_or_else(Refusal::ending)?;
-    match flows.map_err(Refusal::failed)? {
-        Some(flows) => Ok(Json(flows)),
+    let search = handle.ask(move |operator| operator.search_flows(limit, asked.as_deref()));
+    match search.await.ok_or_else(Refusal::ending)? {
+        Some(search) => Ok(([(CONTENT_TYPE, "application/json")], search::find(search).await?)),
         None => Err(Refusal::not_found(format!("there is no service called \"{}\".", service.unwrap_or_default()))),
     }
 }
@@ -158,7 +186,7 @@ async fn reload<P: Plane + 'static>(
 ) -> Result<Json<Vec<Change>>, Refusal> {
     let Json(ReloadRequest { dry_run }) = request?;
     let changes = handle
-        .ask(move |operator| if dry_run { operator.rehearse() } else { operator.reload() })
+        .ask_counted(move |operator| if dry_run { operator.rehearse() } else { operator.reload() })
         .await
         .ok_or_else(Refusal::ending)?;
     changes.map(Json).map_err(|error| match error {
@@ -167,8 +195,6 @@ async fn reload<P: Plane + 'static>(
     })
 }
 
-async fn metrics<P: Plane + 'static>(State(handle): State<Handle<P>>) -> Result<impl IntoResponse, Refusal> {
-    let scrape = handle.ask(|operator| operator.scrape()).await.ok_or_else(Refusal::ending)?;
-    let text = metrics::encode(scrape.map_err(Refusal::failed)?).map_err(Refusal::failed)?;
-    Ok(([(CONTENT_TYPE, metrics::CONTENT_TYPE)], text))
+async fn metrics<P: Plane + 'static>(State(scrapes): State<Scrapes<P>>) -> Result<impl IntoResponse, Refusal> {
+    Ok(([(CONTENT_TYPE, metrics::CONTENT_TYPE)], scrapes.text().await?))
 }

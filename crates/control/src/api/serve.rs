@@ -4,58 +4,76 @@ use axum::Router;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::Semaphore;
+use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
-/// Connections that are served at once; others wait.
-pub const MAX_CONNECTIONS: usize = 64;
+/// Connections that are served at once.
+const MAX_CONNECTIONS: usize = 64;
 /// For how long a question's head may take.
 const HEAD_TIME: Duration = Duration::from_secs(5);
-/// For how long a connection may take, questions, answers and pauses together.
+/// For how long a connection over the Unix socket may take, questions, answers and pauses together.
 const CONNECTION_TIME: Duration = Duration::from_secs(60);
+/// For how long one over TCP may take, which anybody may have.
+const ANYBODYS_TIME: Duration = Duration::from_secs(10);
 /// The largest head, in bytes.
 const MAX_HEAD: usize = 16 * 1024;
 
-/// Serves a Unix socket until the future is dropped.
+/// Serves a Unix socket until the future is dropped. Who comes when too many are there waits.
 pub async fn serve_unix(listener: UnixListener, router: Router) {
     let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     loop {
-        accept(&slots, listener.accept().await, &router).await;
+        let Some((stream, _)) = accepted(listener.accept().await).await else { continue };
+        // The semaphore is never closed.
+        let Ok(slot) = Arc::clone(&slots).acquire_owned().await else { return };
+        let service = TowerToHyperService::new(router.clone());
+        tokio::spawn(async move {
+            let connection = builder().serve_connection(TokioIo::new(stream), service);
+            // Whatever ends it, it concerns the one who asked.
+            let _ = timeout(CONNECTION_TIME, connection).await;
+            drop(slot);
+        });
     }
 }
 
-/// Serves a TCP address until the future is dropped.
+/// Serves a TCP address until the future is dropped: one question a connection. Who comes when too many are there takes the
+/// place of the one that has been there longest. An honest question is answered within milliseconds; so those who come and
+/// stay, as many as they are, keep nobody out.
 pub async fn serve_tcp(listener: TcpListener, router: Router) {
-    let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let mut connections = VecDeque::new();
     loop {
-        accept(&slots, listener.accept().await, &router).await;
+        let Some((stream, _)) = accepted(listener.accept().await).await else { continue };
+        connections.retain(|connection: &JoinHandle<()>| !connection.is_finished());
+        if connections.len() >= MAX_CONNECTIONS
+            && let Some(eldest) = connections.pop_front()
+        {
+            eldest.abort();
+            // So that its descriptor is free before another one is taken.
+            let _ = eldest.await;
+        }
+        let service = TowerToHyperService::new(router.clone());
+        connections.push_back(tokio::spawn(async move {
+            let connection = builder().keep_alive(false).serve_connection(TokioIo::new(stream), service);
+            let _ = timeout(ANYBODYS_TIME, connection).await;
+        }));
     }
 }
 
-async fn accept<S, A>(slots: &Arc<Semaphore>, accepted: io::Result<(S, A)>, router: &Router)
-where
-    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
-{
-    let Ok((stream, _)) = accepted else {
+fn builder() -> http1::Builder {
+    let mut builder = http1::Builder::new();
+    builder.timer(TokioTimer::new()).header_read_timeout(HEAD_TIME).max_buf_size(MAX_HEAD);
+    builder
+}
+
+async fn accepted<A>(accepted: io::Result<A>) -> Option<A> {
+    if accepted.is_err() {
         // Out of descriptors, most likely: at once it would be the same again.
-        return sleep(Duration::from_millis(100)).await;
-    };
-    // The semaphore is never closed.
-    let Ok(slot) = Arc::clone(slots).acquire_owned().await else { return };
-    let service = TowerToHyperService::new(router.clone());
-    tokio::spawn(async move {
-        let connection = http1::Builder::new()
-            .timer(TokioTimer::new())
-            .header_read_timeout(HEAD_TIME)
-            .max_buf_size(MAX_HEAD)
-            .serve_connection(TokioIo::new(stream), service);
-        // Whatever ends it, it concerns the one who asked.
-        let _ = timeout(CONNECTION_TIME, connection).await;
-        drop(slot);
-    });
+        sleep(Duration::from_millis(100)).await;
+    }
+    accepted.ok()
 }

@@ -1,7 +1,9 @@
 //! Backends that are not wanted any more: they keep their places until their last connections have ended, or their time is
 //! over.
 
+use super::places::Leaving;
 use super::{Balancer, BalancerError};
+use crate::census::Census;
 use crate::config::{BackendId, Config, ServiceId};
 use crate::plane::Plane;
 use evenkeel_core::backend::{BackendState, Standing};
@@ -24,11 +26,15 @@ impl<P: Plane> Balancer<P> {
             .collect();
         for (index, service) in leave {
             if let Some(place) = self.places.get_mut(index) {
-                let limit = limits.get(&service).copied().flatten();
-                place.leaving = Some(limit.map(|limit| Instant::now() + limit));
+                let (since, limit) = (Instant::now(), limits.get(&service).copied().flatten());
+                place.leaving = Some(Leaving { since, until: limit.map(|limit| since + limit) });
                 (place.state, place.standing) = (BackendState::Draining, Standing::default());
             }
             self.write_place(index)?;
+            // Only now it takes no new ones.
+            if let Some(leaving) = self.places.get_mut(index).and_then(|place| place.leaving.as_mut()) {
+                leaving.since = Instant::now();
+            }
         }
         Ok(())
     }
@@ -38,33 +44,44 @@ impl<P: Plane> Balancer<P> {
     /// # Errors
     /// A table could not be changed.
     pub fn end_overdue(&mut self, now: Instant) -> Result<(), BalancerError<P::Error>> {
-        let is_over = |until: Option<Option<Instant>>| until.flatten().is_some_and(|until| until <= now);
+        let is_over = |leaving: Option<Leaving>| leaving.and_then(|it| it.until).is_some_and(|until| until <= now);
         let over: Vec<_> =
             self.places.taken().filter(|(_, place)| is_over(place.leaving)).map(|(index, _)| index).collect();
         if over.is_empty() { Ok(()) } else { self.free(over) }
     }
 
     /// Frees abandoned flow entries, and the places of backends that have left and have no connections. To be called
-    /// every minute or so.
+    /// every minute or so, where nobody walks through the flow table beside everything else.
     ///
     /// # Errors
     /// A table could not be changed.
     pub fn tidy(&mut self) -> Result<(), BalancerError<P::Error>> {
         self.plane.sweep_flows()?;
-        let leaving: Vec<_> = self
-            .places
-            .taken()
-            .filter(|(_, place)| place.leaving.is_some())
-            .map(|(index, place)| (index, place.reference(index)))
-            .collect();
-        if leaving.is_empty() {
+        if self.places.taken().all(|(_, place)| place.leaving.is_none()) {
             return Ok(());
         }
-        let mut in_use = HashSet::new();
-        self.plane.visit_flows(&mut |flow| {
-            in_use.insert(flow.backend);
-        })?;
-        self.free(leaving.into_iter().filter(|(_, reference)| !in_use.contains(reference)).map(|(index, _)| index))
+        let census = self.census()?;
+        self.free_unused(&census)
+    }
+
+    /// Counts connections, which takes as long as it takes to walk through the flow table.
+    pub(crate) fn census(&self) -> Result<Census, P::Error> {
+        let mut census = Census::begin();
+        self.plane.visit_flows(&mut |flow| census.count(&flow))?;
+        Ok(census)
+    }
+
+    /// Frees the places of backends that have left and had no connections when these were counted.
+    pub(crate) fn free_unused(&mut self, census: &Census) -> Result<(), BalancerError<P::Error>> {
+        // A backend that took new connections while they were counted may have some that were not.
+        let had_left = |leaving: Option<Leaving>| leaving.is_some_and(|leaving| leaving.since <= census.begun);
+        let unused: Vec<_> = self
+            .places
+            .taken()
+            .filter(|(index, place)| had_left(place.leaving) && census.flows(place.reference(*index)) == 0)
+            .map(|(index, _)| index)
+            .collect();
+        if unused.is_empty() { Ok(()) } else { self.free(unused) }
     }
 
     /// Gives up places; what is left of their connections ends.

@@ -140,16 +140,31 @@ impl<P: Plane> Balancer<P> {
         let Some(place) = self.places.get_mut(index) else { return Ok(()) };
         let mac = self.next_hops.get(&place.owner.address).copied().unwrap_or_default();
         let (link, standing) = (Link::new(mac, place.generation, place.state), place.standing);
-        let (written, noted) = &mut place.written;
-        // First, or whoever comes after a failure in between would not know why a backend is down.
-        if *noted != standing {
-            self.plane.set_standing(index as u16, standing)?;
-            *noted = standing;
-        }
-        if *written != Some(link) {
+        // A place is nobody's if it is down and nobody failed there, and who has failed is not taken to serve. So what is
+        // known is written before a backend goes down, and after it has come up: whoever comes after a failure in between
+        // finds the backend in its place, and as one that failed rather than as one that did not.
+        let comes_up = place.written.0.is_some_and(|written| takes(written.state()) < takes(place.state));
+        if comes_up {
             self.plane.set_link(index as u16, link)?;
-            *written = Some(link);
+            place.written.0 = Some(link);
+        }
+        if place.written.1 != standing {
+            self.plane.set_standing(index as u16, standing)?;
+            place.written.1 = standing;
+        }
+        if place.written.0 != Some(link) {
+            self.plane.set_link(index as u16, link)?;
+            place.written.0 = Some(link);
         }
         Ok(())
+    }
+}
+
+/// How much a backend takes, to be compared.
+fn takes(state: BackendState) -> u8 {
+    match state {
+        BackendState::Down => 0,
+        BackendState::Draining => 1,
+        BackendState::Up => 2,
     }
 }

@@ -6,6 +6,15 @@ use evenkeel_core::backend::{BackendRef, BackendState, Link, Standing};
 use std::collections::HashMap;
 use std::time::Instant;
 
+/// How a backend goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Leaving {
+    /// Since when it takes no new connections.
+    pub(super) since: Instant,
+    /// Until when those that it has may go on, if there is a limit.
+    pub(super) until: Option<Instant>,
+}
+
 /// A place that is taken.
 #[derive(Clone, Debug)]
 pub(super) struct Place {
@@ -13,8 +22,8 @@ pub(super) struct Place {
     pub(super) generation: u8,
     pub(super) state: BackendState,
     pub(super) standing: Standing,
-    /// Out of the configuration, but connections are left; until when they may go on, if there is a limit.
-    pub(super) leaving: Option<Option<Instant>>,
+    /// Out of the configuration, but connections are left.
+    pub(super) leaving: Option<Leaving>,
     /// What the plane was told last.
     pub(super) written: (Option<Link>, Standing),
 }

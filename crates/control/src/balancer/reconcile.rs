@@ -1,7 +1,8 @@
-//! From a configuration to tables: what is new is written before what refers to it, and what has gone after.
+//! From a configuration to tables: what is new is written before what refers to it, and what has gone after. So backends come
+//! up first, then Maglev tables follow, and then backends go down: at every moment who is in a table takes connections.
 
 use super::keys::{peer, service_key};
-use super::{Active, Balancer, BalancerError};
+use super::{Active, Balancer, BalancerError, takes};
 use crate::config::{self, Affinity, AllDown, Config, ServiceId};
 use crate::features::features;
 use crate::maglev::{self, Candidate};
@@ -50,12 +51,16 @@ impl<P: Plane> Balancer<P> {
         }
         let mut free_tables = FreeTables::of(&self.services);
         let mut services = Vec::with_capacity(config.services.len());
+        let mut lower = Vec::new();
         for service in &config.services {
-            services.push((service.id(), self.prepare_service(service, &state, &mut free_tables)?));
+            services.push((service.id(), self.prepare_service(service, &state, &mut free_tables, &mut lower)?));
         }
         self.write_maglev(&services)?;
         for (key, service) in services {
             self.put_service(key, service)?;
+        }
+        for Lower { index, state, standing } in lower {
+            self.set_state(index, state, standing)?;
         }
         self.let_go(config, &limits)?;
         self.write_addresses([])
@@ -82,17 +87,19 @@ impl<P: Plane> Balancer<P> {
         most("addresses", addresses.len(), sizes.addresses, ", those of backends' last connections included")
     }
 
-    /// Sees to the places of a service's backends, and says what the service shall be.
+    /// Sees to the places of a service's backends, and says what the service shall be. Who shall take less than now is added to
+    /// `lower`: as long as a table leads there, it must take what comes.
     fn prepare_service(
         &mut self,
         service: &config::Service,
         state: &impl Fn(&config::Service, &config::Backend) -> (BackendState, Standing),
         free_tables: &mut FreeTables,
+        lower: &mut Vec<Lower>,
     ) -> Result<Active, BalancerError<P::Error>> {
         let mut candidates = Vec::with_capacity(service.backends.len());
         for backend in &service.backends {
             let (state, standing) = state(service, backend);
-            let reference = self.place(service, backend, state, standing)?;
+            let reference = self.place(service, backend, state, standing, lower)?;
             if state == BackendState::Up {
                 let config::Backend { address, port, weight, .. } = *backend;
                 candidates.push(Candidate { address, port, weight, reference });
@@ -135,13 +142,14 @@ impl<P: Plane> Balancer<P> {
         Ok(())
     }
 
-    /// The place of a backend, found or made, with this state and standing.
+    /// The place of a backend, found or made, with this state and standing, or in `lower`.
     fn place(
         &mut self,
         service: &config::Service,
         backend: &config::Backend,
         state: BackendState,
         standing: Standing,
+        lower: &mut Vec<Lower>,
     ) -> Result<BackendRef, BalancerError<P::Error>> {
         let id = service.backend_id(backend);
         let index = match self.places.find(&id) {
@@ -158,14 +166,33 @@ impl<P: Plane> Balancer<P> {
             }
         };
         let mut reference = BackendRef { index: index as u16, generation: 0 };
+        let mut now = BackendState::Down;
         if let Some(place) = self.places.get_mut(index) {
             place.leaving = None;
-            (place.state, place.standing) = (state, standing);
+            now = place.state;
             reference = place.reference(index);
         }
-        self.write_place(index)?;
+        if takes(state) < takes(now) {
+            lower.push(Lower { index, state, standing });
+        } else {
+            self.set_state(index, state, standing)?;
+        }
         Ok(reference)
     }
+
+    fn set_state(&mut self, index: usize, state: BackendState, standing: Standing) -> Result<(), P::Error> {
+        if let Some(place) = self.places.get_mut(index) {
+            (place.state, place.standing) = (state, standing);
+        }
+        self.write_place(index)
+    }
+}
+
+/// A place whose backend shall take less than it does, once no table leads there.
+struct Lower {
+    index: usize,
+    state: BackendState,
+    standing: Standing,
 }
 
 /// Numbers of Maglev tables that no service has.

@@ -1,11 +1,12 @@
 //! Health checks: every backend whose service wants them is asked again and again whether it serves, and what follows
 //! is told as judgements.
 //!
-//! Each backend has a task of its own, all of them on the runtime of the control side. `attend` is what such a task
+//! Each backend has a task of its own, all of them on one thread that does nothing else (`beside`). `attend` is what such a task
 //! does, `pace` when, `tcp` and `http` (with `body`) how a backend is asked, `finding` what may come of it, and
 //! `course` what follows from one finding after another.
 
 mod attend;
+mod beside;
 mod body;
 mod course;
 mod finding;
@@ -18,6 +19,7 @@ mod tests;
 
 use crate::config::{BackendId, Config, Health};
 use crate::operator::{Condition, Judgement};
+pub use beside::CheckerThread;
 use fastrand::Rng;
 use pace::Pace;
 use prober::Prober;

@@ -2,11 +2,12 @@
 //! it so. One thread owns it; others ask through a [`Handle`].
 //!
 //! `wanted` holds the three together; `admission` is what follows from them for a backend. `command` takes orders, `reload` reads
-//! the file again, `change` says what another file would do; `status` and `scrape` tell.
+//! the file again, `change` says what another file would do; `status`, `scrape` and `flows` tell.
 
 mod admission;
 mod change;
 mod command;
+mod flows;
 mod handle;
 mod health;
 mod orders;
@@ -17,10 +18,11 @@ mod wanted;
 
 pub use change::Change;
 pub use command::OrderError;
+pub use flows::{FlowSearch, FlowStatus};
 pub use handle::{Handle, Inbox, handle};
 pub use health::{Condition, Judgement};
 pub use orders::Order;
 pub use reload::ReloadError;
 pub use scrape::{BackendTraffic, Scrape};
-pub use status::{BackendStatus, FlowStatus, ServiceStatus, State, Status};
+pub use status::{BackendStatus, ServiceStatus, State, Status};
 pub use wanted::Operator;

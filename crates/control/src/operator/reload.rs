@@ -6,7 +6,6 @@ use super::wanted::Operator;
 use crate::balancer::BalancerError;
 use crate::config::{BackendId, Config, ConfigError, Service, ServiceId};
 use crate::plane::Plane;
-use evenkeel_core::BackendRef;
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 /// Why a reload was refused. The configuration that was in force still is.
@@ -97,17 +96,9 @@ impl<P: Plane> Operator<P> {
     }
 
     fn changes(&self, config: &Config) -> Result<Vec<Change>, ReloadError<P::Error>> {
-        let mut flows: HashMap<BackendId, u64> = HashMap::new();
-        let ids: HashMap<BackendRef, BackendId> =
-            self.balancer.backends().map(|view| (view.reference, view.id)).collect();
-        self.balancer
-            .plane()
-            .visit_flows(&mut |flow| {
-                if let Some(backend) = ids.get(&flow.backend) {
-                    *flows.entry(*backend).or_default() += 1;
-                }
-            })
-            .map_err(BalancerError::Plane)?;
+        let census = self.census().map_err(BalancerError::Plane)?;
+        let flows: HashMap<BackendId, u64> =
+            self.balancer.backends().map(|view| (view.id, census.flows(view.reference))).collect();
         let flows_of = |backend: &BackendId| flows.get(backend).copied().unwrap_or(0);
 
         let by_id = |config: &Config| -> BTreeMap<ServiceId, Service> {

@@ -3,13 +3,14 @@
 use super::health::Condition;
 use super::wanted::Operator;
 use crate::balancer::BackendView;
+use crate::census::Census;
 use crate::config::{BackendId, Forward, Service};
 use crate::plane::Plane;
-use evenkeel_core::backend::{BackendRef, BackendState};
-use evenkeel_core::{Event, Reason, Traffic, flow};
+use evenkeel_core::backend::BackendState;
+use evenkeel_core::{Event, Reason, Traffic};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::net::{IpAddr, SocketAddr, SocketAddrV4};
+use std::net::{IpAddr, SocketAddr};
 use std::time::UNIX_EPOCH;
 
 /// A balancer.
@@ -21,6 +22,9 @@ pub struct Status {
     pub plane: String,
     /// Since when it runs, in seconds.
     pub uptime_seconds: u64,
+    /// How long ago connections were counted, in seconds. In a large table they are counted every few seconds.
+    #[serde(default)]
+    pub flows_age_seconds: u64,
     /// In the order of the file, then those that have left it and have connections.
     pub services: Vec<ServiceStatus>,
 }
@@ -80,25 +84,6 @@ pub enum State {
     Draining,
 }
 
-/// A connection.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct FlowStatus {
-    /// `tcp` or `udp`.
-    pub protocol: String,
-    /// Where the client speaks from.
-    pub client: SocketAddr,
-    /// Where the client believes to speak to.
-    pub service: SocketAddr,
-    /// Where its backend listens.
-    pub backend: SocketAddr,
-    /// Where the backend sees it come from.
-    pub nat: SocketAddr,
-    /// How far it has come.
-    pub state: String,
-    /// For how long nothing was seen of it, accurate to some seconds.
-    pub idle_seconds: u64,
-}
-
 impl ServiceStatus {
     /// Where clients find it, such as `tcp 192.0.2.10:443`, or `tcp 192.0.2.10:any` if any port is meant.
     pub fn listens(&self) -> String {
@@ -127,8 +112,7 @@ impl<P: Plane> Operator<P> {
     /// # Errors
     /// A table cannot be read.
     pub fn status(&self) -> Result<Status, P::Error> {
-        let mut flows: HashMap<BackendRef, u64> = HashMap::new();
-        self.balancer.plane().visit_flows(&mut |flow| *flows.entry(flow.backend).or_default() += 1)?;
+        let flows = self.census()?;
         let views: HashMap<BackendId, _> = self.balancer.backends().map(|view| (view.id, view)).collect();
         let wanted = self.wanted(&self.config);
         let listed: HashSet<_> = wanted.services.iter().map(Service::id).collect();
@@ -185,6 +169,7 @@ impl<P: Plane> Operator<P> {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             plane: self.plane.to_owned(),
             uptime_seconds: self.started.elapsed().as_secs(),
+            flows_age_seconds: flows.begun.elapsed().as_secs(),
             services,
         })
     }
@@ -195,11 +180,11 @@ impl<P: Plane> Operator<P> {
         weight: u16,
         drained_by_file: bool,
         view: Option<BackendView>,
-        flows: &HashMap<BackendRef, u64>,
+        flows: &Census,
     ) -> Result<BackendStatus, P::Error> {
         let (traffic, open) = match view {
-            Some(view) => (self.balancer.plane().traffic(view.reference.index)?, flows.get(&view.reference).copied()),
-            None => (Traffic::default(), None),
+            Some(view) => (self.balancer.plane().traffic(view.reference.index)?, flows.flows(view.reference)),
+            None => (Traffic::default(), 0),
         };
         let state = match view.map(|view| view.state) {
             Some(BackendState::Up) => State::Up,
@@ -227,7 +212,7 @@ impl<P: Plane> Operator<P> {
             reason,
             since: since.map(|since| since.as_secs()),
             leaving: view.is_some_and(|view| view.leaving),
-            flows: open.unwrap_or(0),
+            flows: open,
             packets: traffic.client_packets.wrapping_add(traffic.backend_packets),
             bytes: traffic.client_bytes.wrapping_add(traffic.backend_bytes),
         })
@@ -242,55 +227,5 @@ impl<P: Plane> Operator<P> {
         let verdicts = Reason::ALL.iter().zip(counters.verdicts).map(|(reason, count)| (reason.name(), count));
         let events = Event::ALL.iter().zip(counters.events).map(|(event, count)| (event.name(), count));
         Ok(verdicts.chain(events).map(|(name, count)| (name.to_owned(), count)).collect())
-    }
-
-    /// At most so many connections, of one service if it is named. Nothing if there is no service of that name.
-    ///
-    /// # Errors
-    /// A table cannot be read.
-    pub fn flows(&self, limit: usize, service: Option<&str>) -> Result<Option<Vec<FlowStatus>>, P::Error> {
-        let only = match service {
-            Some(name) => match self.config.services.iter().find(|service| service.name == name) {
-                Some(service) => Some(service.id()),
-                None => return Ok(None),
-            },
-            None => None,
-        };
-        let ids: HashMap<BackendRef, BackendId> =
-            self.balancer.backends().map(|view| (view.reference, view.id)).collect();
-        let mut flows = Vec::new();
-        self.balancer.plane().visit_flows(&mut |flow| {
-            // A flow whose backend has just gone is none any more.
-            let Some(BackendId { service, address, port }) = ids.get(&flow.backend) else { return };
-            if flows.len() >= limit || only.is_some_and(|only| only != *service) {
-                return;
-            }
-            let asked = end(flow.key.destination());
-            let backend = SocketAddr::new(*address, if *port == 0 { asked.port() } else { *port });
-            flows.push(FlowStatus {
-                protocol: service.protocol.to_string(),
-                client: end(flow.key.source()),
-                service: asked,
-                backend,
-                nat: end(flow.nat),
-                state: state_name(flow.state).to_owned(),
-                idle_seconds: u64::from(flow.idle) * (1 << 30) / 1_000_000_000,
-            });
-        })?;
-        Ok(Some(flows))
-    }
-}
-
-fn end(peer: flow::Peer) -> SocketAddr {
-    SocketAddrV4::new(peer.address.into(), peer.port.number()).into()
-}
-
-fn state_name(state: flow::State) -> &'static str {
-    match state {
-        flow::State::Free | flow::State::Claimed => "none",
-        flow::State::Opening => "opening",
-        flow::State::Answered => "answered",
-        flow::State::Established => "established",
-        flow::State::Closing => "closing",
     }
 }

@@ -5,10 +5,12 @@ use super::change::Change;
 use super::health::{Condition, HealthTable, Judgement};
 use super::orders::{Order, Orders};
 use crate::balancer::{Balancer, BalancerError};
+use crate::census::{Census, Counts};
 use crate::config::{BackendId, Config};
 use crate::plane::Plane;
 use std::collections::HashSet;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 /// The balancer and everything that decides what it shall be.
@@ -23,6 +25,8 @@ pub struct Operator<P> {
     pub(super) orders: Orders,
     pub(super) health: HealthTable,
     pub(super) started: Instant,
+    /// Where connections are counted beside everything else, if they are.
+    pub(super) counts: Option<Counts>,
     /// What came of the last reload, for the log.
     pub(super) reloaded: Option<Result<Vec<Change>, String>>,
 }
@@ -46,6 +50,7 @@ impl<P: Plane> Operator<P> {
             orders: Orders::default(),
             health: HealthTable::default(),
             started: Instant::now(),
+            counts: None,
             reloaded: None,
         };
         operator.recall();
@@ -77,6 +82,19 @@ impl<P: Plane> Operator<P> {
     /// The balancer, for next hops and housekeeping.
     pub fn balancer_mut(&mut self) -> &mut Balancer<P> {
         &mut self.balancer
+    }
+
+    /// From now on connections are as many as these counts say.
+    pub(crate) fn count_by(&mut self, counts: Counts) {
+        self.counts = Some(counts);
+    }
+
+    /// How many connections backends have: by the last count, or if nobody counts beside us, by one that is made now.
+    pub(super) fn census(&self) -> Result<Arc<Census>, P::Error> {
+        match &self.counts {
+            Some(counts) => Ok(counts.latest()),
+            None => self.balancer.census().map(Arc::new),
+        }
     }
 
     /// The configuration in force, without what was ordered beside it.

@@ -4,7 +4,7 @@ use super::dpdk::DpdkUnderTest;
 use super::outcome::Passage;
 use super::table;
 use super::xdp;
-use evenkeel_control::{Contents, FlowView, Plane, Sizes};
+use evenkeel_control::{Contents, FlowView, FlowWalk, Plane, Sizes};
 use evenkeel_core::backend::Link;
 use evenkeel_core::flow::{Bucket, Peer, Tick};
 use evenkeel_core::{Counters, Service, ServiceKey, Settings, Standing, Traffic};
@@ -12,6 +12,7 @@ use evenkeel_dpdk::PlaneError;
 use evenkeel_wire::IpProtocol;
 use evenkeel_xdp::{XdpError, XdpPlane};
 use std::net::Ipv4Addr;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 /// A plane that packets can be sent through.
@@ -140,6 +141,13 @@ impl Plane for PlaneUnderTest<'_, '_> {
 
     fn traffic(&self, index: u16) -> Result<Traffic, Refused> {
         each!(self, plane => plane.traffic(index))
+    }
+
+    fn flow_walk(&self) -> Arc<dyn FlowWalk> {
+        match self {
+            Self::Xdp(plane) => plane.flow_walk(),
+            Self::Dpdk(dpdk) => dpdk.plane.flow_walk(),
+        }
     }
 
     fn visit_flows(&self, visit: &mut dyn FnMut(FlowView)) -> Result<(), Refused> {

@@ -286,7 +286,7 @@ fn answers_agree_with_what_clients_know(bed: &Testbed) {
 fn answers_say_this_of_services(bed: &Testbed, connections: usize) {
     let status = bed.told_json(&["status"]);
     let plane = if bed.plane == Plane::Dpdk { "dpdk" } else { "xdp" };
-    assert_keys(&status, &["version", "plane", "uptime_seconds", "services"]);
+    assert_keys(&status, &["version", "plane", "uptime_seconds", "flows_age_seconds", "services"]);
     assert_eq!(status["plane"], plane);
     assert!(status["uptime_seconds"].is_u64());
     assert_eq!(status["services"], bed.told_json(&["services"]));

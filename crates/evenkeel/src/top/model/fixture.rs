@@ -12,6 +12,7 @@ pub(in crate::top) fn answer(seconds: u64, services: Vec<ServiceStatus>, counter
             version: "1.2.3".to_owned(),
             plane: "xdp".to_owned(),
             uptime_seconds: 100 + seconds,
+            flows_age_seconds: 0,
             services,
         },
         status_at: Duration::from_secs(seconds),

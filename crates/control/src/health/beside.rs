@@ -1,0 +1,48 @@
+//! Checks on a thread of their own: whatever else the control side is at, no check comes later for it.
+
+use super::Checker;
+use crate::beside::Beside;
+use crate::config::{BackendId, Config};
+use crate::operator::Judgement;
+use std::collections::HashSet;
+use std::io;
+use tokio::sync::mpsc;
+
+/// A [`Checker`] on a thread of its own.
+#[derive(Debug)]
+pub struct CheckerThread {
+    wanted: mpsc::UnboundedSender<Wanted>,
+    _thread: Beside,
+}
+
+/// Whom to watch.
+#[derive(Debug)]
+struct Wanted {
+    config: Config,
+    down: HashSet<BackendId>,
+}
+
+impl CheckerThread {
+    /// One that watches nobody yet. See [`Checker::new`].
+    ///
+    /// # Errors
+    /// There is no thread to be had.
+    pub fn begin(judgements: mpsc::Sender<Judgement>) -> io::Result<Self> {
+        let (wanted, mut told) = mpsc::unbounded_channel::<Wanted>();
+        let thread = Beside::begin("checks", 0, || async move {
+            let mut checker = Checker::new(judgements);
+            while let Some(Wanted { config, down }) = told.recv().await {
+                checker.watch(&config, |backend| down.contains(backend));
+            }
+        })?;
+        Ok(Self { wanted, _thread: thread })
+    }
+
+    /// Watches the backends that this configuration wants watched, and no others, from as soon as the thread comes to it. See
+    /// [`Checker::watch`].
+    pub fn watch(&self, config: &Config, is_down: impl Fn(&BackendId) -> bool) {
+        let down = config.backend_ids().filter(|backend| is_down(backend)).collect();
+        // If the thread has panicked, that was said.
+        let _ = self.wanted.send(Wanted { config: config.clone(), down });
+    }
+}

@@ -1,0 +1,60 @@
+//! The flow table and what belongs to it, shared with the program: read and swept by whoever has it, also beside the plane.
+
+use crate::clock::Clock;
+use crate::error::XdpError;
+use crate::maps::MappedArray;
+use evenkeel_control::{FlowView, FlowWalk, WalkError};
+use evenkeel_core::flow::{Bucket, Tick, Timeouts};
+use evenkeel_core::hop;
+use std::ops::Range;
+use std::sync::atomic::AtomicU64;
+
+/// Connections, the hops towards their clients, and the clock that stamps both.
+#[derive(Debug)]
+pub(crate) struct Flows {
+    pub(crate) table: MappedArray<Bucket<AtomicU64>>,
+    pub(crate) hops: MappedArray<AtomicU64>,
+    pub(crate) timeouts: Timeouts,
+    pub(crate) clock: Clock,
+}
+
+impl Flows {
+    /// Now, by the clock that flows are stamped with.
+    pub(crate) fn now(&self) -> Result<Tick, XdpError> {
+        self.clock.now()
+    }
+
+    pub(crate) fn visit(&self, buckets: Range<usize>, visit: &mut dyn FnMut(FlowView)) -> Result<(), XdpError> {
+        FlowView::visit(&self.table[buckets], &self.timeouts, self.now()?, visit);
+        Ok(())
+    }
+
+    pub(crate) fn sweep(&self, buckets: Range<usize>) -> Result<(), XdpError> {
+        let now = self.now()?;
+        self.table[buckets].iter().for_each(|bucket| bucket.sweep(&self.timeouts, now));
+        Ok(())
+    }
+
+    pub(crate) fn sweep_hops(&self) -> Result<(), XdpError> {
+        hop::sweep(&self.hops, self.timeouts.longest, self.now()?);
+        Ok(())
+    }
+}
+
+impl FlowWalk for Flows {
+    fn buckets(&self) -> usize {
+        self.table.len()
+    }
+
+    fn visit(&self, buckets: Range<usize>, visit: &mut dyn FnMut(FlowView)) -> Result<(), WalkError> {
+        Ok(self.visit(buckets, visit)?)
+    }
+
+    fn sweep(&self, buckets: Range<usize>) -> Result<(), WalkError> {
+        Ok(self.sweep(buckets)?)
+    }
+
+    fn sweep_hops(&self) -> Result<(), WalkError> {
+        Ok(self.sweep_hops()?)
+    }
+}
