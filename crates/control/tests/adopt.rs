@@ -1,13 +1,13 @@
 //! A balancer that takes over the tables of one that is gone, wherever that one stopped.
 
-use evenkeel_control::config::{Config, HostAddress};
+use evenkeel_control::config::{AllDown, Config, HostAddress};
 use evenkeel_control::operator::{self, Condition, Judgement, Order};
 use evenkeel_control::{
     BackendId, Balancer, BalancerError, Contents, FlowView, FlowWalk, NextHop, Operator, Plane, Secrets, Sizes,
 };
 use evenkeel_core::backend::{Backend, BackendRef, BackendState, Link, Standing};
 use evenkeel_core::flow::{FlowKey, Peer, State};
-use evenkeel_core::{Counters, Service, ServiceKey, Traffic, Word};
+use evenkeel_core::{Counters, Features, Service, ServiceKey, Traffic, Word};
 use evenkeel_wire::{IpProtocol, MacAddress};
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -39,6 +39,8 @@ struct MemoryPlane {
     memory: Rc<RefCell<Memory>>,
     /// How many more writes the process lives for.
     life: Rc<Cell<usize>>,
+    /// What it can be made ready for.
+    features: Features,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -55,7 +57,7 @@ impl MemoryPlane {
             owners: HashMap::new(),
             flows: Vec::new(),
         };
-        Self { memory: Rc::new(RefCell::new(memory)), life: Rc::new(Cell::new(usize::MAX)) }
+        Self { memory: Rc::new(RefCell::new(memory)), life: Rc::new(Cell::new(usize::MAX)), features: Features::ALL }
     }
 
     fn write(&self, change: impl FnOnce(&mut Memory)) -> Result<(), Killed> {
@@ -67,7 +69,7 @@ impl MemoryPlane {
 
     /// The next process: the same memory, and a life of so many writes.
     fn successor(&self, life: usize) -> Self {
-        Self { memory: Rc::clone(&self.memory), life: Rc::new(Cell::new(life)) }
+        Self { memory: Rc::clone(&self.memory), life: Rc::new(Cell::new(life)), features: self.features }
     }
 
     fn link(&self, reference: BackendRef) -> Link {
@@ -129,6 +131,10 @@ impl Plane for MemoryPlane {
                 memory.maglev.insert(*table, slots.clone());
             })
         })
+    }
+
+    fn provide(&mut self, features: Features) -> Result<(), Killed> {
+        if self.features.include(features) { Ok(()) } else { Err(Killed) }
     }
 
     fn set_service(&mut self, key: ServiceKey, service: Service) -> Result<(), Killed> {
@@ -288,6 +294,21 @@ fn other_nat_addresses_are_refused() {
 /// Three configurations one after the other, one of whose backends fails its checks, each process killed after so many
 /// writes and the next one, too: in the end the tables are what the last configuration wants, and no reference has ever
 /// meant two backends.
+/// A program that can do more may not load, and loading takes a while: nothing of the configuration is in force by then.
+#[test]
+fn a_plane_that_cannot_be_made_ready_is_left_as_it_was() {
+    let mut plane = MemoryPlane::new();
+    plane.features = Features::NONE;
+    let memory = Rc::clone(&plane.memory);
+    let mut balancer = Balancer::new(plane, &SECRETS);
+    balancer.apply(&config(&[("192.0.2.10", 80, &[1, 2])])).expect("nothing special is asked for");
+    let before = format!("{:?}", memory.borrow());
+    let mut resets = config(&[("192.0.2.20", 80, &[3])]);
+    resets.services[0].all_down = AllDown::Reset;
+    assert!(balancer.apply(&resets).is_err());
+    assert_eq!(format!("{:?}", memory.borrow()), before);
+}
+
 #[test]
 fn killed_after_any_write_it_can_be_followed() {
     let steps = [
