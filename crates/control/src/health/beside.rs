@@ -1,6 +1,6 @@
 //! Checks on a thread of their own: whatever else the control side is at, no check comes later for it.
 
-use super::Checker;
+use super::checker::Checker;
 use crate::beside::Beside;
 use crate::config::{BackendId, Config};
 use crate::operator::Judgement;
