@@ -1,6 +1,6 @@
 //! The thread that walks through the flow table.
 
-use super::Census;
+use super::tally::Census;
 use crate::plane::{FlowWalk, WalkError};
 use std::io;
 use std::ops::Range;
