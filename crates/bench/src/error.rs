@@ -13,7 +13,7 @@ pub(crate) enum BenchError {
     NotRoot,
     #[error("{0} is not an option: there are --quick, --plane xdp, --plane dpdk, --object FILE and --beside BENCH.")]
     Usage(String),
-    #[error("cannot read {path} ({source}): build it with `make bpf`.", path = path.display())]
+    #[error("cannot read {path} ({source}): build it with `make bench`.", path = path.display())]
     NoObject { path: PathBuf, source: std::io::Error },
     #[error(transparent)]
     Xdp(#[from] XdpError),
