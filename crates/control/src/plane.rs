@@ -3,7 +3,7 @@
 use crate::config::{BackendId, Protocol, ServiceId};
 use crate::sizes::Sizes;
 use evenkeel_core::backend::Link;
-use evenkeel_core::flow::{Bucket, Entry, FlowKey, Meta, Peer, Record as _, Side, State, Tick, Timeouts};
+use evenkeel_core::flow::{Bucket, Entry, FlowKey, Meta, Now, Peer, Record as _, Side, State, Timeouts};
 use evenkeel_core::{
     Backend, BackendRef, BackendState, Counters, Features, Kind, Service, ServiceKey, Standing, Traffic, Word,
 };
@@ -12,6 +12,7 @@ use std::error::Error;
 use std::net::{IpAddr, Ipv4Addr};
 use std::ops::Range;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// The tables of a plane, from the side that fills them.
 ///
@@ -57,12 +58,9 @@ pub trait Plane {
     /// Removes a service. Its connections stay.
     fn remove_service(&mut self, key: ServiceKey) -> Result<(), Self::Error>;
 
-    /// Makes the plane ready for packets that need these features, beside those that it is ready for. A plane that is always
-    /// ready for all of them has nothing to do.
-    fn provide(&mut self, features: Features) -> Result<(), Self::Error> {
-        let _ = features;
-        Ok(())
-    }
+    /// Makes the plane ready for packets that need these features, beside those that it is ready for, and puts these idle
+    /// times in force. Nothing else changes, and no connection notices.
+    fn provide(&mut self, features: Features, timeouts: &Timeouts) -> Result<(), Self::Error>;
 
     /// Verdicts and events since the plane started, over all CPUs.
     fn counters(&self) -> Result<Counters, Self::Error>;
@@ -183,13 +181,14 @@ pub struct FlowView {
     pub nat: Peer,
     /// How far it has come.
     pub state: State,
-    /// How long it has been idle, in ticks, accurate to [`evenkeel_core::flow::Timeouts::renew`].
-    pub idle: u16,
+    /// Since when it is in this state, or for how long an established, half-closed or UDP connection has been idle; accurate
+    /// to [`evenkeel_core::flow::Timeouts::renew`].
+    pub idle: Duration,
 }
 
 impl FlowView {
     /// Shows every flow of a table that is alive at this time.
-    pub fn visit<W: Word>(table: &[Bucket<W>], timeouts: &Timeouts, now: Tick, visit: &mut dyn FnMut(Self)) {
+    pub fn visit<W: Word>(table: &[Bucket<W>], timeouts: &Timeouts, now: Now, visit: &mut dyn FnMut(Self)) {
         // Most entries of most tables are free, and half of the others a backend's side: one word tells.
         let is_clients = |entry: &&Entry<W>| {
             let meta = Meta(entry.meta().load());
@@ -197,13 +196,13 @@ impl FlowView {
         };
         let entries = table.iter().flat_map(|bucket| &bucket.0);
         for found in entries.filter(is_clients).filter_map(|entry| entry.read()) {
-            if found.meta.side() == Side::Client && !timeouts.expired(found.meta, now) {
+            if found.meta.side() == Side::Client && !timeouts.expired(found.meta, found.class, now) {
                 visit(Self {
                     key: found.key,
                     backend: found.backend,
                     nat: found.peer(),
                     state: found.meta.state(),
-                    idle: now.since(found.meta.seen()),
+                    idle: found.meta.idle(now),
                 });
             }
         }

@@ -51,7 +51,7 @@ impl Sizes {
             nat_port_first: config.nat.ports.0,
             nat_port_last: config.nat.ports.1,
             mac,
-            timeouts: Timeouts::new(times),
+            timeouts: Timeouts::uniform(times),
             ..Settings::EMPTY
         }
     }

@@ -37,6 +37,10 @@ pub enum BackendState {
     Up,
     /// What belongs to its connections, but no new one.
     Draining,
+    /// What belongs to its TCP connections, which go on to their end. Datagrams go to another backend, if one takes them.
+    Finishing,
+    /// Nothing: TCP's connections are told so by a reset. Datagrams go to another backend, if one takes them.
+    Resetting,
 }
 
 /// The part of a backend that changes while packets fly, in one word: Ethernet address (48 bits), generation, state.
@@ -61,12 +65,21 @@ impl Link {
         (self.0 >> 48) as u8
     }
 
+    /// Whether packets of all its connections go to it.
+    #[inline(always)]
+    pub fn is_at_work(self) -> bool {
+        // Up or draining, in one comparison.
+        (self.0 >> 56).wrapping_sub(BackendState::Up as u64) <= BackendState::Draining as u64 - BackendState::Up as u64
+    }
+
     /// The state.
     #[inline(always)]
     pub fn state(self) -> BackendState {
         match self.0 >> 56 {
             1 => BackendState::Up,
             2 => BackendState::Draining,
+            3 => BackendState::Finishing,
+            4 => BackendState::Resetting,
             _ => BackendState::Down,
         }
     }

@@ -1,19 +1,21 @@
 //! The two entries of a connection moving together.
 
-use crate::flow::{Entry, Found, Meta, State, TRIES, Tick, find};
+use crate::flow::{Entry, Found, Meta, Now, Record, State, TRIES, Timeouts, find};
 use crate::hop::{self, Hop};
 use crate::key::{FlowKey, HopNumber, Side};
-use crate::parse::Packet;
+use crate::parse::{Packet, Segment};
+use crate::progress::step;
 use crate::tables::Tables;
 use crate::word::Word;
 use crate::{backend::Backend, hash};
-use evenkeel_wire::{IpProtocol, TcpFlags};
 
 /// Whether a connection is still one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Progress {
     /// It is, and has been brought up to date; and by which hop its client is reached.
     Alive(HopNumber),
+    /// What the backend sends is the remainder of another connection, which had the NAT port before.
+    Stale,
     /// Its time is over, or its other entry has gone.
     Gone,
 }
@@ -24,12 +26,12 @@ pub(crate) enum Progress {
 pub(crate) fn advance<T: Tables + ?Sized>(
     tables: &T,
     packet: &Packet,
+    segment: &Segment,
     own: &Found<'_, Entry<T::Word>>,
     backend: &Backend<T::Word>,
-    now: Tick,
+    now: Now,
 ) -> Progress {
-    let settings = tables.settings();
-    if settings.timeouts.expired(own.meta, now) {
+    if is_over(&tables.settings().timeouts, own, now) {
         return Progress::Gone;
     }
     let side = own.meta.side();
@@ -38,11 +40,21 @@ pub(crate) fn advance<T: Tables + ?Sized>(
         Side::Client => (&pair, own),
         Side::Backend => (own, &pair),
     };
+    let state = reply.meta.state();
+    let holds = segment.holds(state, side, client.proof);
+    if state == State::Opening && side == Side::Backend && !holds && !reply.meta.is_udp() {
+        return Progress::Stale;
+    }
+    // Before the state that it belongs to, or the client's answer could be held against the number before.
+    let proof = segment.next_proof(state, side, holds, client.proof);
+    if proof != client.proof {
+        client.entry.note_proof(proof);
+    }
     // Answers go to where the client's packets come from. One that has moved and finds no number stays where it was known.
     // A backend's packet says nothing of that, and must not take back what another CPU notes meanwhile.
     let hop = if side == Side::Client { hop_of(tables, packet, own.meta.hop(), now) } else { own.meta.hop() };
     let noted = |meta: Meta| if side == Side::Client { meta.with_hop(hop) } else { meta };
-    let Some(changed) = change(reply.entry, reply.meta, |meta| noted(step(meta, side, packet)).with_seen(now)) else {
+    let Some(changed) = change(reply.entry, reply.meta, |meta| noted(step(meta, side, segment, holds, now))) else {
         return Progress::Gone;
     };
     if let Some(word) = tables.hop(changed.hop()) {
@@ -51,34 +63,47 @@ pub(crate) fn advance<T: Tables + ?Sized>(
             && changed.state() == State::Established
             && side == Side::Client
             && hop == own.meta.hop();
-        hop::renew(word, is_proof.then_some(packet.neighbour), now);
+        hop::renew(word, is_proof.then_some(packet.neighbour), now.tick());
     }
     // The reply entry is read again in every attempt, after the client entry: whoever changes the reply entry later
     // changes the client entry later too, so the client entry ends up with the latest of several changes.
-    let followed =
-        change(client.entry, client.meta, |meta| meta.with_progress_of(Meta(reply.entry.meta.load())).with_seen(now));
-    if followed.is_none() {
-        change(reply.entry, changed, Meta::released);
-        return Progress::Gone;
+    let followed = change(client.entry, client.meta, |meta| {
+        let latest = Meta(reply.entry.meta.load());
+        // The port may be somebody else's by now.
+        if changed.is_same_use(latest) { meta.with_progress_of(latest) } else { meta.released() }
+    });
+    match followed {
+        Some(meta) if meta.is_live() => Progress::Alive(changed.hop()),
+        Some(_) => Progress::Gone,
+        None => {
+            change(reply.entry, changed, Meta::released);
+            Progress::Gone
+        }
     }
-    Progress::Alive(changed.hop())
+}
+
+/// Whether the connection's time is over.
+#[inline(always)]
+fn is_over<W: Word>(timeouts: &Timeouts, flow: &Found<'_, Entry<W>>, now: Now) -> bool {
+    timeouts.expired(flow.meta, flow.class, now)
 }
 
 /// The hop that a client's packet has come by, where its connection says `known`.
 #[inline(always)]
-fn hop_of<T: Tables + ?Sized>(tables: &T, packet: &Packet, known: HopNumber, now: Tick) -> HopNumber {
+fn hop_of<T: Tables + ?Sized>(tables: &T, packet: &Packet, known: HopNumber, now: Now) -> HopNumber {
     let is_the_same = tables.hop(known).is_some_and(|word| Hop(word.load()).is(packet.neighbour));
-    if is_the_same { known } else { tables.hop_number(packet.neighbour, now).unwrap_or(known) }
+    if is_the_same { known } else { tables.hop_number(packet.neighbour, now.tick()).unwrap_or(known) }
 }
 
 /// Changes a control word by compare-and-swap, as long as it stands for the same use of the place, and returns what it
-/// has become; after [`TRIES`] attempts, what others have made of it, since the next packet brings the change again.
+/// has become; after [`TRIES`] attempts, what others have made of it, since the next packet brings the change again. Writes
+/// only what is news.
 #[inline(always)]
 fn change<W: Word>(entry: &Entry<W>, found: Meta, next: impl Fn(Meta) -> Meta) -> Option<Meta> {
     let mut current = found;
     for _ in 0..TRIES {
         let wanted = next(current);
-        if entry.meta.compare_exchange(current.0, wanted.0) {
+        if wanted == current || entry.meta.compare_exchange(current.0, wanted.0) {
             return Some(wanted);
         }
         current = Meta(entry.meta.load());
@@ -136,30 +161,4 @@ pub(crate) fn end<T: Tables + ?Sized>(
     if !own_is_reply {
         change(own.entry, own.meta, Meta::released);
     }
-}
-
-/// The state after a packet from this side.
-#[inline(always)]
-fn step(meta: Meta, side: Side, packet: &Packet) -> Meta {
-    let flags = packet.flags;
-    if packet.key.protocol() == IpProtocol::TCP {
-        if flags.any(TcpFlags::RST) {
-            return meta.with_state(State::Closing);
-        }
-        if flags.any(TcpFlags::SYN) && side == Side::Client {
-            // A client that uses its port again may do so over the remains of its last connection (RFC 9293,
-            // section 3.6.1); anywhere else a SYN is a retransmission and changes nothing.
-            return if meta.state() == State::Closing { meta.without_fins().with_state(State::Opening) } else { meta };
-        }
-    }
-    let meta = match (meta.state(), side) {
-        (State::Opening, Side::Backend) => meta.with_state(State::Answered),
-        (State::Answered, Side::Client) => meta.with_state(State::Established),
-        _ => meta,
-    };
-    if !flags.any(TcpFlags::FIN) {
-        return meta;
-    }
-    let meta = meta.with_fin(side);
-    if meta.has_fin(Side::Client) && meta.has_fin(Side::Backend) { meta.with_state(State::Closing) } else { meta }
 }

@@ -9,16 +9,16 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 #[repr(C)]
 pub struct Counters {
     /// Packets by [`Reason`]. Larger than the list, so that an index with a mask is always inside.
-    pub verdicts: [u64; 32],
+    pub verdicts: [u64; 64],
     /// Occurrences by [`Event`].
-    pub events: [u64; 8],
+    pub events: [u64; 16],
 }
 
-const _: () = assert!(Reason::ALL.len() <= 32 && Event::ALL.len() <= 8);
+const _: () = assert!(Reason::ALL.len() <= 64 && Event::ALL.len() <= 16);
 
 impl Counters {
     /// All zero.
-    pub const ZERO: Self = Self { verdicts: [0; 32], events: [0; 8] };
+    pub const ZERO: Self = Self { verdicts: [0; 64], events: [0; 16] };
 
     /// Counts a verdict.
     #[inline(always)]

@@ -11,10 +11,15 @@ pub struct Features(pub u32);
 impl Features {
     /// Nothing beyond plain balancing.
     pub const NONE: Self = Self(0);
-    /// Some service answers by a reset while no backend takes its connections ([`crate::Service::RESET`]).
+    /// Some service answers by a reset while no backend takes its connections ([`crate::Service::RESET`]), or if a connection is
+    /// not known ([`crate::Service::MISSING_RESET`]).
     pub const RESET: Self = Self(1);
     /// Some service keeps a client's connections together ([`crate::Service::CLIENT_ADDRESS`]).
     pub const CLIENT_ADDRESS: Self = Self(1 << 1);
+    /// Some backend resets its connections while it is down ([`crate::BackendState::Resetting`]).
+    pub const DOWN_RESET: Self = Self(1 << 2);
+    /// What belongs to nobody is refused, and whoever lets a packet's time to live run out here is told.
+    pub const REFUSE: Self = Self(1 << 3);
     /// All there are, and all there will be.
     pub const ALL: Self = Self(u32::MAX);
 

@@ -1,16 +1,25 @@
 //! A packet of a connection that is known.
 
-use crate::backend::{Backend, BackendState, Link};
+use crate::backend::{Backend, BackendRef, BackendState, Link};
 use crate::connection::{Progress, advance, end};
-use crate::flow::{Entry, Found, State, Tick};
+use crate::features::Features;
+use crate::flow::{Entry, Found, Now, State};
 use crate::hop::Hop;
 use crate::key::Side;
-use crate::parse::Packet;
+use crate::open::{choose, opens, service};
+use crate::parse::{Packet, Segment};
 use crate::rewrite::Route;
 use crate::tables::Tables;
 use crate::verdict::Reason;
 use crate::word::Word;
 use evenkeel_wire::{IpProtocol, MacAddress, TcpFlags};
+
+/// How long a connection must have been silent, in ticks, for a SYN to leave a backend that takes no new ones: one that is in
+/// use is stamped twice in that time.
+const SILENT: u16 = 16;
+
+/// How long a reset must have gone unanswered for its connection to be over, in units of [`Now`]: a second.
+const RESET: u16 = Now::span(1_000);
 
 /// The route of an established connection's ordinary packet: one backend looked up, nothing written. Nothing if there
 /// is more to it, which is for [`follow`].
@@ -19,12 +28,12 @@ pub(crate) fn steady<T: Tables + ?Sized>(
     tables: &T,
     packet: &Packet,
     flow: &Found<'_, Entry<T::Word>>,
-    now: Tick,
+    now: Now,
 ) -> Option<Route> {
     let control = TcpFlags::SYN.with(TcpFlags::FIN).with(TcpFlags::RST);
     if flow.meta.state() != State::Established
         || packet.flags.any(control)
-        || now.since(flow.meta.seen()) >= tables.settings().timeouts.renew
+        || now.tick().since(flow.meta.seen()) >= tables.settings().timeouts.renew
         || packet.ttl <= 1
     {
         return None;
@@ -37,7 +46,7 @@ pub(crate) fn steady<T: Tables + ?Sized>(
     }
     let backend = tables.backend(flow.backend.index)?;
     let link = Link(backend.link.load());
-    if is_gone(flow, link) {
+    if link.generation() != flow.backend.generation || !link.is_at_work() {
         return None;
     }
     route(packet, flow, backend, link, hop).ok()
@@ -47,6 +56,8 @@ pub(crate) fn steady<T: Tables + ?Sized>(
 pub(crate) enum Followed {
     /// It goes along.
     Along(Route),
+    /// It is answered by a reset, for this reason.
+    Reset(Reason),
     /// The connection is over, and the packet may open a new one.
     Over,
 }
@@ -56,39 +67,75 @@ pub(crate) enum Followed {
 pub(crate) fn follow<T: Tables + ?Sized>(
     tables: &T,
     packet: &Packet,
+    segment: &Segment,
     flow: &Found<'_, Entry<T::Word>>,
-    now: Tick,
+    now: Now,
 ) -> Result<Followed, Reason> {
     let backend = tables.backend(flow.backend.index).ok_or(Reason::BackendDown)?;
     let link = Link(backend.link.load());
     let side = flow.meta.side();
-    if is_gone(flow, link) {
-        // A backend that is down may be held so in error, and come back to its connections. What opens a new one does not
-        // wait for that.
-        let opens_another = side == Side::Client && opens(packet);
-        if opens_another || link.generation() != flow.backend.generation {
-            end(tables, packet, flow, backend);
-        }
-        return if opens_another { Ok(Followed::Over) } else { Err(Reason::BackendDown) };
+    let is_gone = link.generation() != flow.backend.generation;
+    if side == Side::Client && opens(packet) && (is_gone || goes_elsewhere(tables, packet, flow, link, now)) {
+        end(tables, packet, flow, backend);
+        return Ok(Followed::Over);
     }
-    // A new connection over the remains of an old one must not go to a backend that takes no new ones.
-    let moves = side == Side::Client
-        && flow.meta.state() == State::Closing
-        && packet.flags.any(TcpFlags::SYN)
-        && link.state() != BackendState::Up;
-    let progress = if moves { Progress::Gone } else { advance(tables, packet, flow, backend, now) };
-    let Progress::Alive(hop) = progress else {
-        flow.release();
-        return if side == Side::Client { Ok(Followed::Over) } else { Err(Reason::FlowMissing) };
+    let resets = tables.features().include(Features::DOWN_RESET) && link.state() == BackendState::Resetting;
+    if is_gone || resets {
+        end(tables, packet, flow, backend);
+        return if resets { reset(packet, Reason::DownReset, Reason::BackendDown) } else { Err(Reason::BackendDown) };
+    }
+    // It may be held to be down in error, and come back to its connections.
+    if matches!(link.state(), BackendState::Down | BackendState::Resetting) {
+        return Err(Reason::BackendDown);
+    }
+    let hop = match advance(tables, packet, segment, flow, backend, now) {
+        Progress::Alive(hop) => tables.hop(hop).map_or(Hop(0), |word| Hop(word.load())),
+        Progress::Stale => return reset(packet, Reason::StaleReset, Reason::FlowMissing),
+        Progress::Gone => {
+            flow.release();
+            return if side == Side::Client { Ok(Followed::Over) } else { Err(Reason::FlowMissing) };
+        }
     };
-    let hop = tables.hop(hop).map_or(Hop(0), |word| Hop(word.load()));
     route(packet, flow, backend, link, hop).map(Followed::Along)
 }
 
-/// Whether the flow's backend is no more: down, or its place in the table has another owner.
+/// Answers a TCP segment by a reset, unless it is one or a datagram.
 #[inline(always)]
-fn is_gone<W: Word>(flow: &Found<'_, Entry<W>>, link: Link) -> bool {
-    link.generation() != flow.backend.generation || link.state() == BackendState::Down
+fn reset(packet: &Packet, answered: Reason, dropped: Reason) -> Result<Followed, Reason> {
+    let is_answered = packet.key.protocol() == IpProtocol::TCP && !packet.flags.any(TcpFlags::RST);
+    if is_answered { Ok(Followed::Reset(answered)) } else { Err(dropped) }
+}
+
+/// Whether a client's SYN or datagram, which could open a connection, leaves the one that it belongs to for another.
+///
+/// A SYN does not as long as the connection may still be alive: the backend answers that it knows better (RFC 5961, section
+/// 4), and nothing is cut. After its end it is a new connection, which goes where a new one goes.
+#[inline(always)]
+fn goes_elsewhere<T: Tables + ?Sized>(
+    tables: &T,
+    packet: &Packet,
+    flow: &Found<'_, Entry<T::Word>>,
+    link: Link,
+    now: Now,
+) -> bool {
+    let (state, age, is_udp) = (flow.meta.state(), flow.meta.age(now), flow.meta.is_udp());
+    match link.state() {
+        BackendState::Down | BackendState::Resetting => true,
+        BackendState::Finishing if is_udp => newcomers(tables, packet).is_some(),
+        BackendState::Finishing => !state.is_coarse() || age >= SILENT,
+        _ if is_udp => false,
+        _ => {
+            let is_over = state == State::Closing || state == State::Reset && age >= RESET;
+            is_over && newcomers(tables, packet) != Some(flow.backend)
+        }
+    }
+}
+
+/// Where a new connection would go.
+#[inline(always)]
+fn newcomers<T: Tables + ?Sized>(tables: &T, packet: &Packet) -> Option<BackendRef> {
+    let service = service(tables, packet).ok()?;
+    choose(tables, packet, service).ok().map(|choice| choice.backend)
 }
 
 /// The packet's route, if the Ethernet address at its end is known.
@@ -115,11 +162,4 @@ fn route<W: Word>(
         return Err(unresolved);
     }
     Ok(Route { backend: flow.backend.index, from, mac, source, destination })
-}
-
-/// Whether a packet may open a connection: any datagram; a SYN that is nothing else.
-#[inline(always)]
-pub(crate) fn opens(packet: &Packet) -> bool {
-    let opening = TcpFlags::SYN.with(TcpFlags::ACK).with(TcpFlags::RST).with(TcpFlags::FIN);
-    packet.key.protocol() == IpProtocol::UDP || packet.flags.0 & opening.0 == TcpFlags::SYN.0
 }

@@ -26,6 +26,7 @@ mod key;
 mod layout;
 mod open;
 mod parse;
+mod progress;
 mod refuse;
 mod rewrite;
 mod service;
@@ -48,7 +49,7 @@ pub use service::{Service, ServiceKey};
 pub use settings::{MAGLEV_SLOTS, Settings};
 pub use station::{Next, Station, visit};
 pub use tables::Tables;
-pub use tables::insert;
+pub use tables::{insert, take_over};
 pub use verdict::{Event, Reason, Verdict};
 pub use word::Word;
 

@@ -43,6 +43,35 @@ pub struct Packet {
     pub flags: TcpFlags,
 }
 
+/// What a segment or datagram says to its connection, which an established one's ordinary packet is not asked for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Segment {
+    /// TCP's control bits; none for UDP.
+    pub(crate) flags: TcpFlags,
+    /// The number of the first byte; 0 for UDP.
+    pub(crate) sequence: u32,
+    /// The next byte expected; 0 for UDP.
+    pub(crate) acknowledgement: u32,
+    /// Whether it carries data; false for UDP.
+    pub(crate) has_data: bool,
+}
+
+/// Reads what a packet says to its connection.
+#[inline(always)]
+pub(crate) fn segment<F: Frame>(frame: &mut F, packet: &Packet) -> Result<Segment, Reason> {
+    if packet.key.protocol() != IpProtocol::TCP {
+        return Ok(Segment { flags: TcpFlags::default(), sequence: 0, acknowledgement: 0, has_data: false });
+    }
+    let offset = usize::from(packet.transport_offset);
+    let tcp = frame.header::<Tcp>(offset).ok_or(Reason::Malformed)?;
+    Ok(Segment {
+        flags: tcp.flags,
+        sequence: tcp.sequence.get(),
+        acknowledgement: tcp.acknowledgement.get(),
+        has_data: packet.length as usize > offset + tcp.header_length(),
+    })
+}
+
 /// Reads Ethernet, VLAN tags (IEEE 802.1Q, at most two) and where an IPv4 packet goes: its header's byte offset in the frame,
 /// and the destination. No more, because that is all that a packet which is not ours is asked for.
 ///

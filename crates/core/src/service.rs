@@ -32,15 +32,19 @@ impl ServiceKey {
 pub struct Service {
     /// Which Maglev table is the service's.
     pub table: u32,
-    /// [`Service::CLIENT_ADDRESS`] and [`Service::RESET`], or none of them.
-    pub flags: u32,
+    /// [`Service::CLIENT_ADDRESS`], [`Service::RESET`] and [`Service::MISSING_RESET`], or none of them.
+    pub flags: u16,
+    /// Which of the sets of idle times is its connections', below [`crate::flow::IDLE_CLASSES`].
+    pub idle: u16,
 }
 
 impl Service {
     /// Each connection is placed for itself, and dropped while no backend takes it.
-    pub const PLAIN: u32 = 0;
+    pub const PLAIN: u16 = 0;
     /// All connections from one client address go to one backend.
-    pub const CLIENT_ADDRESS: u32 = 1;
+    pub const CLIENT_ADDRESS: u16 = 1;
     /// A TCP connection that no backend takes is refused by a reset.
-    pub const RESET: u32 = 2;
+    pub const RESET: u16 = 2;
+    /// A TCP segment that belongs to no known connection is answered by a reset.
+    pub const MISSING_RESET: u16 = 4;
 }

@@ -43,7 +43,7 @@ impl Settings {
         nat_port_first: 0,
         nat_port_last: 0,
         mac: MacAddress([0; 6]),
-        timeouts: Timeouts::new(IdleTimes::DEFAULT),
+        timeouts: Timeouts::uniform(IdleTimes::DEFAULT),
         reserved: [0; 2],
     };
 }

@@ -87,8 +87,10 @@ fn visit_follow<F: Frame, T: Tables>(frame: &mut F, tables: &T) -> Result<Next, 
     if packet.ttl <= 1 {
         return Err(Reason::TtlExpired);
     }
-    match follow(tables, &packet, &flow, tables.now())? {
+    let segment = parse::segment(frame, &packet)?;
+    match follow(tables, &packet, &segment, &flow, tables.now())? {
         Followed::Over => Ok(Next::Go(Station::Open)),
+        Followed::Reset(reason) => refuse(frame, &packet).map(|_| Next::Done(reason)),
         Followed::Along(route) => leave(frame, tables, &packet, &route).map(Next::Done),
     }
 }
@@ -96,7 +98,8 @@ fn visit_follow<F: Frame, T: Tables>(frame: &mut F, tables: &T) -> Result<Next, 
 #[inline(always)]
 fn visit_open<F: Frame, T: Tables>(frame: &mut F, tables: &T) -> Result<Reason, Reason> {
     let packet = packet(frame, tables)?;
-    match open(tables, &packet, tables.now()) {
+    let segment = parse::segment(frame, &packet)?;
+    match open(tables, &packet, &segment, tables.now()) {
         Ok(route) => leave(frame, tables, &packet, &route),
         Err(Reason::Refused) if tables.features().include(Features::RESET) => refuse(frame, &packet),
         Err(reason) => Err(reason),

@@ -2,7 +2,7 @@
 
 use crate::backend::{Backend, BackendRef};
 use crate::features::Features;
-use crate::flow::{self, Bucket, Insertion, NewEntry, Tick};
+use crate::flow::{self, Bucket, Insertion, NewEntry, Now, Tick};
 use crate::hash;
 use crate::hop;
 use crate::key::{HopNumber, Side};
@@ -23,8 +23,8 @@ pub trait Tables {
     /// What does not change.
     fn settings(&self) -> &Settings;
 
-    /// Coarse time.
-    fn now(&self) -> Tick;
+    /// The time that flows are stamped with.
+    fn now(&self) -> Now;
 
     /// Whether the address may be one of ours; a wrong yes is allowed and rare, a wrong no is not. Asked for every
     /// packet, so that traffic which is not ours leaves early.
@@ -73,8 +73,16 @@ pub trait Tables {
     /// Provided. A plane overrides it only to put a call where it needs one: BPF's verifier walks every path of what is
     /// inlined, but looks at a function with arguments of its own once.
     #[inline(always)]
-    fn insert(&self, place: u64, new: &NewEntry) -> Insertion {
-        insert(self, place, new)
+    fn insert(&self, place: u64, new: &NewEntry, now: Now) -> Insertion {
+        insert(self, place, new, now)
+    }
+
+    /// Puts an entry in the place of the one that has its key; see [`flow::take_over`].
+    ///
+    /// Provided, and overridden for the same reason as [`Tables::insert`].
+    #[inline(always)]
+    fn take_over(&self, place: u64, new: &NewEntry, now: Now) -> Insertion {
+        take_over(self, place, new, now)
     }
 
     /// The number of the hop that packets from this neighbour come by, found or claimed; see [`crate::hop::number`].
@@ -88,10 +96,19 @@ pub trait Tables {
 
 /// Inserts an entry into the bucket that its place names: what [`Tables::insert`] does.
 #[inline(always)]
-pub fn insert<T: Tables + ?Sized>(tables: &T, place: u64, new: &NewEntry) -> Insertion {
+pub fn insert<T: Tables + ?Sized>(tables: &T, place: u64, new: &NewEntry, now: Now) -> Insertion {
     let settings = tables.settings();
     match tables.flows(hash::bucket(place, settings.flow_mask)) {
-        Some(bucket) => flow::insert(bucket, hash::start(place), new, &settings.timeouts),
+        Some(bucket) => flow::insert(bucket, hash::start(place), new, &settings.timeouts, now),
+        None => Insertion::Full,
+    }
+}
+
+/// Puts an entry in the place of the one that has its key: what [`Tables::take_over`] does.
+#[inline(always)]
+pub fn take_over<T: Tables + ?Sized>(tables: &T, place: u64, new: &NewEntry, now: Now) -> Insertion {
+    match tables.flows(hash::bucket(place, tables.settings().flow_mask)) {
+        Some(bucket) => flow::take_over(bucket, hash::start(place), new, now),
         None => Insertion::Full,
     }
 }

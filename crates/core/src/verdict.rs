@@ -58,6 +58,8 @@ reasons! {
     ToClient = "to-client", Transmit, "A backend's packet, translated and sent to its client.";
     EchoReply = "echo-reply", Transmit, "An ICMP echo request to one of our addresses, answered.";
     Refused = "refused", Transmit, "A SYN for a service that has no backend for it, answered by a reset (all-down = \"reset\").";
+    DownReset = "down-reset", Transmit, "A TCP segment of a connection whose backend is down, answered by a reset (on-down = \"reset\").";
+    StaleReset = "stale-reset", Transmit, "A backend's segment of the connection that a NAT port belonged to before, answered by a reset: the port has a new owner.";
 
     NotIpv4 = "not-ipv4", Pass, "ARP, IPv6, more than two VLAN tags, or another protocol that is not balanced.";
     NotOurMac = "not-our-mac", Pass, "The frame is a broadcast or for another host's Ethernet address.";
@@ -109,8 +111,11 @@ macro_rules! events {
 
 events! {
     FlowOpened = "flow-opened", "A new flow was remembered.";
-    HalfOpenEvicted = "half-open-evicted", "A half-open or closing entry younger than its idle time made room for a new flow.";
+    HalfOpenEvicted = "half-open-evicted", "A TCP connection whose handshake was not complete made room for a new flow before its idle time.";
+    ClosingEvicted = "closing-evicted", "A TCP connection that had ended made room for a new flow before its idle time.";
+    UdpEvicted = "udp-evicted", "A UDP flow made room for a new flow before its idle time.";
     PortCollision = "nat-port-collision", "A NAT source port that was tried for a new flow was in use; another was tried.";
+    PortTakenOver = "nat-port-taken-over", "Every NAT source port that was tried was in use; a new flow took the one of a connection that had ended, was never complete or was silent.";
     HeldForNeighbour = "held-for-neighbour", "A `backend-unresolved` packet was kept, to be tried again when the address is known (DPDK).";
     TransmitQueueFull = "transmit-queue-full", "A packet was to be sent, and the port's transmit queue had no room for it (DPDK).";
 }

@@ -1,14 +1,14 @@
 //! The clock by which lcores stamp flows.
 
-use evenkeel_core::flow::Tick;
+use evenkeel_core::flow::Now;
 use std::time::Duration;
 
 /// Now, by the kernel's coarse monotonic clock: read from memory that the kernel shares (vdso(7)), so it costs no system
-/// call, and resolves a few milliseconds, of which a tick has many.
+/// call, and resolves a few milliseconds, less than a unit.
 #[inline]
-pub fn coarse_now() -> Tick {
+pub fn coarse_now() -> Now {
     let now = monotonic();
-    Tick::from_nanoseconds(now.as_secs() * 1_000_000_000 + u64::from(now.subsec_nanos()))
+    Now::from_nanoseconds(now.as_secs() * 1_000_000_000 + u64::from(now.subsec_nanos()))
 }
 
 /// The same in full. It goes on from process to process until the machine boots.

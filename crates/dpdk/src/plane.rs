@@ -5,9 +5,9 @@ use crate::error::PlaneError;
 use crate::tables::{Directory, Tables};
 use evenkeel_control::{Contents, FlowView, FlowWalk, Plane, Sizes, WalkError};
 use evenkeel_core::backend::Link;
-use evenkeel_core::flow::{Peer, Tick};
+use evenkeel_core::flow::{Now, Peer, Timeouts};
 use evenkeel_core::hop;
-use evenkeel_core::{AddressFilter, Backend, Counters, Service, ServiceKey, Standing, Traffic, Word};
+use evenkeel_core::{AddressFilter, Backend, Counters, Features, Service, ServiceKey, Standing, Traffic, Word};
 use evenkeel_wire::IpProtocol;
 use std::fmt;
 use std::net::Ipv4Addr;
@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 /// Tells the time by which flows are stamped.
-type Clock = Arc<dyn Fn() -> Tick + Send + Sync>;
+type Clock = Arc<dyn Fn() -> Now + Send + Sync>;
 
 /// The DPDK plane, as the control side drives it.
 pub struct DpdkPlane {
@@ -39,7 +39,7 @@ impl DpdkPlane {
     }
 
     /// The same with another clock.
-    pub fn with_clock(tables: Arc<Tables>, clock: impl Fn() -> Tick + Send + Sync + 'static) -> Self {
+    pub fn with_clock(tables: Arc<Tables>, clock: impl Fn() -> Now + Send + Sync + 'static) -> Self {
         Self { tables, retired: Vec::new(), clock: Arc::new(clock) }
     }
 
@@ -163,6 +163,13 @@ impl Plane for DpdkPlane {
         Ok(())
     }
 
+    fn provide(&mut self, _: Features, timeouts: &Timeouts) -> Result<(), PlaneError> {
+        if self.tables.timeouts() != *timeouts {
+            self.replace(|directory| directory.settings.timeouts = *timeouts);
+        }
+        Ok(())
+    }
+
     fn counters(&self) -> Result<Counters, PlaneError> {
         let mut sum = Counters::ZERO;
         self.tables.lcores.iter().for_each(|lcore| lcore.add_to(&mut sum));
@@ -180,7 +187,8 @@ impl Plane for DpdkPlane {
     }
 
     fn visit_flows(&self, visit: &mut dyn FnMut(FlowView)) -> Result<(), PlaneError> {
-        FlowView::visit(&self.tables.flows, &self.tables.settings.timeouts, (self.clock)(), visit);
+        let timeouts = self.tables.timeouts();
+        FlowView::visit(&self.tables.flows, &timeouts, (self.clock)(), visit);
         Ok(())
     }
 
@@ -200,12 +208,12 @@ struct Walk {
 
 impl Walk {
     fn sweep_these(&self, buckets: Range<usize>) {
-        let (timeouts, now) = (&self.tables.settings.timeouts, (self.clock)());
-        self.tables.flows[buckets].iter().for_each(|bucket| bucket.sweep(timeouts, now));
+        let (timeouts, now) = (self.tables.timeouts(), (self.clock)());
+        self.tables.flows[buckets].iter().for_each(|bucket| bucket.sweep(&timeouts, now));
     }
 
     fn sweep_the_hops(&self) {
-        hop::sweep(&self.tables.hops, self.tables.settings.timeouts.longest, (self.clock)());
+        hop::sweep(&self.tables.hops, self.tables.timeouts().longest, (self.clock)().tick());
     }
 }
 
@@ -215,7 +223,8 @@ impl FlowWalk for Walk {
     }
 
     fn visit(&self, buckets: Range<usize>, visit: &mut dyn FnMut(FlowView)) -> Result<(), WalkError> {
-        FlowView::visit(&self.tables.flows[buckets], &self.tables.settings.timeouts, (self.clock)(), visit);
+        let timeouts = self.tables.timeouts();
+        FlowView::visit(&self.tables.flows[buckets], &timeouts, (self.clock)(), visit);
         Ok(())
     }
 

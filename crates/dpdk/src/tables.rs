@@ -6,7 +6,7 @@ use crate::mbuf::prefetch;
 use crate::memory::{Backing, Memory};
 use arc_swap::ArcSwap;
 use evenkeel_control::Sizes;
-use evenkeel_core::flow::{Bucket, HopNumber, Side, Tick, WAYS};
+use evenkeel_core::flow::{Bucket, HopNumber, Now, Side, Timeouts, WAYS};
 use evenkeel_core::hop::HOPS;
 use evenkeel_core::{
     AddressFilter, Backend, BackendRef, Event, MAGLEV_SLOTS, Reason, Service, ServiceKey, Settings, hash,
@@ -23,6 +23,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// lcore looks at one for a burst of packets, and who replaces it waits for nobody.
 #[derive(Debug)]
 pub struct Tables {
+    /// What the plane was started with. Its idle times may have changed since; [`Directory::settings`] has those in force.
     pub(crate) settings: Settings,
     pub(crate) sizes: Sizes,
     pub(crate) nat: Box<[Ipv4Address]>,
@@ -38,6 +39,7 @@ pub struct Tables {
 /// What changes with the configuration only.
 #[derive(Clone, Debug)]
 pub(crate) struct Directory {
+    pub(crate) settings: Settings,
     pub(crate) filter: Arc<AddressFilter>,
     pub(crate) ours: Arc<HashSet<Ipv4Address>>,
     pub(crate) services: HashMap<ServiceKey, Service>,
@@ -54,6 +56,7 @@ impl Tables {
     /// There is not so much memory.
     pub fn new(sizes: Sizes, settings: Settings, nat: &[Ipv4Addr], lcores: usize) -> Result<Self, DpdkError> {
         let nothing = Directory {
+            settings,
             filter: Arc::new(AddressFilter::EMPTY),
             ours: Arc::default(),
             services: HashMap::new(),
@@ -97,9 +100,14 @@ impl Tables {
     ///
     /// # Panics
     /// `lcore` is not below the number that the tables were made for.
-    pub fn view<R>(&self, lcore: usize, now: Tick, look: impl FnOnce(&View<'_>) -> R) -> R {
+    pub fn view<R>(&self, lcore: usize, now: Now, look: impl FnOnce(&View<'_>) -> R) -> R {
         let directory = self.directory.load();
         look(&View { tables: self, directory: &directory, counters: &self.lcores[lcore], now })
+    }
+
+    /// The idle times in force.
+    pub(crate) fn timeouts(&self) -> Timeouts {
+        self.directory.load().settings.timeouts
     }
 
     pub(crate) fn note_link_change(&self) {
@@ -118,7 +126,7 @@ pub struct View<'t> {
     pub(crate) tables: &'t Tables,
     pub(crate) directory: &'t Directory,
     pub(crate) counters: &'t LcoreCounters,
-    pub(crate) now: Tick,
+    pub(crate) now: Now,
 }
 
 impl View<'_> {
@@ -140,11 +148,11 @@ impl evenkeel_core::Tables for View<'_> {
 
     #[inline(always)]
     fn settings(&self) -> &Settings {
-        &self.tables.settings
+        &self.directory.settings
     }
 
     #[inline(always)]
-    fn now(&self) -> Tick {
+    fn now(&self) -> Now {
         self.now
     }
 

@@ -11,7 +11,7 @@ use crate::ring::Ring;
 use crate::tables::{Directory, Tables, View};
 use arc_swap::{ArcSwap, Cache};
 use arrayvec::ArrayVec;
-use evenkeel_core::flow::Tick;
+use evenkeel_core::flow::Now;
 use evenkeel_core::{Event, Glance, Reason, Verdict, decide, glance};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -45,7 +45,7 @@ pub struct Worker<'a, 'p> {
     received: Burst<'p>,
     outgoing: Burst<'p>,
     discarded: Burst<'p>,
-    held: ArrayVec<(Mbuf<'p>, Tick), HELD>,
+    held: ArrayVec<(Mbuf<'p>, Now), HELD>,
     /// [`Tables::link_changes`] when the held packets were tried last.
     tried_at: u64,
 }
@@ -75,7 +75,7 @@ impl<'a, 'p> Worker<'a, 'p> {
     /// Receives a burst, decides on each of its packets, and sends what is to be sent. Returns whether there was
     /// anything to do. `now` is the time by which flows are stamped.
     #[inline]
-    pub fn poll(&mut self, now: impl FnOnce() -> Tick) -> bool {
+    pub fn poll(&mut self, now: impl FnOnce() -> Now) -> bool {
         self.rx.receive(&mut self.received);
         if self.received.is_empty() && self.host.is_none() {
             return false;
@@ -111,7 +111,7 @@ impl<'a, 'p> Worker<'a, 'p> {
 
     /// Three walks over the burst: ask for the headers, read them and ask for the flow buckets, decide. So the memory
     /// that one packet waits for arrives while the others are looked at. `since`: when they arrived, if that is not now.
-    fn process(&mut self, now: Tick, since: Option<Tick>) {
+    fn process(&mut self, now: Now, since: Option<Now>) {
         let Self { tables, directory, counters, .. } = self;
         let view = View { tables, directory: directory.load(), counters, now };
         let glances = glances(&mut self.received, &view);
@@ -137,7 +137,7 @@ impl<'a, 'p> Worker<'a, 'p> {
 
     /// Gives held packets another try when a backend has been resolved, and up when they have waited for too long.
     #[cold]
-    fn try_held(&mut self, now: Tick) {
+    fn try_held(&mut self, now: Now) {
         let changes = self.tables.link_changes();
         if changes != self.tried_at {
             self.tried_at = changes;
@@ -152,7 +152,7 @@ impl<'a, 'p> Worker<'a, 'p> {
                 self.process(now, since);
             }
         }
-        self.held.retain(|(_, since)| now.since(*since) <= HOLD);
+        self.held.retain(|(_, since)| now.tick().since(since.tick()) <= HOLD);
     }
 
     fn send_for_host(&mut self) -> bool {
@@ -184,7 +184,7 @@ pub fn glances(burst: &mut Burst<'_>, view: &View<'_>) -> ArrayVec<Glance, BURST
 
 /// Keeps a packet if there is room, and says whether there was.
 #[cold]
-fn hold<'p>(packet: Mbuf<'p>, held: &mut ArrayVec<(Mbuf<'p>, Tick), HELD>, since: Tick) -> bool {
+fn hold<'p>(packet: Mbuf<'p>, held: &mut ArrayVec<(Mbuf<'p>, Now), HELD>, since: Now) -> bool {
     held.try_push((packet, since)).is_ok()
 }
 

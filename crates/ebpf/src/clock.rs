@@ -3,7 +3,7 @@
 
 use aya_ebpf::helpers::bpf_jiffies64;
 use core::cell::UnsafeCell;
-use evenkeel_core::flow::Tick;
+use evenkeel_core::flow::Now;
 
 /// Written once by the loader, before the program runs.
 #[repr(transparent)]
@@ -19,8 +19,8 @@ static NANOSECONDS_PER_JIFFY: Global = Global(UnsafeCell::new(4_000_000));
 /// Now. The counter does not start at zero, and is not slewed as user space's clocks are; user space asks for it by
 /// running the program `clock`.
 #[inline(always)]
-pub(crate) fn now() -> Tick {
+pub(crate) fn now() -> Now {
     // SAFETY: the helper takes nothing and cannot fail; for the global, see `Global`.
     let (jiffies, length) = unsafe { (bpf_jiffies64(), NANOSECONDS_PER_JIFFY.0.get().read_volatile()) };
-    Tick::from_nanoseconds(jiffies.wrapping_mul(length))
+    Now::from_nanoseconds(jiffies.wrapping_mul(length))
 }

@@ -65,7 +65,7 @@ fn act(ctx: &XdpContext, next: Next) -> u32 {
 /// Returns the time by which flows are stamped. For user space, which runs it on a packet of no meaning.
 #[xdp]
 pub fn clock(_ctx: XdpContext) -> u32 {
-    u32::from(clock::now().0)
+    clock::now().0
 }
 
 #[panic_handler]

@@ -7,7 +7,7 @@ use crate::cell::Cell;
 use crate::maps::{
     BACKENDS, COUNTERS, FEATURES, FLOWS, HOPS, MAGLEV, NAT_ADDRESSES, OURS, OURS_FILTER, SERVICES, SETTINGS, TRAFFIC,
 };
-use evenkeel_core::flow::{Bucket, HopNumber, Insertion, NewEntry, Side, Tick};
+use evenkeel_core::flow::{Bucket, HopNumber, Insertion, NewEntry, Now, Side, Tick};
 use evenkeel_core::{Backend, BackendRef, Event, Features, Reason, Service, ServiceKey, Settings, Tables, hop};
 use evenkeel_wire::Ipv4Address;
 
@@ -23,7 +23,7 @@ impl Tables for Maps {
     }
 
     #[inline(always)]
-    fn now(&self) -> Tick {
+    fn now(&self) -> Now {
         crate::clock::now()
     }
 
@@ -98,8 +98,13 @@ impl Tables for Maps {
     }
 
     #[inline(always)]
-    fn insert(&self, place: u64, new: &NewEntry) -> Insertion {
-        Insertion::from_bits(evenkeel_insert(place, new))
+    fn insert(&self, place: u64, new: &NewEntry, now: Now) -> Insertion {
+        Insertion::from_bits(evenkeel_insert(place, new, now.0))
+    }
+
+    #[inline(always)]
+    fn take_over(&self, place: u64, new: &NewEntry, now: Now) -> Insertion {
+        Insertion::from_bits(evenkeel_take_over(place, new, now.0))
     }
 
     #[inline(always)]
@@ -120,10 +125,21 @@ impl Tables for Maps {
 /// `Tables::insert`, as a call.
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn evenkeel_insert(place: u64, new: *const NewEntry) -> u32 {
+extern "C" fn evenkeel_insert(place: u64, new: *const NewEntry, now: u32) -> u32 {
     // SAFETY: the only caller passes a reference; the verifier wants the test for null as well.
     match unsafe { new.as_ref() } {
-        Some(new) => evenkeel_core::insert(&Maps, place, new).bits(),
+        Some(new) => evenkeel_core::insert(&Maps, place, new, Now(now)).bits(),
+        None => Insertion::Full.bits(),
+    }
+}
+
+/// `Tables::take_over`, as a call.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn evenkeel_take_over(place: u64, new: *const NewEntry, now: u32) -> u32 {
+    // SAFETY: as for `evenkeel_insert`.
+    match unsafe { new.as_ref() } {
+        Some(new) => evenkeel_core::take_over(&Maps, place, new, Now(now)).bits(),
         None => Insertion::Full.bits(),
     }
 }

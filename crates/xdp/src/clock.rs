@@ -2,7 +2,7 @@
 
 use crate::error::XdpError;
 use aya::programs::Xdp;
-use evenkeel_core::flow::Tick;
+use evenkeel_core::flow::Now;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
@@ -44,7 +44,7 @@ impl Clock {
     }
 
     /// Now.
-    pub(crate) fn now(&self) -> Result<Tick, XdpError> {
+    pub(crate) fn now(&self) -> Result<Now, XdpError> {
         // The kernel wants an Ethernet header's worth of bytes.
         let data = [0_u8; 14];
         let mut attributes = Attributes {
@@ -60,7 +60,7 @@ impl Clock {
             let done =
                 unsafe { libc::syscall(libc::SYS_bpf, PROG_TEST_RUN, &raw mut attributes, size_of::<Attributes>()) };
             if done == 0 {
-                return Ok(Tick(attributes.answer as u16));
+                return Ok(Now(attributes.answer));
             }
             let error = io::Error::last_os_error();
             if error.kind() != io::ErrorKind::Interrupted {

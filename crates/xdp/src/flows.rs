@@ -3,8 +3,9 @@
 use crate::clock::Clock;
 use crate::error::XdpError;
 use crate::maps::MappedArray;
+use arc_swap::ArcSwap;
 use evenkeel_control::{FlowView, FlowWalk, WalkError};
-use evenkeel_core::flow::{Bucket, Tick, Timeouts};
+use evenkeel_core::flow::{Bucket, Now, Timeouts};
 use evenkeel_core::hop;
 use std::ops::Range;
 use std::sync::atomic::AtomicU64;
@@ -14,29 +15,29 @@ use std::sync::atomic::AtomicU64;
 pub(crate) struct Flows {
     pub(crate) table: MappedArray<Bucket<AtomicU64>>,
     pub(crate) hops: MappedArray<AtomicU64>,
-    pub(crate) timeouts: Timeouts,
+    pub(crate) timeouts: ArcSwap<Timeouts>,
     pub(crate) clock: Clock,
 }
 
 impl Flows {
     /// Now, by the clock that flows are stamped with.
-    pub(crate) fn now(&self) -> Result<Tick, XdpError> {
+    pub(crate) fn now(&self) -> Result<Now, XdpError> {
         self.clock.now()
     }
 
     pub(crate) fn visit(&self, buckets: Range<usize>, visit: &mut dyn FnMut(FlowView)) -> Result<(), XdpError> {
-        FlowView::visit(&self.table[buckets], &self.timeouts, self.now()?, visit);
+        FlowView::visit(&self.table[buckets], &self.timeouts.load(), self.now()?, visit);
         Ok(())
     }
 
     pub(crate) fn sweep(&self, buckets: Range<usize>) -> Result<(), XdpError> {
-        let now = self.now()?;
-        self.table[buckets].iter().for_each(|bucket| bucket.sweep(&self.timeouts, now));
+        let (timeouts, now) = (self.timeouts.load(), self.now()?);
+        self.table[buckets].iter().for_each(|bucket| bucket.sweep(&timeouts, now));
         Ok(())
     }
 
     pub(crate) fn sweep_hops(&self) -> Result<(), XdpError> {
-        hop::sweep(&self.hops, self.timeouts.longest, self.now()?);
+        hop::sweep(&self.hops, self.timeouts.load().longest, self.now()?.tick());
         Ok(())
     }
 }

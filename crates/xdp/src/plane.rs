@@ -11,11 +11,12 @@ use crate::plain::{Plain, failed, full};
 use crate::post::{Post, Program};
 use crate::programs::{Load, Programs, map_fd};
 use crate::state::STATE;
+use arc_swap::ArcSwap;
 use aya::maps::{Array, HashMap, Map, MapData, PerCpuArray, PerCpuValues};
 use aya::programs::Xdp;
 use evenkeel_control::{Contents, FlowView, FlowWalk, Plane, Sizes};
 use evenkeel_core::backend::Link;
-use evenkeel_core::flow::{Bucket, Peer, Tick};
+use evenkeel_core::flow::{Bucket, Now, Peer, Timeouts};
 use evenkeel_core::hop::HOPS;
 use evenkeel_core::{
     AddressFilter, Backend, Counters, Features, Service, ServiceKey, Settings, Standing, Traffic, Word,
@@ -89,7 +90,7 @@ impl XdpPlane {
         let flows = Flows {
             table: programs.mapped("FLOWS", sizes.buckets())?,
             hops: programs.mapped("HOPS", HOPS)?,
-            timeouts: settings.timeouts,
+            timeouts: ArcSwap::from_pointee(settings.timeouts),
             clock: Clock::of(programs.clock()?)?,
         };
         let mut plane = Self {
@@ -161,7 +162,7 @@ impl XdpPlane {
     ///
     /// # Errors
     /// The kernel does not run the program that reads it.
-    pub fn now(&self) -> Result<Tick, XdpError> {
+    pub fn now(&self) -> Result<Now, XdpError> {
         self.flows.now()
     }
 
@@ -253,9 +254,12 @@ impl Plane for XdpPlane {
         self.services.remove(&Plain(key)).map_err(|error| failed("SERVICES", error))
     }
 
-    fn provide(&mut self, features: Features) -> Result<(), XdpError> {
+    fn provide(&mut self, features: Features, timeouts: &Timeouts) -> Result<(), XdpError> {
         let there = self.programs.features();
-        if there.include(features) { Ok(()) } else { self.exchange(there | features) }
+        if there.include(features) && self.settings.timeouts == *timeouts {
+            return Ok(());
+        }
+        self.exchange(there | features, Settings { timeouts: *timeouts, ..self.settings })
     }
 
     fn counters(&self) -> Result<Counters, XdpError> {
@@ -290,22 +294,24 @@ impl Plane for XdpPlane {
 }
 
 impl XdpPlane {
-    /// Puts a program that can do more in the place of the one that is attached. It works over the same tables, so no packet
-    /// and no connection notices.
-    fn exchange(&mut self, features: Features) -> Result<(), XdpError> {
+    /// Puts a program that can do more, or goes by other settings, in the place of the one that is attached. It works over the
+    /// same tables, so no packet and no connection notices.
+    fn exchange(&mut self, features: Features, settings: Settings) -> Result<(), XdpError> {
         let Some(post) = self.post.get() else { return Err(XdpError::Features) };
         let (pins, _) = Pins::in_force(&post.interface.name, post.program_id()).ok_or(XdpError::Features)?;
         let staging = Staging::begin(&post.interface, Some(&pins), &HERITABLE)?;
         staging.in_force().share(staging.pins())?;
         let state = staging.pins().map(STATE);
-        let (object, sizes, settings) = (&self.object, self.sizes, &self.settings);
+        let (object, sizes) = (&self.object, self.sizes);
         let names = Some((staging.pins(), staging.names()));
         let keeps = state.as_ref().map(|state| state.fd().as_fd());
-        let programs = Programs::load(Load { object, sizes, settings, features, names, keeps })?;
+        let programs = Programs::load(Load { object, sizes, settings: &settings, features, names, keeps })?;
         post.exchange(Program::of(programs.entry()?)?, programs.stations())?;
         staging.settle();
         post.settle();
         self.programs = programs;
+        self.flows.timeouts.store(Arc::new(settings.timeouts));
+        self.settings = settings;
         Ok(())
     }
 

@@ -163,8 +163,9 @@ impl<P: Plane> Balancer<P> {
 /// How much a backend takes, to be compared.
 fn takes(state: BackendState) -> u8 {
     match state {
-        BackendState::Down => 0,
-        BackendState::Draining => 1,
-        BackendState::Up => 2,
+        BackendState::Down | BackendState::Resetting => 0,
+        BackendState::Finishing => 1,
+        BackendState::Draining => 2,
+        BackendState::Up => 3,
     }
 }

@@ -9,6 +9,7 @@ use crate::maglev::{self, Candidate};
 use crate::plane::Plane;
 use evenkeel_core::Service;
 use evenkeel_core::backend::{BackendRef, BackendState, Standing};
+use evenkeel_core::flow::{IdleTimes, Timeouts};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 /// Maglev tables that are made and written together: 17 MB of them.
@@ -36,7 +37,7 @@ impl<P: Plane> Balancer<P> {
     ) -> Result<(), BalancerError<P::Error>> {
         self.check_room(config)?;
         // Before anything is changed: it may take a moment, and it may fail.
-        self.plane.provide(features(config))?;
+        self.plane.provide(features(config), &Timeouts::uniform(IdleTimes::DEFAULT))?;
         self.nat.get_or_insert_with(|| config.nat.clone());
         self.own = config.dataplane.address.map(|own| own.address).filter(|_| self.plane.is_the_host());
         // New addresses before the services that have them, old ones after.
@@ -108,7 +109,7 @@ impl<P: Plane> Balancer<P> {
         let known = self.services.get(&service.id());
         let table = known.map_or_else(|| free_tables.take(), |active| active.service.table);
         let drain_time = service.drain_time;
-        let service = Service { table, flags: flags(service) };
+        let service = Service { table, flags: flags(service), idle: 0 };
         Ok(Active { service, candidates: Some(candidates), drain_time })
     }
 
@@ -215,7 +216,7 @@ impl FreeTables {
     }
 }
 
-fn flags(service: &config::Service) -> u32 {
+fn flags(service: &config::Service) -> u16 {
     let affinity = match service.affinity {
         Affinity::Connection => Service::PLAIN,
         Affinity::ClientAddress => Service::CLIENT_ADDRESS,

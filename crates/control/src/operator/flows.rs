@@ -84,7 +84,7 @@ impl FlowSearch {
             backend: SocketAddr::new(address, if port == 0 { asked.port() } else { port }),
             nat: end(flow.nat),
             state: state_name(flow.state).to_owned(),
-            idle_seconds: u64::from(flow.idle) * (1 << 30) / 1_000_000_000,
+            idle_seconds: flow.idle.as_secs(),
         })
     }
 }
@@ -99,6 +99,7 @@ fn state_name(state: flow::State) -> &'static str {
         flow::State::Opening => "opening",
         flow::State::Answered => "answered",
         flow::State::Established => "established",
-        flow::State::Closing => "closing",
+        flow::State::HalfClosed => "half-closed",
+        flow::State::Closing | flow::State::Reset => "closing",
     }
 }

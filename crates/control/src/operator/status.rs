@@ -189,7 +189,7 @@ impl<P: Plane> Operator<P> {
         let state = match view.map(|view| view.state) {
             Some(BackendState::Up) => State::Up,
             Some(BackendState::Draining) => State::Draining,
-            Some(BackendState::Down) | None => State::Down,
+            Some(BackendState::Down | BackendState::Finishing | BackendState::Resetting) | None => State::Down,
         };
         let judgement = self.health.get(&id);
         let reason = if view.is_some_and(|view| view.leaving) {

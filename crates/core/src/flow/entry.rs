@@ -5,32 +5,35 @@
 //!
 //! | word | bits | narrow | wide |
 //! |---|---|---|---|
-//! | 0, the control word ([`Meta`]) | 0-2 | state; 6 is reserved for *half-closed* | the same |
-//! | | 3, 4 | FIN seen from the client, from the backend | |
+//! | 0, the control word ([`Meta`]) | 0-2 | state | the same |
+//! | | 3, 4 | FIN seen from the client, from the backend; in the state *reset*, who is said to have reset | |
 //! | | 5 | side: 1 in the reply entry | |
 //! | | 6 | 1 for UDP | |
 //! | | 7 | reserved: *one-sided*, a flow whose replies do not come by here and which has one entry | |
 //! | | 8-15 | uses of the place, modulo 256: tells a reader that an entry was replaced under its eyes | |
-//! | | 16-31 | when the connection was last active ([`Tick`]) | |
+//! | | 16-31 | stamp: [`Meta::age`] | |
 //! | | 32-47 | next hop towards the client ([`crate::hop`]) | |
 //! | | 48-63 | peer's port: NAT port in the client entry, client's port in the reply entry | |
 //! | key: addresses | | 1: source 0-31, destination 32-63 | 1, 2: source; 3, 4: destination |
 //! | key: ports | 0-15, 16-31 | 2: source port, destination port | 5: the same |
 //! | | 32-36 | protocol; TCP and UDP are below 32 | |
-//! | | 37-39 | reserved: *idle class*, which of eight sets of idle times | |
+//! | | 37-39 | idle class: which of eight sets of idle times | |
 //! | | 40-63 | the backend's [`BackendRef`] | |
 //! | peer, client entry | | 3: NAT address 0-31 | 6: number of the NAT address 0-15 |
-//! | | | 3: reserved 32-63, *proof* | 6: reserved 32-63, *proof*; 7: reserved |
+//! | | | 3: proof 32-63 | 6: proof 32-63; 7: reserved |
 //! | peer, reply entry | | 3: client's address 0-31 | 6, 7: client's address |
-//! | | | 3: reserved 32-63, *proof* | |
+//! | | | 3: reserved 32-63, *offset* | |
 //!
-//! *Proof* is the number of the backend's SYN-ACK until the handshake is proved, and after that the offset between the two
-//! sides' sequence numbers. A wide reply entry has no room for it: its 128 bits of peer are the client's address. Before a
-//! connection is established every packet looks at both entries anyway; after that only one with an offset, which few have,
-//! would have to look at its client entry too. A NAT address is one of few and does not change, so its number is enough.
+//! *Proof* is what the next step of TCP's handshake has to acknowledge: the client's SYN while the connection is opening, the
+//! backend's SYN-ACK once it is answered. It is in the client entry only: a wide reply entry has no room for it, its 128 bits
+//! of peer are the client's address, and before a connection is established every packet looks at both entries anyway.
+//! After that the place is reserved for an *offset* between the two sides' sequence numbers; only a packet of a wide
+//! connection that has one, as few have, would have to look at its client entry too. A NAT address is one of few and does not
+//! change, so its number is enough.
 
 use super::meta::Meta;
-use super::time::Tick;
+use super::time::Now;
+use super::timeouts::IDLE_CLASSES;
 use crate::backend::BackendRef;
 use crate::key::{FlowKey, HopNumber, Peer, Side, WideKey};
 use crate::word::Word;
@@ -59,6 +62,15 @@ pub trait Record {
 
     /// The connection's backend.
     fn backend(&self) -> BackendRef;
+
+    /// Which set of idle times is the connection's, below [`super::IDLE_CLASSES`].
+    fn class(&self) -> usize;
+
+    /// What the next step of TCP's handshake has to acknowledge. Means something in client entries only.
+    fn proof(&self) -> u32;
+
+    /// Changes that number, in a client entry. Another CPU may be doing the same; then one of them wins.
+    fn note_proof(&self, proof: u32);
 
     /// Its peer's address, or what stands for it.
     fn peer(&self) -> Self::Peer;
@@ -106,6 +118,25 @@ pub struct WideEntry<W> {
 const _: () = assert!(size_of::<Entry<u64>>() == 32 && size_of::<WideEntry<u64>>() == 64);
 
 const BACKEND_SHIFT: u32 = 40;
+const CLASS_SHIFT: u32 = 37;
+const PROOF_SHIFT: u32 = 32;
+
+#[inline(always)]
+fn class(ports: u64) -> usize {
+    (ports >> CLASS_SHIFT) as usize & (IDLE_CLASSES - 1)
+}
+
+#[inline(always)]
+fn note_proof<W: Word>(word: &W, proof: u32) {
+    let old = word.load();
+    word.compare_exchange(old, u64::from(old as u32) | u64::from(proof) << PROOF_SHIFT);
+}
+
+/// What an entry's word of ports says beside them.
+#[inline(always)]
+fn owner(backend: BackendRef, class: u16) -> u64 {
+    u64::from(backend.bits()) << BACKEND_SHIFT | u64::from(class & (IDLE_CLASSES as u16 - 1)) << CLASS_SHIFT
+}
 
 #[inline(always)]
 fn backend(ports: u64) -> BackendRef {
@@ -125,15 +156,30 @@ pub struct NewEntry {
 
 impl NewEntry {
     /// An entry in the state [`super::State::Opening`]. `peer` is, for a client entry, the NAT address and port to send from;
-    /// for a reply entry, the client. `hop` is where the client's packets come from.
+    /// for a reply entry, the client. `hop` is where the client's packets come from, `class` see [`Record::class`].
     #[inline(always)]
-    pub fn new(key: FlowKey, side: Side, seen: Tick, backend: BackendRef, peer: Peer, hop: HopNumber) -> Self {
+    pub fn new(
+        key: FlowKey,
+        side: Side,
+        now: Now,
+        backend: BackendRef,
+        class: u16,
+        peer: Peer,
+        hop: HopNumber,
+    ) -> Self {
         Self {
-            meta: Meta::opening(side, key.protocol(), seen, hop, peer.port).0,
+            meta: Meta::opening(side, key.protocol(), now, hop, peer.port).0,
             addresses: key.addresses,
-            ports: key.ports | u64::from(backend.bits()) << BACKEND_SHIFT,
+            ports: key.ports | owner(backend, class),
             peer: u64::from(peer.address.bits()),
         }
+    }
+
+    /// The same for a client entry whose backend has to acknowledge this number.
+    #[inline(always)]
+    #[must_use]
+    pub fn with_proof(self, proof: u32) -> Self {
+        Self { peer: self.peer | u64::from(proof) << PROOF_SHIFT, ..self }
     }
 
     /// The key.
@@ -167,6 +213,21 @@ impl<W: Word> Record for Entry<W> {
     #[inline(always)]
     fn backend(&self) -> BackendRef {
         backend(self.ports.load())
+    }
+
+    #[inline(always)]
+    fn class(&self) -> usize {
+        class(self.ports.load())
+    }
+
+    #[inline(always)]
+    fn proof(&self) -> u32 {
+        (self.peer.load() >> PROOF_SHIFT) as u32
+    }
+
+    #[inline(always)]
+    fn note_proof(&self, proof: u32) {
+        note_proof(&self.peer, proof);
     }
 
     #[inline(always)]
@@ -204,23 +265,31 @@ pub struct NewWideEntry {
 }
 
 impl NewWideEntry {
-    /// A client entry in the state [`super::State::Opening`], that sends from this one of the NAT addresses and from `port`.
+    /// A client entry in the state [`super::State::Opening`], that sends from this one of the NAT addresses and from this port.
     #[inline(always)]
-    pub fn client(key: WideKey, seen: Tick, backend: BackendRef, nat: (u16, Port), hop: HopNumber) -> Self {
-        let meta = Meta::opening(Side::Client, key.protocol(), seen, hop, nat.1);
-        Self::new(key, meta, backend, [u64::from(nat.0), 0])
+    pub fn client(key: WideKey, now: Now, backend: BackendRef, class: u16, nat: (u16, Port), hop: HopNumber) -> Self {
+        let meta = Meta::opening(Side::Client, key.protocol(), now, hop, nat.1);
+        Self::new(key, meta, owner(backend, class), [u64::from(nat.0), 0])
     }
 
     /// A reply entry in the same state; `client` is the client's address, as wire bytes in memory order, and port.
     #[inline(always)]
-    pub fn reply(key: WideKey, seen: Tick, backend: BackendRef, client: ([u64; 2], Port), hop: HopNumber) -> Self {
-        Self::new(key, Meta::opening(Side::Backend, key.protocol(), seen, hop, client.1), backend, client.0)
+    pub fn reply(
+        key: WideKey,
+        now: Now,
+        backend: BackendRef,
+        class: u16,
+        client: ([u64; 2], Port),
+        hop: HopNumber,
+    ) -> Self {
+        let meta = Meta::opening(Side::Backend, key.protocol(), now, hop, client.1);
+        Self::new(key, meta, owner(backend, class), client.0)
     }
 
     #[inline(always)]
-    fn new(key: WideKey, meta: Meta, backend: BackendRef, peer: [u64; 2]) -> Self {
+    fn new(key: WideKey, meta: Meta, owner: u64, peer: [u64; 2]) -> Self {
         let WideKey { source, destination, ports } = key;
-        Self { meta: meta.0, source, destination, ports: ports | u64::from(backend.bits()) << BACKEND_SHIFT, peer }
+        Self { meta: meta.0, source, destination, ports: ports | owner, peer }
     }
 }
 
@@ -253,6 +322,21 @@ impl<W: Word> Record for WideEntry<W> {
     #[inline(always)]
     fn backend(&self) -> BackendRef {
         backend(self.ports.load())
+    }
+
+    #[inline(always)]
+    fn class(&self) -> usize {
+        class(self.ports.load())
+    }
+
+    #[inline(always)]
+    fn proof(&self) -> u32 {
+        (self.peer[0].load() >> PROOF_SHIFT) as u32
+    }
+
+    #[inline(always)]
+    fn note_proof(&self, proof: u32) {
+        note_proof(&self.peer[0], proof);
     }
 
     #[inline(always)]

@@ -1,7 +1,8 @@
 //! The control word of an entry: what is known of the connection, and whose the place is.
 
-use super::time::Tick;
+use super::time::{Now, Tick};
 use crate::key::{HopNumber, Side};
+use core::time::Duration;
 use evenkeel_wire::{IpProtocol, Port};
 
 /// How far a connection has come. TCP and UDP share the states: a TCP connection moves by its flags, a UDP flow by who
@@ -16,10 +17,22 @@ pub enum State {
     Opening,
     /// The backend has answered.
     Answered,
-    /// The client has confirmed the answer.
+    /// TCP: the client has confirmed the answer, by its number. UDP: it has gone on for a while after it.
     Established,
-    /// Both sides have sent FIN, or one has sent RST.
+    /// Both sides have sent FIN, or the backend has refused the connection.
     Closing,
+    /// One side has sent FIN.
+    HalfClosed,
+    /// It was established, and the sides whose FIN is noted are said to have reset it. Whoever says so need not know the
+    /// connection's numbers; so it is taken back by the next segment from that side that is no reset.
+    Reset,
+}
+
+impl State {
+    /// Whether a connection in this state is stamped in ticks; in all others it is in the units of [`Now`].
+    pub const fn is_coarse(self) -> bool {
+        Meta::COARSE >> self as u64 & 1 != 0
+    }
 }
 
 /// The control word, the same in narrow and wide entries. `flow/entry.rs` has the table of its bits.
@@ -27,6 +40,11 @@ pub enum State {
 pub struct Meta(pub u64);
 
 impl Meta {
+    /// How many [`Meta::kind`]s there are.
+    pub(super) const KINDS: usize = 16;
+    /// The states that are stamped in ticks, a bit for each.
+    const COARSE: u64 = 1 << State::Established as u64 | 1 << State::HalfClosed as u64;
+
     const STATE: u64 = 0x07;
     const CLIENT_FIN: u64 = 0x08;
     const BACKEND_FIN: u64 = 0x10;
@@ -42,22 +60,24 @@ impl Meta {
 
     /// The control word of a connection that begins: [`State::Opening`], the count of uses still zero.
     #[inline(always)]
-    pub(super) fn opening(side: Side, protocol: IpProtocol, seen: Tick, hop: HopNumber, peer_port: Port) -> Self {
+    pub(super) fn opening(side: Side, protocol: IpProtocol, now: Now, hop: HopNumber, peer_port: Port) -> Self {
         let side = if side == Side::Backend { Self::BACKEND_SIDE } else { 0 };
         let udp = if protocol == IpProtocol::UDP { Self::UDP } else { 0 };
         let port = u64::from(peer_port.bits()) << Self::PORT_SHIFT;
-        Self(side | udp | port).with_state(State::Opening).with_seen(seen).with_hop(hop)
+        Self(side | udp | port).with_state(State::Opening).with_seen(now).with_hop(hop)
     }
 
     /// The state.
     #[inline(always)]
-    pub fn state(self) -> State {
+    pub const fn state(self) -> State {
         match self.0 & Self::STATE {
             1 => State::Claimed,
             2 => State::Opening,
             3 => State::Answered,
             4 => State::Established,
             5 => State::Closing,
+            6 => State::HalfClosed,
+            7 => State::Reset,
             _ => State::Free,
         }
     }
@@ -92,10 +112,28 @@ impl Meta {
         self.0 & Self::fin(side) != 0
     }
 
-    /// When the connection was last known to be active.
+    /// When an established connection was last known to be active.
     #[inline(always)]
-    pub fn seen(self) -> Tick {
+    pub(crate) fn seen(self) -> Tick {
         Tick((self.0 >> Self::SEEN_SHIFT) as u16)
+    }
+
+    /// How far a unit of the stamp is from one of [`Now`], as a power of two.
+    #[inline(always)]
+    fn unit(self) -> u32 {
+        (Self::COARSE >> (self.0 & Self::STATE) & 1) as u32 * Now::TICK
+    }
+
+    /// How old the stamp is, in its own units: ticks if [`State::is_coarse`], else those of [`Now`]. The stamp says when an
+    /// established, half-closed or UDP connection was last known to be active, and since when any other is what it is.
+    #[inline(always)]
+    pub fn age(self, now: Now) -> u16 {
+        Tick((now.0 >> self.unit()) as u16).since(self.seen())
+    }
+
+    /// The same as time.
+    pub fn idle(self, now: Now) -> Duration {
+        Duration::from_nanos(u64::from(self.age(now)) << (Now::SHIFT + self.unit()))
     }
 
     /// The same with another state.
@@ -110,16 +148,34 @@ impl Meta {
         Self(self.0 | Self::fin(side))
     }
 
+    /// The same without this side's FIN.
+    #[inline(always)]
+    pub(crate) fn without_fin(self, side: Side) -> Self {
+        Self(self.0 & !Self::fin(side))
+    }
+
     /// The same with no FIN noted.
     #[inline(always)]
-    pub fn without_fins(self) -> Self {
+    pub(crate) fn without_fins(self) -> Self {
         Self(self.0 & !(Self::CLIENT_FIN | Self::BACKEND_FIN))
     }
 
-    /// The same, active at `now`.
+    /// Whether the FINs of both sides are noted.
     #[inline(always)]
-    pub fn with_seen(self, now: Tick) -> Self {
-        Self(self.0 & !Self::SEEN | u64::from(now.0) << Self::SEEN_SHIFT)
+    pub(crate) fn has_both_fins(self) -> bool {
+        self.has_fin(Side::Client) && self.has_fin(Side::Backend)
+    }
+
+    /// Whether no FIN is noted.
+    #[inline(always)]
+    pub(crate) fn has_no_fin(self) -> bool {
+        self == self.without_fins()
+    }
+
+    /// The same, stamped with `now`, in the unit of its state.
+    #[inline(always)]
+    pub fn with_seen(self, now: Now) -> Self {
+        Self(self.0 & !Self::SEEN | (u64::from(now.0 >> self.unit()) << Self::SEEN_SHIFT) & Self::SEEN)
     }
 
     /// The next hop towards the client.
@@ -140,10 +196,10 @@ impl Meta {
         Port::from_bits((self.0 >> Self::PORT_SHIFT) as u16)
     }
 
-    /// State, FINs and hop of `other`, everything else from here.
+    /// State, FINs, stamp and hop of `other`, everything else from here.
     #[inline(always)]
     pub(crate) fn with_progress_of(self, other: Self) -> Self {
-        let progress = Self::STATE | Self::CLIENT_FIN | Self::BACKEND_FIN | Self::HOP;
+        let progress = Self::STATE | Self::CLIENT_FIN | Self::BACKEND_FIN | Self::SEEN | Self::HOP;
         Self(self.0 & !progress | other.0 & progress)
     }
 
@@ -193,8 +249,10 @@ mod tests {
     #[test]
     fn meta_fields_do_not_touch_each_other() {
         let port = Port::from_number(4096);
-        let meta = Meta::opening(Side::Client, IpProtocol::TCP, Tick(1), HopNumber(0xbeef), port);
-        let meta = Meta(meta.0 | 0xab << 8).with_state(State::Established).with_seen(Tick(0xfedc));
+        let meta = Meta::opening(Side::Client, IpProtocol::TCP, Now(1), HopNumber(0xbeef), port);
+        assert_eq!((meta.age(Now(0x1_0001)), meta.age(Now(8)), meta.age(Now(0))), (0, 7, 0));
+        let meta = Meta(meta.0 | 0xab << 8).with_state(State::Established).with_seen(Now(0xfed_fedc << 6));
+        assert_eq!(meta.age(Now(0xfedd << 6)), 1);
         let meta = meta.with_fin(Side::Backend);
         assert_eq!((meta.state(), meta.seen(), meta.side()), (State::Established, Tick(0xfedc), Side::Client));
         assert_eq!((meta.hop(), meta.peer_port(), meta.uses()), (HopNumber(0xbeef), port, 0xab));

@@ -15,14 +15,18 @@
 
 mod bucket;
 mod entry;
+mod insertion;
 mod meta;
 mod time;
 mod timeouts;
+pub(crate) mod worth;
 
 pub use crate::key::{FlowKey, HopNumber, Peer, Side, WideKey};
-pub(crate) use bucket::TRIES;
-pub use bucket::{Bucket, BucketOf, Found, Insertion, WAYS, WideBucket, find, insert, withdraw};
+pub use bucket::{Bucket, BucketOf, Found, WAYS, WideBucket, find};
 pub use entry::{Entry, NewEntry, NewWideEntry, Record, WideEntry};
+pub(crate) use insertion::TRIES;
+pub use insertion::{Insertion, insert, take_over, withdraw};
 pub use meta::{Meta, State};
-pub use time::Tick;
-pub use timeouts::{IdleTimes, Timeouts};
+pub use time::{Now, Tick};
+pub use timeouts::{IDLE_CLASSES, IdleTimes, Timeouts};
+pub use worth::Victim;

@@ -1,0 +1,151 @@
+//! Who gives way: to whom a place in the table, or a NAT port, does more good than to its owner.
+//!
+//! Everything here is arithmetic without a branch, and so one path for BPF's verifier: tables of four bits for each
+//! [`Meta::kind`], TCP's states from the low end of the word, UDP's from the middle.
+
+use super::meta::Meta;
+use super::time::Now;
+use super::timeouts::Timeouts;
+
+/// What makes room when a bucket is full, or when no port is free.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Victim {
+    /// A TCP connection whose handshake was not complete.
+    HalfOpen,
+    /// A TCP connection that had ended.
+    Finished,
+    /// A UDP flow.
+    Udp,
+}
+
+/// Worths of places below this are never given away.
+pub(super) const EVICTABLE: u32 = 1 << AGE_BITS;
+/// From here on the place is free, or its owner has been idle for too long.
+pub(super) const IDLE: u32 = 8 << AGE_BITS;
+
+const AGE_BITS: u32 = 16;
+
+/// How gladly a place is given away: free before abandoned before what may still be of use, there unanswered datagrams before
+/// half-open TCP before finished TCP before answered datagrams; the oldest first. A connection that two sides have proved
+/// gives way to nobody.
+///
+/// One order for all newcomers: so neither kind of flood locks the other protocol out, since each lives off its own.
+#[inline(always)]
+pub(super) fn place(meta: Meta, class: usize, now: Now, timeouts: &Timeouts) -> u32 {
+    // Free 15, claimed 0; TCP: opening 6, answered 5, established 0, closing 4, half-closed 0, reset 1; UDP: 7, 3, 2.
+    const RANKS: u64 = 0x0002_3700_1040_560f;
+    // The sign bit, inverted: 1 when overdue.
+    let abandoned = !(timeouts.overdue(meta, class, now) as u32) >> 31;
+    (nibble(RANKS, meta) | 8 * abandoned) << AGE_BITS | u32::from(meta.age(now))
+}
+
+/// Who lost a place of this worth.
+#[inline(always)]
+pub(super) fn victim(worth: u32) -> Option<Victim> {
+    match worth >> AGE_BITS {
+        1 | 4 => Some(Victim::Finished),
+        5 | 6 => Some(Victim::HalfOpen),
+        2 | 3 | 7 => Some(Victim::Udp),
+        _ => None,
+    }
+}
+
+/// How gladly the owner of a reply entry gives up its NAT port to another connection; 0: not at all.
+///
+/// Finished TCP first, after a second, as Linux' `tcp_tw_reuse` does it (kernel documentation, ip-sysctl); then half-open
+/// TCP that is past its first moments, in which most handshakes are completed; never a connection that two sides have
+/// proved. UDP's ports are asked for by UDP only: unanswered ones first, streams that are silent for long last. The oldest
+/// of a kind first.
+#[inline(always)]
+pub(super) fn port(meta: Meta, now: Now) -> u32 {
+    // TCP: opening 2, answered 2, closing 3, reset 3; UDP: opening 3, answered 2, established 1.
+    const RANKS: u64 = 0x0001_2300_3030_2200;
+    // How old it must be at least, a quarter of that in units of its stamp: a second, 67 ms, 17 s for streams.
+    const YOUNG: u64 = 0x0004_f100_f0f0_1100;
+    let age = u32::from(meta.age(now));
+    // All ones if it is old enough.
+    let old = !(((age as i32 - 4 * nibble(YOUNG, meta) as i32) >> 31) as u32);
+    let rank = nibble(RANKS, meta);
+    // All ones if it ever is.
+    let ever = ((rank.wrapping_neg() as i32) >> 31) as u32;
+    (rank << AGE_BITS | age) & old & ever
+}
+
+/// Whether a port of this worth is given up at once, without a look for a better one.
+#[inline(always)]
+pub(crate) fn is_finished(worth: u32) -> bool {
+    worth >> AGE_BITS >= 3
+}
+
+#[inline(always)]
+fn nibble(table: u64, meta: Meta) -> u32 {
+    (table >> (meta.kind() * 4) & 0xf) as u32
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::flow::{IdleTimes, State};
+
+    const STATES: [State; 6] =
+        [State::Opening, State::Answered, State::Established, State::Closing, State::HalfClosed, State::Reset];
+
+    fn meta(state: State, is_udp: bool, now: Now) -> Meta {
+        Meta(u64::from(is_udp) << 6).with_state(state).with_seen(now)
+    }
+
+    #[test]
+    fn places_are_given_away_in_this_order() {
+        let timeouts = Timeouts::uniform(IdleTimes::DEFAULT);
+        let (then, now) = (Now(0x40_0000), Now(0x40_0000 + 128));
+        let worth = |meta: Meta| place(meta, 0, now, &timeouts);
+        let order = [
+            meta(State::Free, false, now),
+            meta(State::Opening, true, then),
+            meta(State::Opening, false, then),
+            meta(State::Opening, false, now),
+            meta(State::Answered, false, then),
+            meta(State::Closing, false, then),
+            meta(State::Answered, true, then),
+            meta(State::Established, true, then),
+            meta(State::Reset, false, then),
+        ];
+        assert!(order.map(worth).is_sorted_by(|one, other| one > other), "{:x?}", order.map(worth));
+        assert!(order.iter().all(|&meta| worth(meta) >= EVICTABLE));
+        assert!(order.iter().skip(1).all(|&meta| worth(meta) < IDLE && victim(worth(meta)).is_some()));
+        for state in [State::Claimed, State::Established, State::HalfClosed] {
+            assert!(worth(meta(state, false, then)) < EVICTABLE, "{state:?}");
+        }
+        // Whatever has been idle for too long goes before all that has not.
+        let late = Now(0x40_0000 + (9 * 3600 << 6));
+        for state in STATES {
+            assert!(place(meta(state, false, then), 0, late, &timeouts) >= IDLE || !state.is_coarse(), "{state:?}");
+        }
+        assert_eq!(victim(worth(meta(State::Free, false, now))), None);
+    }
+
+    #[test]
+    fn ports_are_given_up_in_this_order() {
+        let then = Now(0x40_0000);
+        let second = Now(then.0 + 60);
+        let worth = |state, is_udp, now| port(meta(state, is_udp, then), now);
+        assert!(worth(State::Closing, false, second) > worth(State::Opening, false, Now(then.0 + 3000)));
+        assert!(worth(State::Reset, false, second) > worth(State::Answered, false, Now(then.0 + 3000)));
+        assert!(worth(State::Opening, false, Now(then.0 + 5)) > worth(State::Opening, false, Now(then.0 + 4)));
+        for (state, is_udp, young) in [
+            (State::Closing, false, 59),
+            (State::Reset, false, 59),
+            (State::Opening, false, 3),
+            (State::Answered, false, 3),
+            (State::Opening, true, 3),
+            (State::Answered, true, 59),
+            (State::Established, true, 15 << 6),
+        ] {
+            assert_eq!(worth(state, is_udp, Now(then.0 + young)), 0, "{state:?}");
+            assert!(worth(state, is_udp, Now(then.0 + young + 64)) > 0, "{state:?}");
+        }
+        for state in [State::Free, State::Claimed, State::Established, State::HalfClosed] {
+            assert_eq!(worth(state, false, Now(then.0 + (4 * 3600 << 6))), 0, "{state:?}");
+        }
+    }
+}
