@@ -10,11 +10,11 @@
 #![forbid(unsafe_code)]
 #![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::panic, clippy::unwrap_used, clippy::expect_used))]
 
+mod answer;
 pub mod backend;
 mod branchless;
 mod connection;
 mod counters;
-mod echo;
 mod features;
 mod filter;
 pub mod flow;
@@ -26,7 +26,6 @@ mod key;
 mod layout;
 mod open;
 mod parse;
-mod refuse;
 mod rewrite;
 mod service;
 mod settings;

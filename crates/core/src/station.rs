@@ -5,7 +5,7 @@
 //! bytes in all. A plane in user space calls [`visit`]; in the kernel every station is a program of its own, reached by a
 //! tail call.
 
-use crate::echo::echo;
+use crate::answer::{echo, refuse};
 use crate::features::Features;
 use crate::flow::find;
 use crate::follow::{Followed, follow};
@@ -13,7 +13,6 @@ use crate::frame::Frame;
 use crate::hash;
 use crate::open::open;
 use crate::parse::{self, Ip, Packet};
-use crate::refuse::refuse;
 use crate::rewrite::{Route, send};
 use crate::tables::Tables;
 use crate::verdict::Reason;

@@ -1,6 +1,6 @@
 //! A connection that nobody takes, refused: the answer to a SYN where no port is open (RFC 9293, section 3.10.7.1).
 
-use crate::echo::TTL;
+use super::TTL;
 use crate::frame::Frame;
 use crate::parse::Packet;
 use crate::verdict::Reason;
