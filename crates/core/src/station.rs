@@ -5,7 +5,7 @@
 //! bytes in all. A plane in user space calls [`visit`]; in the kernel every station is a program of its own, reached by a
 //! tail call.
 
-use crate::answer::{echo, refuse};
+use crate::answer::{echo, reset};
 use crate::features::Features;
 use crate::flow::find;
 use crate::follow::{Followed, follow};
@@ -97,7 +97,9 @@ fn visit_open<F: Frame, T: Tables>(frame: &mut F, tables: &T) -> Result<Reason, 
     let packet = packet(frame, tables)?;
     match open(tables, &packet, tables.now()) {
         Ok(route) => leave(frame, tables, &packet, &route),
-        Err(Reason::Refused) if tables.features().include(Features::RESET) => refuse(frame, &packet),
+        Err(Reason::Refused) if tables.features().include(Features::RESET) => {
+            reset(frame, &packet).map(|()| Reason::Refused)
+        }
         Err(reason) => Err(reason),
     }
 }

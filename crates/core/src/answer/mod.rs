@@ -4,7 +4,7 @@ mod echo;
 mod reset;
 
 pub(crate) use echo::echo;
-pub(crate) use reset::refuse;
+pub(crate) use reset::reset;
 
 /// The TTL that an answer sets out with (RFC 1700, "IP time to live").
 const TTL: u8 = 64;
