@@ -10,11 +10,11 @@
 #![forbid(unsafe_code)]
 #![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::panic, clippy::unwrap_used, clippy::expect_used))]
 
+mod answer;
 pub mod backend;
 mod branchless;
 mod connection;
 mod counters;
-mod echo;
 mod features;
 mod filter;
 pub mod flow;
@@ -27,7 +27,6 @@ mod layout;
 mod open;
 mod parse;
 mod progress;
-mod refuse;
 mod rewrite;
 mod service;
 mod settings;

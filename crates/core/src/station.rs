@@ -5,7 +5,7 @@
 //! bytes in all. A plane in user space calls [`visit`]; in the kernel every station is a program of its own, reached by a
 //! tail call.
 
-use crate::echo::echo;
+use crate::answer::{echo, reset};
 use crate::features::Features;
 use crate::flow::find;
 use crate::follow::{Followed, follow};
@@ -13,7 +13,6 @@ use crate::frame::Frame;
 use crate::hash;
 use crate::open::open;
 use crate::parse::{self, Ip, Packet};
-use crate::refuse::refuse;
 use crate::rewrite::{Route, send};
 use crate::tables::Tables;
 use crate::verdict::Reason;
@@ -90,7 +89,7 @@ fn visit_follow<F: Frame, T: Tables>(frame: &mut F, tables: &T) -> Result<Next, 
     let segment = parse::segment(frame, &packet)?;
     match follow(tables, &packet, &segment, &flow, tables.now())? {
         Followed::Over => Ok(Next::Go(Station::Open)),
-        Followed::Reset(reason) => refuse(frame, &packet).map(|_| Next::Done(reason)),
+        Followed::Reset(reason) => reset(frame, &packet).map(|()| Next::Done(reason)),
         Followed::Along(route) => leave(frame, tables, &packet, &route).map(Next::Done),
     }
 }
@@ -101,7 +100,9 @@ fn visit_open<F: Frame, T: Tables>(frame: &mut F, tables: &T) -> Result<Reason, 
     let segment = parse::segment(frame, &packet)?;
     match open(tables, &packet, &segment, tables.now()) {
         Ok(route) => leave(frame, tables, &packet, &route),
-        Err(Reason::Refused) if tables.features().include(Features::RESET) => refuse(frame, &packet),
+        Err(Reason::Refused) if tables.features().include(Features::RESET) => {
+            reset(frame, &packet).map(|()| Reason::Refused)
+        }
         Err(reason) => Err(reason),
     }
 }

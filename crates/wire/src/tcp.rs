@@ -24,6 +24,12 @@ impl TcpFlags {
         self.0 & other.0 != 0
     }
 
+    /// How many places in the sequence space the control bits take: one each for SYN and FIN (RFC 9293, section 3.4).
+    #[inline(always)]
+    pub const fn controls(self) -> u32 {
+        (self.0 & 1) as u32 + (self.0 >> 1 & 1) as u32
+    }
+
     /// Both sets together.
     #[inline(always)]
     pub const fn with(self, other: Self) -> Self {

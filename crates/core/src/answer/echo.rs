@@ -1,14 +1,12 @@
 //! ICMP echo (RFC 792): answered for our own addresses, and for nobody else's.
 
+use super::TTL;
 use crate::frame::Frame;
 use crate::parse::{Ip, payload};
 use crate::source::check_source;
 use crate::tables::Tables;
 use crate::verdict::Reason;
 use evenkeel_wire::{Adjustment, Ethernet, IcmpEcho, IcmpType, Ipv4};
-
-/// The TTL that an answer sets out with (RFC 1700, "IP time to live").
-pub(crate) const TTL: u8 = 64;
 
 /// Turns an echo request into its reply, in place.
 #[inline(always)]
