@@ -1,12 +1,13 @@
 //! A packet of a connection that is known.
 
 use crate::backend::{Backend, BackendRef, BackendState, Link};
+use crate::choose::Choice;
 use crate::connection::{Progress, advance, end};
 use crate::features::Features;
 use crate::flow::{Entry, Found, Now, State};
 use crate::hop::Hop;
 use crate::key::Side;
-use crate::open::{choose, opens, service};
+use crate::open::opens;
 use crate::parse::{Packet, Segment};
 use crate::rewrite::Route;
 use crate::tables::Tables;
@@ -134,8 +135,7 @@ fn goes_elsewhere<T: Tables + ?Sized>(
 /// Where a new connection would go.
 #[inline(always)]
 fn newcomers<T: Tables + ?Sized>(tables: &T, packet: &Packet) -> Option<BackendRef> {
-    let service = service(tables, packet).ok()?;
-    choose(tables, packet, service).ok().map(|choice| choice.backend)
+    Choice(tables.choose(packet.key)).backend().ok()
 }
 
 /// The packet's route, if the Ethernet address at its end is known.

@@ -56,22 +56,6 @@ pub(crate) struct Segment {
     pub(crate) has_data: bool,
 }
 
-/// Reads what a packet says to its connection.
-#[inline(always)]
-pub(crate) fn segment<F: Frame>(frame: &mut F, packet: &Packet) -> Result<Segment, Reason> {
-    if packet.key.protocol() != IpProtocol::TCP {
-        return Ok(Segment { flags: TcpFlags::default(), sequence: 0, acknowledgement: 0, has_data: false });
-    }
-    let offset = usize::from(packet.transport_offset);
-    let tcp = frame.header::<Tcp>(offset).ok_or(Reason::Malformed)?;
-    Ok(Segment {
-        flags: tcp.flags,
-        sequence: tcp.sequence.get(),
-        acknowledgement: tcp.acknowledgement.get(),
-        has_data: packet.length as usize > offset + tcp.header_length(),
-    })
-}
-
 /// Reads Ethernet, VLAN tags (IEEE 802.1Q, at most two) and where an IPv4 packet goes: its header's byte offset in the frame,
 /// and the destination. No more, because that is all that a packet which is not ours is asked for.
 ///
@@ -135,26 +119,41 @@ pub(crate) fn payload<F: Frame>(frame: &F, ip: &Ip, payload: usize) -> Result<us
 /// Reads the TCP or UDP header.
 #[inline(always)]
 pub(crate) fn transport<F: Frame>(frame: &mut F, ip: &Ip) -> Result<Packet, Reason> {
+    Ok(segment(frame, ip)?.0)
+}
+
+/// Reads the TCP or UDP header, and what it says to its connection.
+#[inline(always)]
+pub(crate) fn segment<F: Frame>(frame: &mut F, ip: &Ip) -> Result<(Packet, Segment), Reason> {
     let is_tcp = ip.protocol == IpProtocol::TCP;
     let transport_offset = payload(frame, ip, if is_tcp { Tcp::LENGTH } else { Udp::LENGTH })?;
-    let (source_port, destination_port, flags) = if is_tcp {
+    let length = ip.offset + ip.total_length;
+    let (source_port, destination_port, segment) = if is_tcp {
         let tcp = frame.header::<Tcp>(transport_offset).ok_or(Reason::Malformed)?;
-        (tcp.source, tcp.destination, tcp.flags)
+        let segment = Segment {
+            flags: tcp.flags,
+            sequence: tcp.sequence.get(),
+            acknowledgement: tcp.acknowledgement.get(),
+            has_data: length > transport_offset + tcp.header_length(),
+        };
+        (tcp.source, tcp.destination, segment)
     } else {
         let udp = frame.header::<Udp>(transport_offset).ok_or(Reason::Malformed)?;
-        (udp.source, udp.destination, TcpFlags::default())
+        let segment = Segment { flags: TcpFlags::default(), sequence: 0, acknowledgement: 0, has_data: false };
+        (udp.source, udp.destination, segment)
     };
-    Ok(Packet {
+    let packet = Packet {
         key: FlowKey::new(
             Peer { address: ip.source, port: source_port },
             Peer { address: ip.destination, port: destination_port },
             ip.protocol,
         ),
-        length: (ip.offset + ip.total_length) as u32,
+        length: length as u32,
         ip_offset: ip.offset as u16,
         transport_offset: transport_offset as u16,
         neighbour: ip.neighbour,
         ttl: ip.ttl,
-        flags,
-    })
+        flags: segment.flags,
+    };
+    Ok((packet, segment))
 }

@@ -12,7 +12,7 @@ use crate::follow::{Followed, follow};
 use crate::frame::Frame;
 use crate::hash;
 use crate::open::open;
-use crate::parse::{self, Ip, Packet};
+use crate::parse::{self, Ip, Packet, Segment};
 use crate::rewrite::{Route, send};
 use crate::tables::Tables;
 use crate::verdict::Reason;
@@ -78,7 +78,7 @@ pub(crate) fn arrived<T: Tables>(tables: &T, outcome: Result<Next, Reason>) -> N
 #[inline(always)]
 fn visit_follow<F: Frame, T: Tables>(frame: &mut F, tables: &T) -> Result<Next, Reason> {
     let settings = tables.settings();
-    let packet = packet(frame, tables)?;
+    let (packet, segment) = segment(frame, tables)?;
     let place = hash::place(packet.key, &settings.flow_secret);
     let bucket = tables.flows(hash::bucket(place, settings.flow_mask)).ok_or(Reason::FlowTableFull)?;
     // It may have gone since the packet was sent here.
@@ -86,7 +86,6 @@ fn visit_follow<F: Frame, T: Tables>(frame: &mut F, tables: &T) -> Result<Next, 
     if packet.ttl <= 1 {
         return Err(Reason::TtlExpired);
     }
-    let segment = parse::segment(frame, &packet)?;
     match follow(tables, &packet, &segment, &flow, tables.now())? {
         Followed::Over => Ok(Next::Go(Station::Open)),
         Followed::Reset(reason) => reset(frame, &packet).map(|()| Next::Done(reason)),
@@ -96,8 +95,7 @@ fn visit_follow<F: Frame, T: Tables>(frame: &mut F, tables: &T) -> Result<Next, 
 
 #[inline(always)]
 fn visit_open<F: Frame, T: Tables>(frame: &mut F, tables: &T) -> Result<Reason, Reason> {
-    let packet = packet(frame, tables)?;
-    let segment = parse::segment(frame, &packet)?;
+    let (packet, segment) = segment(frame, tables)?;
     match open(tables, &packet, &segment, tables.now()) {
         Ok(route) => leave(frame, tables, &packet, &route),
         Err(Reason::Refused) if tables.features().include(Features::RESET) => {
@@ -115,9 +113,9 @@ fn visit_icmp<F: Frame, T: Tables>(frame: &mut F, tables: &T) -> Result<Reason, 
 
 /// The packet once more. That it is TCP or UDP, for us and whole was found out before it was sent here.
 #[inline(always)]
-fn packet<F: Frame, T: Tables>(frame: &mut F, tables: &T) -> Result<Packet, Reason> {
+fn segment<F: Frame, T: Tables>(frame: &mut F, tables: &T) -> Result<(Packet, Segment), Reason> {
     let ip = ip(frame, tables)?;
-    parse::transport(frame, &ip)
+    parse::segment(frame, &ip)
 }
 
 #[inline(always)]

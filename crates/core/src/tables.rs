@@ -1,11 +1,13 @@
 //! What the core asks of a plane, beside the packet.
 
 use crate::backend::{Backend, BackendRef};
+use crate::choose::choose;
 use crate::features::Features;
 use crate::flow::{self, Bucket, Insertion, NewEntry, Now, Tick};
 use crate::hash;
 use crate::hop;
-use crate::key::{HopNumber, Side};
+use crate::key::{FlowKey, HopNumber, Side};
+use crate::ports::{PortRequest, claim_port};
 use crate::service::{Service, ServiceKey};
 use crate::settings::Settings;
 use crate::verdict::{Event, Reason};
@@ -73,16 +75,32 @@ pub trait Tables {
     /// Provided. A plane overrides it only to put a call where it needs one: BPF's verifier walks every path of what is
     /// inlined, but looks at a function with arguments of its own once.
     #[inline(always)]
-    fn insert(&self, place: u64, new: &NewEntry, now: Now) -> Insertion {
-        insert(self, place, new, now)
+    fn insert(&self, new: &NewEntry, now: Now) -> Insertion {
+        insert(self, new, now)
+    }
+
+    /// What a new connection with this key finds; see [`crate::choose()`].
+    ///
+    /// Provided, and overridden for the same reason as [`Tables::insert`].
+    #[inline(always)]
+    fn choose(&self, key: FlowKey) -> u64 {
+        choose(self, key)
+    }
+
+    /// Claims a NAT port; see [`crate::claim_port`].
+    ///
+    /// Provided, and overridden for the same reason as [`Tables::insert`].
+    #[inline(always)]
+    fn claim_port(&self, request: &PortRequest) -> u64 {
+        claim_port(self, request)
     }
 
     /// Puts an entry in the place of the one that has its key; see [`flow::take_over`].
     ///
     /// Provided, and overridden for the same reason as [`Tables::insert`].
     #[inline(always)]
-    fn take_over(&self, place: u64, new: &NewEntry, now: Now) -> Insertion {
-        take_over(self, place, new, now)
+    fn take_over(&self, new: &NewEntry, now: Now) -> Insertion {
+        take_over(self, new, now)
     }
 
     /// The number of the hop that packets from this neighbour come by, found or claimed; see [`crate::hop::number`].
@@ -94,10 +112,11 @@ pub trait Tables {
     }
 }
 
-/// Inserts an entry into the bucket that its place names: what [`Tables::insert`] does.
+/// Inserts an entry into its bucket: what [`Tables::insert`] does.
 #[inline(always)]
-pub fn insert<T: Tables + ?Sized>(tables: &T, place: u64, new: &NewEntry, now: Now) -> Insertion {
+pub fn insert<T: Tables + ?Sized>(tables: &T, new: &NewEntry, now: Now) -> Insertion {
     let settings = tables.settings();
+    let place = hash::place(new.key(), &settings.flow_secret);
     match tables.flows(hash::bucket(place, settings.flow_mask)) {
         Some(bucket) => flow::insert(bucket, hash::start(place), new, &settings.timeouts, now),
         None => Insertion::Full,
@@ -106,8 +125,10 @@ pub fn insert<T: Tables + ?Sized>(tables: &T, place: u64, new: &NewEntry, now: N
 
 /// Puts an entry in the place of the one that has its key: what [`Tables::take_over`] does.
 #[inline(always)]
-pub fn take_over<T: Tables + ?Sized>(tables: &T, place: u64, new: &NewEntry, now: Now) -> Insertion {
-    match tables.flows(hash::bucket(place, tables.settings().flow_mask)) {
+pub fn take_over<T: Tables + ?Sized>(tables: &T, new: &NewEntry, now: Now) -> Insertion {
+    let settings = tables.settings();
+    let place = hash::place(new.key(), &settings.flow_secret);
+    match tables.flows(hash::bucket(place, settings.flow_mask)) {
         Some(bucket) => flow::take_over(bucket, hash::start(place), new, now),
         None => Insertion::Full,
     }

@@ -20,24 +20,28 @@ use tables::Maps;
 /// Runs at the driver's hook (native) or in front of the stack (generic). `frags`: packets larger than one buffer are
 /// welcome, since only headers are read. All programs that call each other must agree on that.
 #[xdp(frags)]
+#[inline(always)]
 pub fn evenkeel(ctx: XdpContext) -> u32 {
     let next = arrive(&mut XdpFrame::new(&ctx), &Maps);
     act(&ctx, next)
 }
 
 #[xdp(frags)]
+#[inline(always)]
 pub fn evenkeel_follow(ctx: XdpContext) -> u32 {
     let next = visit(Station::Follow, &mut XdpFrame::new(&ctx), &Maps);
     act(&ctx, next)
 }
 
 #[xdp(frags)]
+#[inline(always)]
 pub fn evenkeel_open(ctx: XdpContext) -> u32 {
     let next = visit(Station::Open, &mut XdpFrame::new(&ctx), &Maps);
     act(&ctx, next)
 }
 
 #[xdp(frags)]
+#[inline(always)]
 pub fn evenkeel_icmp(ctx: XdpContext) -> u32 {
     let next = visit(Station::Icmp, &mut XdpFrame::new(&ctx), &Maps);
     act(&ctx, next)

@@ -7,8 +7,8 @@ use crate::cell::Cell;
 use crate::maps::{
     BACKENDS, COUNTERS, FEATURES, FLOWS, HOPS, MAGLEV, NAT_ADDRESSES, OURS, OURS_FILTER, SERVICES, SETTINGS, TRAFFIC,
 };
-use evenkeel_core::flow::{Bucket, HopNumber, Insertion, NewEntry, Now, Side, Tick};
-use evenkeel_core::{Backend, BackendRef, Event, Features, Reason, Service, ServiceKey, Settings, Tables, hop};
+use evenkeel_core::flow::{Bucket, FlowKey, HopNumber, Insertion, NewEntry, Now, Side, Tick};
+use evenkeel_core::{Backend, BackendRef, Event, Features, PortRequest, Reason, Service, ServiceKey, Settings, Tables, hop};
 use evenkeel_wire::Ipv4Address;
 
 pub(crate) struct Maps;
@@ -98,13 +98,23 @@ impl Tables for Maps {
     }
 
     #[inline(always)]
-    fn insert(&self, place: u64, new: &NewEntry, now: Now) -> Insertion {
-        Insertion::from_bits(evenkeel_insert(place, new, now.0))
+    fn insert(&self, new: &NewEntry, now: Now) -> Insertion {
+        Insertion::from_bits(evenkeel_insert(new, now.0))
     }
 
     #[inline(always)]
-    fn take_over(&self, place: u64, new: &NewEntry, now: Now) -> Insertion {
-        Insertion::from_bits(evenkeel_take_over(place, new, now.0))
+    fn choose(&self, key: FlowKey) -> u64 {
+        evenkeel_choose(key.addresses, key.ports)
+    }
+
+    #[inline(always)]
+    fn claim_port(&self, request: &PortRequest) -> u64 {
+        evenkeel_claim_port(request)
+    }
+
+    #[inline(always)]
+    fn take_over(&self, new: &NewEntry, now: Now) -> Insertion {
+        Insertion::from_bits(evenkeel_take_over(new, now.0))
     }
 
     #[inline(always)]
@@ -125,21 +135,39 @@ impl Tables for Maps {
 /// `Tables::insert`, as a call.
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn evenkeel_insert(place: u64, new: *const NewEntry, now: u32) -> u32 {
+extern "C" fn evenkeel_insert(new: *const NewEntry, now: u32) -> u32 {
     // SAFETY: the only caller passes a reference; the verifier wants the test for null as well.
     match unsafe { new.as_ref() } {
-        Some(new) => evenkeel_core::insert(&Maps, place, new, Now(now)).bits(),
+        Some(new) => evenkeel_core::insert(&Maps, new, Now(now)).bits(),
         None => Insertion::Full.bits(),
+    }
+}
+
+/// `Tables::choose`, as a call.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn evenkeel_choose(addresses: u64, ports: u64) -> u64 {
+    evenkeel_core::choose(&Maps, FlowKey { addresses, ports })
+}
+
+/// `Tables::claim_port`, as a call.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn evenkeel_claim_port(request: *const PortRequest) -> u64 {
+    // SAFETY: as for `evenkeel_insert`.
+    match unsafe { request.as_ref() } {
+        Some(request) => evenkeel_core::claim_port(&Maps, request),
+        None => 0,
     }
 }
 
 /// `Tables::take_over`, as a call.
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn evenkeel_take_over(place: u64, new: *const NewEntry, now: u32) -> u32 {
+extern "C" fn evenkeel_take_over(new: *const NewEntry, now: u32) -> u32 {
     // SAFETY: as for `evenkeel_insert`.
     match unsafe { new.as_ref() } {
-        Some(new) => evenkeel_core::take_over(&Maps, place, new, Now(now)).bits(),
+        Some(new) => evenkeel_core::take_over(&Maps, new, Now(now)).bits(),
         None => Insertion::Full.bits(),
     }
 }

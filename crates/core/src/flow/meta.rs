@@ -112,9 +112,9 @@ impl Meta {
         self.0 & Self::fin(side) != 0
     }
 
-    /// When an established connection was last known to be active.
+    /// The stamp as it is: for an established connection the tick in which it was last known to be active.
     #[inline(always)]
-    pub(crate) fn seen(self) -> Tick {
+    pub fn seen(self) -> Tick {
         Tick((self.0 >> Self::SEEN_SHIFT) as u16)
     }
 

@@ -4,9 +4,9 @@
 use super::cpu;
 use super::outcome::Passage;
 use super::setup::Setup;
-use evenkeel_core::flow::Tick;
+use evenkeel_core::flow::Now;
 use evenkeel_dpdk::{BURST, Burst, DpdkPlane, Eal, Pool, Port, Ring, Tables, Worker};
-use std::sync::atomic::{AtomicU16, Ordering::SeqCst};
+use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread;
 
@@ -147,29 +147,29 @@ impl<'a, 'p> DpdkUnderTest<'a, 'p> {
 
 /// A clock that stands where it is put.
 #[derive(Clone, Debug)]
-pub struct Clock(Arc<AtomicU16>);
+pub struct Clock(Arc<AtomicU32>);
 
 impl Default for Clock {
     /// Early enough that what lies back by an idle time lies before the clock's zero.
     fn default() -> Self {
-        Self(Arc::new(AtomicU16::new(100)))
+        Self(Arc::new(AtomicU32::new(100 << 6)))
     }
 }
 
 impl Clock {
     /// Now.
-    pub fn now(&self) -> Tick {
-        Tick(self.0.load(SeqCst))
+    pub fn now(&self) -> Now {
+        Now(self.0.load(SeqCst))
     }
 
     /// Puts it.
-    pub fn set(&self, now: Tick) {
+    pub fn set(&self, now: Now) {
         self.0.store(now.0, SeqCst);
     }
 
     /// Moves it on.
     pub fn advance(&self, ticks: u16) {
-        self.0.fetch_add(ticks, SeqCst);
+        self.0.fetch_add(u32::from(ticks) << 6, SeqCst);
     }
 }
 

@@ -21,7 +21,7 @@ pub struct Outcome {
     /// The packet as it was sent; empty if it was not.
     pub sent: Vec<u8>,
     /// What was counted meanwhile, by [`Event`].
-    pub events: [u64; 8],
+    pub events: [u64; 16],
 }
 
 impl Outcome {

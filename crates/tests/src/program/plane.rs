@@ -6,8 +6,8 @@ use super::table;
 use super::xdp;
 use evenkeel_control::{Contents, FlowView, FlowWalk, Plane, Sizes};
 use evenkeel_core::backend::Link;
-use evenkeel_core::flow::{Bucket, Peer, Tick};
-use evenkeel_core::{Counters, Service, ServiceKey, Settings, Standing, Traffic};
+use evenkeel_core::flow::{Bucket, Now, Peer, Timeouts};
+use evenkeel_core::{Counters, Features, Service, ServiceKey, Settings, Standing, Traffic};
 use evenkeel_dpdk::PlaneError;
 use evenkeel_wire::IpProtocol;
 use evenkeel_xdp::{XdpError, XdpPlane};
@@ -55,7 +55,7 @@ impl PlaneUnderTest<'_, '_> {
     }
 
     /// Now, by the clock that flows are stamped with.
-    pub fn now(&self) -> Tick {
+    pub fn now(&self) -> Now {
         match self {
             Self::Xdp(plane) => plane.now().expect("the clock runs"),
             Self::Dpdk(dpdk) => dpdk.clock().now(),
@@ -133,6 +133,10 @@ impl Plane for PlaneUnderTest<'_, '_> {
 
     fn remove_service(&mut self, key: ServiceKey) -> Result<(), Refused> {
         each!(self, plane => plane.remove_service(key))
+    }
+
+    fn provide(&mut self, features: Features, timeouts: &Timeouts) -> Result<(), Refused> {
+        each!(self, plane => plane.provide(features, timeouts))
     }
 
     fn counters(&self) -> Result<Counters, Refused> {

@@ -9,7 +9,7 @@ use super::setup::{SECRETS, Setup};
 use super::{dpdk, xdp};
 use evenkeel_control::config::Protocol;
 use evenkeel_control::{Balancer, Config, NextHop, Plane};
-use evenkeel_core::flow::{Peer, Tick};
+use evenkeel_core::flow::{Now, Peer};
 use evenkeel_core::{Counters, Event, Reason, Verdict};
 use evenkeel_dpdk::Eal;
 use evenkeel_packets::scapy::{self, Translation};
@@ -106,7 +106,7 @@ impl<'a, 'p> Rig<'a, 'p> {
     }
 
     /// Now, by the plane's clock.
-    pub fn now(&self) -> Tick {
+    pub fn now(&self) -> Now {
         self.plane().now()
     }
 

@@ -4,7 +4,7 @@ use super::ledger::Connection;
 use super::plane::PlaneUnderTest;
 use super::rig::peer;
 use evenkeel_control::config::Protocol;
-use evenkeel_core::flow::{Bucket, FlowKey, Meta, Peer, Side, State, Tick};
+use evenkeel_core::flow::{Bucket, FlowKey, Meta, Now, Peer, Side, State, Tick};
 use evenkeel_core::{BackendRef, hash};
 use evenkeel_wire::IpProtocol;
 use std::collections::{HashMap, HashSet};
@@ -25,6 +25,8 @@ pub struct Remembered {
     pub backend: BackendRef,
     /// NAT address and port, or client.
     pub peer: Peer,
+    /// Which set of idle times is its own.
+    pub class: usize,
 }
 
 /// Every live entry.
@@ -33,8 +35,8 @@ pub fn entries(plane: &PlaneUnderTest) -> Vec<Remembered> {
     for (bucket, entries) in plane.flow_table().iter().enumerate() {
         for (slot, entry) in entries.0.iter().enumerate() {
             let Some(entry) = entry.read() else { continue };
-            let (key, meta, backend, peer) = (entry.key, entry.meta, entry.backend, entry.peer());
-            found.push(Remembered { bucket, slot, key, meta, backend, peer });
+            let (key, meta, backend, peer, class) = (entry.key, entry.meta, entry.backend, entry.peer(), entry.class);
+            found.push(Remembered { bucket, slot, key, meta, backend, peer, class });
         }
     }
     found
@@ -69,8 +71,8 @@ pub fn bucket<'p>(plane: &'p PlaneUnderTest, key: FlowKey) -> (usize, &'p Bucket
     (index, &plane.flow_table()[index])
 }
 
-/// Makes these entries look as if they had been seen last at that tick.
-pub fn stamp(plane: &PlaneUnderTest, keys: &[FlowKey], seen: Tick) {
+/// Makes these entries look as if they had been seen last at that time.
+pub fn stamp(plane: &PlaneUnderTest, keys: &[FlowKey], seen: Now) {
     let keys: HashSet<_> = keys.iter().collect();
     for entry in entries(plane).iter().filter(|entry| keys.contains(&entry.key)) {
         let word = &plane.flow_table()[entry.bucket].0[entry.slot].meta;
@@ -78,12 +80,14 @@ pub fn stamp(plane: &PlaneUnderTest, keys: &[FlowKey], seen: Tick) {
     }
 }
 
-/// Makes every entry older by so many ticks.
+/// Makes every entry older by so many ticks, or as old as can be told.
 pub fn age(table: &[Bucket<AtomicU64>], ticks: u16) {
     for word in table.iter().flat_map(|bucket| &bucket.0).map(|entry| &entry.meta) {
         let meta = Meta(word.load(Relaxed));
         if meta.is_live() {
-            word.store(meta.with_seen(Tick(meta.seen().0.wrapping_sub(ticks))).0, Relaxed);
+            let units = if meta.state().is_coarse() { u32::from(ticks) } else { u32::from(ticks) << 6 };
+            let seen = meta.seen().0.wrapping_sub(units.min(u32::from(Tick::LONGEST)) as u16);
+            word.store(meta.0 & !(0xffff << 16) | u64::from(seen) << 16, Relaxed);
         }
     }
 }
@@ -97,12 +101,18 @@ pub fn clear(table: &[Bucket<AtomicU64>]) {
     }
 }
 
-/// Every word of the table.
+/// Every word of the table, with stamps in ticks.
 pub fn words(table: &[Bucket<AtomicU64>]) -> Vec<[u64; 4]> {
     let entries = table.iter().flat_map(|bucket| &bucket.0);
-    entries
-        .map(|entry| [&entry.meta, &entry.addresses, &entry.ports, &entry.peer].map(|word| word.load(Relaxed)))
-        .collect()
+    let words = entries.map(|entry| {
+        let mut words = [&entry.meta, &entry.addresses, &entry.ports, &entry.peer].map(|word| word.load(Relaxed));
+        let meta = Meta(words[0]);
+        if meta.is_live() && !meta.state().is_coarse() {
+            words[0] &= !(0x3f << 16);
+        }
+        words
+    });
+    words.collect()
 }
 
 /// What is wrong with a table at rest; nothing, it is hoped.
@@ -111,7 +121,7 @@ pub fn violations(plane: &PlaneUnderTest) -> Vec<String> {
     // An entry whose time is over is out of use, whatever it says.
     let (timeouts, now) = (&plane.settings().timeouts, plane.now());
     let mut entries = entries(plane);
-    entries.retain(|entry| !timeouts.expired(entry.meta, now));
+    entries.retain(|entry| !timeouts.expired(entry.meta, entry.class, now));
     let mut by_key = HashMap::new();
     for entry in &entries {
         if let Some(other) = by_key.insert(entry.key, entry) {

@@ -7,7 +7,7 @@ use super::scenes::backend_mac;
 use super::setup::{SECRETS, Setup};
 use super::{table, xdp};
 use evenkeel_control::{Balancer, Config, NextHop, Plane};
-use evenkeel_core::flow::Tick;
+use evenkeel_core::flow::Now;
 use evenkeel_core::{Counters, Traffic, Verdict};
 use evenkeel_wire::MacAddress;
 use std::net::Ipv4Addr;
@@ -79,7 +79,7 @@ impl<'a, 'p> Twins<'a, 'p> {
                 self.compare_tables()?;
                 Ok(found)
             });
-            if self.xdp.plane().now() == began {
+            if self.xdp.plane().now().tick() == began.tick() {
                 return result;
             }
             // The clock moved meanwhile, so nobody knows which packet saw which time.
@@ -95,7 +95,7 @@ impl<'a, 'p> Twins<'a, 'p> {
         [self.xdp.plane(), self.dpdk.plane()]
     }
 
-    fn set_clock(&self, now: Tick) {
+    fn set_clock(&self, now: Now) {
         if let PlaneUnderTest::Dpdk(dpdk) = self.dpdk.plane() {
             dpdk.clock().set(now);
         }

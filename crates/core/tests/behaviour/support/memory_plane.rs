@@ -1,7 +1,7 @@
 //! The smallest plane that there can be: everything in plain memory, and a clock that tests turn.
 
 use evenkeel_core::backend::Link;
-use evenkeel_core::flow::{Bucket, BucketOf, Entry, FlowKey, HopNumber, IdleTimes, Meta, Peer, Side, Tick, Timeouts};
+use evenkeel_core::flow::{Bucket, BucketOf, Entry, FlowKey, HopNumber, IdleTimes, Meta, Now, Peer, Side, Timeouts};
 use evenkeel_core::{
     Backend, BackendRef, BackendState, Event, Reason, Service, ServiceKey, Settings, SliceFrame, Tables, Verdict, Word,
     process,
@@ -11,7 +11,7 @@ use evenkeel_wire::{IpProtocol, Ipv4Address, MacAddress};
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::RwLock;
-use std::sync::atomic::{AtomicU16, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 
 pub(crate) struct MemoryPlane<W = AtomicU64> {
     pub(crate) settings: Settings,
@@ -24,9 +24,9 @@ pub(crate) struct MemoryPlane<W = AtomicU64> {
     pub(crate) buckets: Vec<Bucket<W>>,
     /// A power of two of them; numbers beyond are taken modulo.
     pub(crate) hops: Vec<W>,
-    clock: AtomicU16,
-    verdicts: [AtomicU64; 32],
-    events: [AtomicU64; 8],
+    clock: AtomicU32,
+    verdicts: [AtomicU64; 64],
+    events: [AtomicU64; 16],
     /// Packets and bytes by backend and side.
     traffic: [[(AtomicU64, AtomicU64); 2]; 8],
 }
@@ -60,7 +60,7 @@ impl<W: Word + From<u64>> MemoryPlane<W> {
                 nat_port_first: 10_000,
                 nat_port_last: 19_999,
                 mac: MacAddress(OUR_MAC),
-                timeouts: Timeouts::new(IdleTimes::DEFAULT),
+                timeouts: Timeouts::uniform(IdleTimes::DEFAULT),
                 ..Settings::EMPTY
             },
             addresses: Vec::new(),
@@ -71,8 +71,8 @@ impl<W: Word + From<u64>> MemoryPlane<W> {
             buckets: (0..buckets).map(|_| BucketOf(std::array::from_fn(|_| entry()))).collect(),
             hops: (0..64).map(|_| W::from(0)).collect(),
             // Not zero: an entry that nobody has written must not look fresh by accident.
-            clock: AtomicU16::new(40_000),
-            verdicts: Default::default(),
+            clock: AtomicU32::new(40_000 << 6),
+            verdicts: std::array::from_fn(|_| AtomicU64::new(0)),
             events: Default::default(),
             traffic: Default::default(),
         }
@@ -122,12 +122,12 @@ impl<W: Word + From<u64>> MemoryPlane<W> {
 
     /// Moves the clock on.
     pub(crate) fn wait(&self, ticks: u16) {
-        self.clock.fetch_add(ticks, Relaxed);
+        self.clock.fetch_add(u32::from(ticks) << 6, Relaxed);
     }
 
     /// Now.
-    pub(crate) fn time(&self) -> Tick {
-        Tick(self.clock.load(Relaxed))
+    pub(crate) fn time(&self) -> Now {
+        Now(self.clock.load(Relaxed))
     }
 
     pub(crate) fn counted(&self, reason: Reason) -> u64 {
@@ -209,8 +209,8 @@ impl<W: Word> Tables for MemoryPlane<W> {
         &self.settings
     }
 
-    fn now(&self) -> Tick {
-        Tick(self.clock.load(Relaxed))
+    fn now(&self) -> Now {
+        Now(self.clock.load(Relaxed))
     }
 
     fn may_be_ours(&self, address: Ipv4Address) -> bool {

@@ -1,0 +1,213 @@
+//! NAT ports: a new connection's search for one towards its backend.
+//!
+//! A port is claimed by making the reply entry: that no two flows can have the same one follows from no two entries having
+//! the same key. If every port that is tried is in use, the one whose owner gives it up most gladly is taken over; one whose
+//! owner has finished, after a few tries. So what bounds connections one after another is packets, not the number of ports
+//! in the time that an ended connection is remembered.
+
+use crate::backend::BackendRef;
+use crate::branchless::larger;
+use crate::flow::worth::is_finished;
+use crate::flow::{Insertion, NewEntry, Now, Victim};
+use crate::hash;
+use crate::key::{FlowKey, HopNumber, Peer, Side};
+use crate::settings::Settings;
+use crate::tables::Tables;
+use crate::verdict::{Event, Reason};
+use core::num::NonZeroU32;
+use evenkeel_wire::{IpProtocol, Ipv4Address, Port};
+
+/// NAT ports tried for one new flow. With nine ports in ten in use towards a backend, three flows in a hundred find
+/// none free; with eight in ten, one in a thousand.
+pub const PORT_TRIES: u32 = 32;
+
+/// After so many tries a port whose owner has finished is as good as a free one.
+const FREE_TRIES: u32 = 8;
+
+/// What a port's worth is multiplied with to make room for the turn in which it was met.
+const TURNS: u64 = PORT_TRIES as u64;
+
+/// Who wants a NAT port, and towards whom. Plain words, so that it can cross a call that a plane makes (see
+/// [`Tables::claim_port`]).
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub struct PortRequest {
+    /// Where the backend listens, as [`Peer::bits`].
+    target: u64,
+    /// The client, likewise.
+    client: u64,
+    protocol: u32,
+    /// As [`BackendRef::bits`].
+    backend: u32,
+    idle: u32,
+    hop: u32,
+    seed: u32,
+    now: u32,
+}
+
+impl PortRequest {
+    /// A request for the client of `key`, towards `target`. The search begins where `seed` says.
+    #[inline(always)]
+    pub(crate) fn new(
+        target: Peer,
+        key: FlowKey,
+        backend: BackendRef,
+        idle: u16,
+        hop: HopNumber,
+        seed: u32,
+        now: Now,
+    ) -> Self {
+        Self {
+            target: target.bits(),
+            client: key.source().bits(),
+            protocol: key.protocol().0.into(),
+            backend: backend.bits(),
+            idle: idle.into(),
+            hop: hop.0.into(),
+            seed,
+            now: now.0,
+        }
+    }
+
+    /// The key of the backend's packets to this NAT address and port.
+    #[inline(always)]
+    pub(crate) fn key(&self, nat: Peer) -> FlowKey {
+        FlowKey::new(Peer::from_bits(self.target), nat, IpProtocol(self.protocol as u8))
+    }
+
+    #[inline(always)]
+    fn entry(&self, nat: Peer) -> NewEntry {
+        let (backend, client) = (BackendRef::from_bits(self.backend), Peer::from_bits(self.client));
+        let hop = HopNumber(self.hop as u16);
+        NewEntry::new(self.key(nat), Side::Backend, Now(self.now), backend, self.idle as u16, client, hop)
+    }
+}
+
+/// A NAT address and port that is ours to use, and where in its bucket the reply entry is that says so. One word, because
+/// single bytes make the compiler waste BPF's stack.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Claimed(u64);
+
+impl Claimed {
+    const USES_SHIFT: u32 = 48;
+    const SLOT_SHIFT: u32 = 56;
+    const OUTCOME_SHIFT: u32 = 60;
+    const CLAIMED: u64 = 1;
+    const CONTENDED: u64 = 2;
+    const TABLE_FULL: u64 = 3;
+
+    #[inline(always)]
+    fn bits(nat: Peer, slot: u8, uses: u8) -> u64 {
+        nat.bits()
+            | u64::from(uses) << Self::USES_SHIFT
+            | u64::from(slot) << Self::SLOT_SHIFT
+            | Self::CLAIMED << Self::OUTCOME_SHIFT
+    }
+
+    /// The address and port.
+    #[inline(always)]
+    pub(crate) fn nat(self) -> Peer {
+        Peer::from_bits(self.0)
+    }
+
+    /// Where in its bucket the reply entry is.
+    #[inline(always)]
+    pub(crate) fn slot(self) -> u8 {
+        (self.0 >> Self::SLOT_SHIFT) as u8 & 0xf
+    }
+
+    /// Which use of its place the reply entry is.
+    #[inline(always)]
+    pub(crate) fn uses(self) -> u8 {
+        (self.0 >> Self::USES_SHIFT) as u8
+    }
+
+    /// What [`claim_port`] has come to.
+    #[inline(always)]
+    pub(crate) fn from_bits(bits: u64) -> Result<Self, Reason> {
+        match bits >> Self::OUTCOME_SHIFT {
+            Self::CLAIMED => Ok(Self(bits)),
+            Self::CONTENDED => Err(Reason::FlowContended),
+            Self::TABLE_FULL => Err(Reason::FlowTableFull),
+            _ => Err(Reason::NatPortsExhausted),
+        }
+    }
+}
+
+/// Claims a NAT address and port, as one number that the core understands.
+#[inline(always)]
+pub fn claim_port<T: Tables + ?Sized>(tables: &T, request: &PortRequest) -> u64 {
+    let Some(ports) = Ports::new(tables.settings(), request.seed) else { return 0 };
+    let now = Now(request.now);
+    let mut refusal = 0;
+    // The best port to take over, and in the low bits how many tries were left when it was met.
+    let mut best = 0;
+    for turn in 0..PORT_TRIES {
+        let Some(nat) = ports.candidate(tables, turn) else { return 0 };
+        match tables.insert(&request.entry(nat), now) {
+            Insertion::Done { slot, uses, victim } => {
+                count_victim(tables, victim);
+                return Claimed::bits(nat, slot, uses);
+            }
+            Insertion::Taken { worth } => {
+                best = larger(u64::from(worth) * TURNS + u64::from(PORT_TRIES - 1 - turn), best);
+                if turn >= FREE_TRIES && is_finished((best / TURNS) as u32) {
+                    break;
+                }
+            }
+            Insertion::Full => refusal = Claimed::TABLE_FULL << Claimed::OUTCOME_SHIFT,
+            Insertion::Contended => {}
+        }
+        tables.count_event(Event::PortCollision);
+    }
+    if best < TURNS {
+        return refusal;
+    }
+    let turn = PORT_TRIES - 1 - (best % TURNS) as u32;
+    let Some(nat) = ports.candidate(tables, turn) else { return 0 };
+    match tables.take_over(&request.entry(nat), now) {
+        Insertion::Done { slot, uses, .. } => {
+            tables.count_event(Event::PortTakenOver);
+            Claimed::bits(nat, slot, uses)
+        }
+        _ => Claimed::CONTENDED << Claimed::OUTCOME_SHIFT,
+    }
+}
+
+/// The NAT addresses and ports in the order in which a flow tries them.
+struct Ports {
+    first: u32,
+    addresses: NonZeroU32,
+    candidates: NonZeroU32,
+    start: u32,
+}
+
+impl Ports {
+    #[inline(always)]
+    fn new(settings: &Settings, seed: u32) -> Option<Self> {
+        let first = u32::from(settings.nat_port_first);
+        let ports = u32::from(settings.nat_port_last) + 1 - first;
+        let addresses = NonZeroU32::new(settings.nat_addresses)?;
+        let candidates = NonZeroU32::new(ports.wrapping_mul(addresses.get()))?;
+        Some(Self { first, addresses, candidates, start: hash::scale(seed, candidates.get()) })
+    }
+
+    /// The one that is tried in this turn. No branch: the verifier walks every path through every turn.
+    #[inline(always)]
+    fn candidate<T: Tables + ?Sized>(&self, tables: &T, turn: u32) -> Option<Peer> {
+        let candidate = (self.start + turn) % self.candidates;
+        let address: Ipv4Address = tables.nat_address(candidate % self.addresses)?;
+        Some(Peer { address, port: Port::from_number((self.first + candidate / self.addresses) as u16) })
+    }
+}
+
+/// Counts who made room for a new entry.
+#[inline(always)]
+pub(crate) fn count_victim<T: Tables + ?Sized>(tables: &T, victim: Option<Victim>) {
+    match victim {
+        None => {}
+        Some(Victim::HalfOpen) => tables.count_event(Event::HalfOpenEvicted),
+        Some(Victim::Finished) => tables.count_event(Event::ClosingEvicted),
+        Some(Victim::Udp) => tables.count_event(Event::UdpEvicted),
+    }
+}
