@@ -6,7 +6,7 @@
 use core::mem::{align_of, offset_of, size_of};
 use evenkeel_core::backend::{Backend, BackendRef, BackendState, Kind, Link, Standing};
 use evenkeel_core::flow::{
-    Bucket, Entry, FlowKey, HopNumber, Meta, NewEntry, NewWideEntry, Peer, Side, State, Tick, WAYS, WideBucket,
+    Bucket, Entry, FlowKey, HopNumber, Meta, NewEntry, NewWideEntry, Now, Peer, Side, State, WAYS, WideBucket,
     WideEntry, WideKey,
 };
 use evenkeel_core::hash;
@@ -27,6 +27,17 @@ const SECRET: [u32; 4] = [0x9d3c_1f7b, 0x2b5e_ab01, 0x77aa_5513, 0xe02f_9c6d];
 fn peer(last: u8, port: u16) -> Peer {
     Peer { address: Ipv4Address([192, 0, 2, last]), port: Port::from_number(port) }
 }
+
+const STATES: [State; 8] = [
+    State::Free,
+    State::Claimed,
+    State::Opening,
+    State::Answered,
+    State::Established,
+    State::Closing,
+    State::HalfClosed,
+    State::Reset,
+];
 
 fn key(protocol: IpProtocol) -> FlowKey {
     FlowKey::new(peer(1, 40_000), peer(10, 8080), protocol)
@@ -67,7 +78,7 @@ fn shapes(text: &mut String) {
         offset_of!(Backend<u64>, service),
         offset_of!(Backend<u64>, kind),
     ];
-    let service = [offset_of!(Service, table), offset_of!(Service, flags)];
+    let service = [offset_of!(Service, table), offset_of!(Service, flags), offset_of!(Service, idle)];
     let traffic = [
         offset_of!(Traffic, client_packets),
         offset_of!(Traffic, client_bytes),
@@ -80,25 +91,29 @@ fn shapes(text: &mut String) {
 fn words(text: &mut String) {
     for protocol in [IpProtocol::TCP, IpProtocol::UDP] {
         for side in [Side::Client, Side::Backend] {
-            let entry = NewEntry::new(key(protocol), side, Tick(0xabcd), BACKEND, peer(20, 1024), HOP);
+            let entry = NewEntry::new(key(protocol), side, Now(0x12_abcd), BACKEND, 5, peer(20, 1024), HOP)
+                .with_proof(0x1122_3344);
             writeln!(text, "{:x?}", entry.as_bytes()).expect("text grows");
             writeln!(text, "{:x}", Meta(0).with_fin(side).0).expect("text grows");
         }
         writeln!(text, "{:x}", hash::place(key(protocol), &SECRET)).expect("text grows");
         let port = Port::from_number;
         let wide = WideKey::new((A, port(40_000)), (B, port(443)), protocol);
-        let client = NewWideEntry::client(wide, Tick(0xabcd), BACKEND, (3, port(1024)), HOP);
-        let reply = NewWideEntry::reply(wide, Tick(0xabcd), BACKEND, (A, port(1024)), HOP);
+        let client = NewWideEntry::client(wide, Now(0x12_abcd), BACKEND, 5, (3, port(1024)), HOP);
+        let reply = NewWideEntry::reply(wide, Now(0x12_abcd), BACKEND, 5, (A, port(1024)), HOP);
         writeln!(text, "{:x?} {:x?}", client.as_bytes(), reply.as_bytes()).expect("text grows");
     }
-    for state in [State::Free, State::Claimed, State::Opening, State::Answered, State::Established, State::Closing] {
+    for state in STATES {
         writeln!(text, "{state:?} {:x}", Meta(0x00ff_ffff_ffff_fff8).with_state(state).released().0)
             .expect("text grows");
-        writeln!(text, "{state:?} {:x}", Meta(0).with_state(state).0).expect("text grows");
+        let stamped = Meta(0).with_state(state).with_seen(Now(0x1234_5678));
+        writeln!(text, "{state:?} {:x}", stamped.0).expect("text grows");
     }
     let place = hash::place(key(IpProtocol::TCP), &SECRET);
     writeln!(text, "{} {}", hash::bucket(place, 0xffff), hash::start(place)).expect("text grows");
-    for state in [BackendState::Down, BackendState::Up, BackendState::Draining] {
+    for state in
+        [BackendState::Down, BackendState::Up, BackendState::Draining, BackendState::Finishing, BackendState::Resetting]
+    {
         writeln!(text, "{:x}", Link::new(MAC, 0x56, state).0).expect("text grows");
     }
     for (drained, failed) in [(true, false), (false, true)] {
@@ -109,9 +124,9 @@ fn words(text: &mut String) {
     writeln!(text, "{:x} {:x}", BACKEND.bits(), peer(7, 443).bits()).expect("text grows");
     let service = ServiceKey::ipv4(Ipv4Address([192, 0, 2, 10]), Port::from_number(443), IpProtocol::TCP);
     writeln!(text, "{:x?}", service.as_bytes()).expect("text grows");
-    writeln!(text, "{} {} {}", Service::PLAIN, Service::CLIENT_ADDRESS, Service::RESET).expect("text grows");
+    writeln!(text, "{} {} {}", Service::CLIENT_ADDRESS, Service::RESET, Service::MISSING_RESET).expect("text grows");
     writeln!(text, "{:x}", hash::filter_bit(Ipv4Address([192, 0, 2, 10]))).expect("text grows");
-    writeln!(text, "{:?}", Tick::from_nanoseconds(0x1234_5678_9abc_def0)).expect("text grows");
+    writeln!(text, "{:?}", Now::from_nanoseconds(0x1234_5678_9abc_def0)).expect("text grows");
 }
 
 #[test]

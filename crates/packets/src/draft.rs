@@ -56,6 +56,7 @@ pub struct Draft {
     options: Vec<u8>,
     extensions: Vec<(u8, Vec<u8>)>,
     tcp_options: Vec<u8>,
+    numbers: Option<(u32, u32)>,
     fragment: (u16, bool),
     payload: Vec<u8>,
     padding: usize,
@@ -77,6 +78,7 @@ pub fn tcp(from: impl Into<SocketAddr>, to: impl Into<SocketAddr>, flags: u8) ->
         options: Vec::new(),
         extensions: Vec::new(),
         tcp_options: Vec::new(),
+        numbers: None,
         fragment: (0, false),
         payload: b"evenkeel".to_vec(),
         padding: 0,
@@ -167,6 +169,12 @@ impl Draft {
         self
     }
 
+    /// TCP's sequence number and acknowledgement. Without them the packet is one of a connection whose two sides have both
+    /// begun with [`crate::FIRST_NUMBER`]: a SYN, a SYN-ACK, and after that whatever fits.
+    pub fn numbers(self, sequence: u32, acknowledgement: u32) -> Self {
+        Self { numbers: Some((sequence, acknowledgement)), ..self }
+    }
+
     /// TCP options; a multiple of four bytes.
     pub fn tcp_options(self, options: &[u8]) -> Self {
         Self { tcp_options: options.to_vec(), ..self }
@@ -226,7 +234,7 @@ impl Draft {
     fn transport(&self) -> (IpNumber, Transport) {
         let (from, to) = (self.from.port(), self.to.port());
         match self.content {
-            Content::Tcp(flags) => (IpNumber::TCP, Transport::tcp(from, to, flags, &self.tcp_options)),
+            Content::Tcp(flags) => (IpNumber::TCP, Transport::tcp(from, to, flags, self.numbers, &self.tcp_options)),
             Content::Udp { with_checksum } => {
                 (IpNumber::UDP, Transport::udp(from, to, self.payload.len(), with_checksum))
             }

@@ -16,6 +16,9 @@ pub const RST: u8 = 0x04;
 /// TCP's control bits.
 pub const ACK: u8 = 0x10;
 
+/// The number of a SYN, if nothing else is said.
+pub const FIRST_NUMBER: u32 = 0x0102_0304;
+
 /// A transport's header.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[expect(missing_docs, reason = "the names say it")]
@@ -30,9 +33,14 @@ pub enum Transport {
 const ECHO: IcmpEchoHeader = IcmpEchoHeader { id: 7, seq: 1 };
 
 impl Transport {
-    pub(crate) fn tcp(from: u16, to: u16, flags: u8, options: &[u8]) -> Self {
-        let mut tcp = TcpHeader::new(from, to, 0x0102_0304, 4096);
-        tcp.acknowledgment_number = 0x0506_0708;
+    /// Without other `numbers`, sequence and acknowledgement, those of a connection whose two sides have both begun with
+    /// [`FIRST_NUMBER`], after its handshake.
+    pub(crate) fn tcp(from: u16, to: u16, flags: u8, numbers: Option<(u32, u32)>, options: &[u8]) -> Self {
+        let sequence = if flags & SYN != 0 { FIRST_NUMBER } else { FIRST_NUMBER + 1 };
+        let acknowledgement = if flags & ACK != 0 { FIRST_NUMBER + 1 } else { 0x0506_0708 };
+        let (sequence, acknowledgement) = numbers.unwrap_or((sequence, acknowledgement));
+        let mut tcp = TcpHeader::new(from, to, sequence, 4096);
+        tcp.acknowledgment_number = acknowledgement;
         (tcp.fin, tcp.syn, tcp.rst) = (flags & FIN != 0, flags & SYN != 0, flags & RST != 0);
         tcp.ack = flags & ACK != 0;
         tcp.set_options_raw(options).expect("a multiple of four bytes, at most 40");

@@ -58,7 +58,7 @@ fn a_table_full_of_established_connections_says_so() {
     }
     assert_eq!((plane.counted(Reason::FlowTableFull), plane.happened(Event::HalfOpenEvicted)), (10, 0));
     connections.iter().for_each(|connection| plane.assert_works(connection));
-    plane.wait(IdleTimes::DEFAULT.tcp_established + 2);
+    plane.wait(Tick::span(IdleTimes::DEFAULT.established) + 2);
     plane.establish(client(10));
     assert_eq!(plane.happened(Event::HalfOpenEvicted), 0);
 }
@@ -127,7 +127,7 @@ fn half_open_makes_room_before_answered_and_answered_before_closing() {
 fn an_abandoned_entry_makes_room_before_a_half_open_one() {
     let plane: MemoryPlane = scene(1);
     let abandoned = plane.establish(client(1));
-    plane.wait(IdleTimes::DEFAULT.tcp_established + 2);
+    plane.wait(Tick::span(IdleTimes::DEFAULT.established) + 2);
     let half_open: Vec<_> = (2..5).map(|n| plane.open(client(n))).collect();
     plane.open(client(5));
     assert_eq!(plane.states(&abandoned), (State::Free, State::Free));
@@ -182,7 +182,7 @@ fn an_evicted_clients_port_is_never_used_by_two() {
         plane.wait(round % 2);
         // Keep some of them half-open.
         if round % 3 == 0 {
-            plane.wait(IdleTimes::DEFAULT.tcp_established + 2);
+            plane.wait(Tick::span(IdleTimes::DEFAULT.established) + 2);
         }
     }
 }

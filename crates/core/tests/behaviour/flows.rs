@@ -125,14 +125,14 @@ fn a_flow_lives_for_its_idle_time_and_no_longer() {
     let plane: MemoryPlane = scene(1024);
     type Prepare = fn(&MemoryPlane, SocketAddr) -> Connection;
     let cases: [(&str, u16, Prepare); 4] = [
-        ("opening", IDLE.opening, |plane, client| plane.open(client)),
-        ("answered", IDLE.answered, |plane, client| {
+        ("opening", Tick::span(IDLE.opening), |plane, client| plane.open(client)),
+        ("answered", Tick::span(IDLE.answered), |plane, client| {
             let connection = plane.open(client);
             plane.to_client(&connection.answers(SYN | ACK));
             connection
         }),
-        ("established", IDLE.tcp_established, |plane, client| plane.establish(client)),
-        ("closing", IDLE.closing, |plane, client| {
+        ("established", Tick::span(IDLE.established), |plane, client| plane.establish(client)),
+        ("closing", Tick::span(IDLE.closing), |plane, client| {
             let connection = plane.establish(client);
             plane.close(&connection);
             connection
@@ -157,7 +157,7 @@ fn an_idle_udp_flow_is_forgotten_sooner_than_a_tcp_connection() {
     let udp = plane.open_udp(client(2));
     plane.to_client(&udp.answers_by_udp());
     plane.to_backend(&udp.asks_by_udp());
-    plane.wait(IDLE.udp_established + 1);
+    plane.wait(Tick::span(IDLE.udp_established) + 1);
     assert_eq!(plane.verdict(&udp.answers_by_udp()), Reason::FlowMissing);
     plane.assert_works(&tcp);
 }
@@ -169,7 +169,7 @@ fn traffic_in_one_direction_keeps_the_whole_connection() {
         let connection = plane.establish(client(1));
         let segment = if from_client { connection.says(ACK) } else { connection.answers(ACK) };
         for _ in 0..5 {
-            plane.wait(IDLE.tcp_established - 1);
+            plane.wait(Tick::span(IDLE.established) - 1);
             plane.verdict(&segment);
         }
         plane.assert_works(&connection);
@@ -199,7 +199,7 @@ fn a_connection_stays_when_the_table_changes_or_its_backend_drains() {
     plane.set_maglev(TABLE, &[reference(other(connection.backend))]);
     plane.assert_works(&connection);
     plane.set_state(reference(connection.backend), BackendState::Draining);
-    plane.wait(100.min(IDLE.opening));
+    plane.wait(100.min(Tick::span(IDLE.opening)));
     plane.assert_works(&connection);
     assert_eq!(plane.open(client(2)), half_open);
     plane.set_maglev(TABLE, &[]);

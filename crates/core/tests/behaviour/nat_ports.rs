@@ -1,7 +1,7 @@
 //! NAT addresses and ports: who gets which, and when they are free again.
 
 use crate::support::*;
-use evenkeel_core::flow::IdleTimes;
+use evenkeel_core::flow::{IdleTimes, Tick};
 use evenkeel_core::{Event, PORT_TRIES, Reason};
 use std::collections::HashSet;
 
@@ -70,7 +70,7 @@ fn a_port_is_free_again_only_when_its_flow_is_gone() {
     let plane = few_ports(10_000, 10_000);
     let first = plane.establish(client(1));
     plane.close(&first);
-    let idle = IdleTimes::DEFAULT.closing;
+    let idle = Tick::span(IdleTimes::DEFAULT.closing);
     for wait in [0, idle, 1] {
         plane.wait(wait);
         assert_eq!(plane.verdict(&tcp(client(2), WEB, SYN)), Reason::NatPortsExhausted);

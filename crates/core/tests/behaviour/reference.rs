@@ -87,11 +87,11 @@ impl Model {
     /// Whether the connection has been idle for too long, even if its stamp lags this far behind.
     fn is_over(&self, who: Who, life: &Life, lag: u16) -> bool {
         let idle = match life.phase {
-            Phase::Opened => IDLE.opening,
-            Phase::Answered => IDLE.answered,
-            Phase::Established if who.1 => IDLE.udp_established,
-            Phase::Established => IDLE.tcp_established,
-            Phase::Closed => IDLE.closing,
+            Phase::Opened => Tick::span(IDLE.opening),
+            Phase::Answered => Tick::span(IDLE.answered),
+            Phase::Established if who.1 => Tick::span(IDLE.udp_established),
+            Phase::Established => Tick::span(IDLE.established),
+            Phase::Closed => Tick::span(IDLE.closing),
         };
         self.now - life.active + u32::from(lag) > u32::from(idle)
     }

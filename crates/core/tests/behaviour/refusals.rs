@@ -83,7 +83,7 @@ const CASES: &[Case] = &[
         plane.verdict(&tcp(client(1), WEB, SYN))
     }),
     (Reason::Refused, |plane| {
-        let service = Service { table: TABLE as u32, flags: Service::RESET };
+        let service = Service { table: TABLE as u32, flags: Service::RESET, idle: 0 };
         plane.add_service(WEB.ip(), WEB.port(), IpProtocol::TCP, service);
         plane.set_maglev(TABLE, &[]);
         plane.verdict(&tcp(client(1), WEB, SYN))

@@ -37,7 +37,7 @@ fn seconds_are_covered_whole() {
 fn a_sweep_frees_what_is_abandoned_and_nothing_else() {
     let plane: MemoryPlane = scene(4);
     let old = plane.open(client(1));
-    plane.wait(IdleTimes::DEFAULT.opening + 2);
+    plane.wait(Tick::span(IdleTimes::DEFAULT.opening) + 2);
     let established = plane.establish(client(2));
     let young = plane.open(client(3));
     let now = evenkeel_core::Tables::now(&plane);
