@@ -25,9 +25,6 @@ pub const PORT_TRIES: u32 = 32;
 /// is a flood, and the rest would not do so more gladly.
 const FREE_TRIES: u32 = 8;
 
-/// What a port's worth is multiplied with to make room for the turn in which it was met.
-const TURNS: u64 = PORT_TRIES as u64;
-
 /// Who wants a NAT port, and towards whom. Plain words, so that it can cross a call that a plane makes (see
 /// [`Tables::claim_port`]).
 #[derive(Clone, Copy, Debug)]
@@ -141,9 +138,7 @@ pub fn claim_port<T: Tables + ?Sized>(tables: &T, request: &PortRequest) -> u64 
     let Some(ports) = Ports::new(tables.settings(), request.seed) else { return 0 };
     let now = Now(request.now);
     let mut refusal = 0;
-    // The best port to take over, and in the low bits how many tries were left when it was met.
-    let mut best = 0;
-    let mut yielding = 0;
+    let mut met = Met(0);
     for turn in 0..PORT_TRIES {
         let Some(nat) = ports.candidate(tables, turn) else { return 0 };
         match tables.insert(&request.entry(nat), now) {
@@ -152,10 +147,8 @@ pub fn claim_port<T: Tables + ?Sized>(tables: &T, request: &PortRequest) -> u64 
                 return Claimed::bits(nat, slot, uses);
             }
             Insertion::Taken { worth } => {
-                best = larger(u64::from(worth) * TURNS + u64::from(PORT_TRIES - 1 - turn), best);
-                // The sign bit: 1 unless it is zero. A branch would double the verifier's paths in every turn.
-                yielding += (worth | worth.wrapping_neg()) >> 31;
-                if turn >= FREE_TRIES && (yielding >= FREE_TRIES / 2 || is_finished((best / TURNS) as u32)) {
+                met = met.with(worth, turn);
+                if turn >= FREE_TRIES && (met.yielding() >= FREE_TRIES / 2 || is_finished(met.worth())) {
                     break;
                 }
             }
@@ -164,17 +157,55 @@ pub fn claim_port<T: Tables + ?Sized>(tables: &T, request: &PortRequest) -> u64 
         }
         tables.count_event(Event::PortCollision);
     }
-    if best < TURNS {
+    if met.worth() == 0 {
         return refusal;
     }
-    let turn = PORT_TRIES - 1 - (best % TURNS) as u32;
-    let Some(nat) = ports.candidate(tables, turn) else { return 0 };
+    let Some(nat) = ports.candidate(tables, met.turn()) else { return 0 };
     match tables.take_over(&request.entry(nat), now) {
         Insertion::Done { slot, uses, .. } => {
             tables.count_event(Event::PortTakenOver);
             Claimed::bits(nat, slot, uses)
         }
         _ => Claimed::CONTENDED << Claimed::OUTCOME_SHIFT,
+    }
+}
+
+/// The ports in use that a search has met. From the low end: how many turns were left when the best one was met (8 bits), how
+/// gladly that one is given up (32), how many would be (the rest). One word, of which BPF's verifier knows nothing: with
+/// each of them it would walk every turn of the search once more for every value.
+#[derive(Clone, Copy)]
+struct Met(u64);
+
+impl Met {
+    const WORTH_SHIFT: u32 = 8;
+    const YIELDING_SHIFT: u32 = 40;
+
+    /// And this one.
+    #[inline(always)]
+    fn with(self, worth: u32, turn: u32) -> Self {
+        let this = u64::from(worth) << Self::WORTH_SHIFT | u64::from(PORT_TRIES - 1 - turn);
+        let best = larger(this, self.0 & ((1 << Self::YIELDING_SHIFT) - 1));
+        // The sign bit: 1 unless it is zero.
+        let yields = u64::from((worth | worth.wrapping_neg()) >> 31);
+        Self(best | ((self.0 >> Self::YIELDING_SHIFT) + yields) << Self::YIELDING_SHIFT)
+    }
+
+    /// How many would be given up.
+    #[inline(always)]
+    fn yielding(self) -> u32 {
+        (self.0 >> Self::YIELDING_SHIFT) as u32
+    }
+
+    /// How gladly the best one is.
+    #[inline(always)]
+    fn worth(self) -> u32 {
+        (self.0 >> Self::WORTH_SHIFT) as u32
+    }
+
+    /// In which turn that was met.
+    #[inline(always)]
+    fn turn(self) -> u32 {
+        PORT_TRIES - 1 - (self.0 as u32 & 0xff) % PORT_TRIES
     }
 }
 
