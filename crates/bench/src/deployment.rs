@@ -135,7 +135,7 @@ fn run<T: Tables>(tables: &T, head: &Head, source: Peer, destination: Peer) -> (
 }
 
 /// The address and the port at these offsets.
-fn end(frame: &[u8], address: usize, port: usize) -> Peer {
+pub(crate) fn end(frame: &[u8], address: usize, port: usize) -> Peer {
     Peer {
         address: Ipv4Address(std::array::from_fn(|byte| frame[address + byte])),
         port: Port(std::array::from_fn(|byte| frame[port + byte])),
