@@ -9,6 +9,7 @@ mod flood;
 #[allow(unreachable_pub, reason = "the measuring programs compile the same file")]
 mod layout;
 mod packet;
+mod segment;
 mod shuffle;
 mod spread;
 mod xdp;

@@ -2,7 +2,6 @@
 //! clock that is a number. So a flood of a million a second can be tried on any machine, and comes out the same every time.
 
 mod report;
-mod segment;
 mod world;
 
 use crate::error::BenchError;

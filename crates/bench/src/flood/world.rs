@@ -1,13 +1,13 @@
 //! Strangers, honest clients and backends around a balancer, in the order of virtual time.
 
 use super::ROUND_TRIPS;
-use super::segment::segment;
 use crate::deployment::end;
 use crate::error::BenchError;
 use crate::packet::{ACK, Head, OUR_MAC, SYN, THEIR_MAC};
+use crate::segment::{SEQUENCE, segment};
 use evenkeel_control::config::Config;
 use evenkeel_control::{Balancer, NextHop, Plane as _, Secrets, Sizes};
-use evenkeel_core::flow::{IdleTimes, Peer, Tick, WAYS};
+use evenkeel_core::flow::{IdleTimes, Now, Peer, WAYS};
 use evenkeel_core::{Event as TableEvent, Reason, SliceFrame, process};
 use evenkeel_dpdk::{DpdkPlane, Tables, View};
 use evenkeel_wire::{Ipv4Address, Port};
@@ -35,7 +35,7 @@ const PAUSE: u64 = SECOND;
 /// How often the control side goes through the flow table.
 const SWEEP: u64 = 60 * SECOND;
 /// As the core's clock has it: packets within one unit are at the same time.
-const UNIT: u32 = 30;
+const UNIT: u32 = 24;
 
 /// The default of `max-flows`.
 const MAX_FLOWS: u32 = 1 << 20;
@@ -78,7 +78,7 @@ enum Event {
     /// The next honest client of this round-trip time sends its SYN.
     Client(usize),
     /// A backend's SYN-ACK arrives, from here to there.
-    Answer { backend: u64, nat: u64, number: u32 },
+    Answer { backend: u64, nat: u64, number: u32, acknowledged: u32 },
     /// The client's ACK of it arrives, and a request right behind it.
     Confirm(usize),
     /// The backend's answer to the client's request arrives.
@@ -177,7 +177,7 @@ impl World {
         let mut swept = self.now;
         while let Some(&Reverse((time, ..))) = self.queue.peek() {
             let unit = time >> UNIT;
-            let now = Tick::from_nanoseconds(time);
+            let now = Now::from_nanoseconds(time);
             if time - swept >= SWEEP {
                 tables.flow_table().iter().for_each(|bucket| bucket.sweep(&tables.settings().timeouts, now));
                 swept = time;
@@ -207,8 +207,8 @@ impl World {
         match event {
             Event::Stranger => self.stranger(view),
             Event::Client(class) => self.client(view, class),
-            Event::Answer { backend, nat, number } => {
-                self.answer(view, Peer::from_bits(backend), Peer::from_bits(nat), number);
+            Event::Answer { backend, nat, number, acknowledged } => {
+                self.answer(view, Peer::from_bits(backend), Peer::from_bits(nat), number, acknowledged);
             }
             Event::Confirm(number) => self.confirm(view, number),
             Event::Reply(number) => self.reply(view, number),
@@ -244,8 +244,10 @@ impl World {
         if process(&mut SliceFrame(&mut frame), view) != Reason::ToBackend {
             return None;
         }
+        let sequence = u32::from_be_bytes(std::array::from_fn(|byte| frame[SEQUENCE + byte]));
+        let acknowledged = sequence.wrapping_add(1);
         let (nat, backend, number) = (end(&frame, 26, 34), end(&frame, 30, 36), self.random.u32(..));
-        self.after(BACKEND_DELAY, Event::Answer { backend: backend.bits(), nat: nat.bits(), number });
+        self.after(BACKEND_DELAY, Event::Answer { backend: backend.bits(), nat: nat.bits(), number, acknowledged });
         Some((nat, backend, number))
     }
 
@@ -264,8 +266,8 @@ impl World {
         }
     }
 
-    fn answer(&mut self, view: &View<'_>, backend: Peer, nat: Peer, number: u32) {
-        let mut frame = segment(&self.heads.answer, backend, nat, number, 0);
+    fn answer(&mut self, view: &View<'_>, backend: Peer, nat: Peer, number: u32, acknowledged: u32) {
+        let mut frame = segment(&self.heads.answer, backend, nat, number, acknowledged);
         if process(&mut SliceFrame(&mut frame), view) != Reason::ToClient {
             return;
         }

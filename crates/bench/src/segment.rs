@@ -5,12 +5,13 @@ use crate::packet::Head;
 use evenkeel_core::flow::Peer;
 use evenkeel_wire::checksum::Adjustment;
 
-const SEQUENCE: usize = 38;
+/// Where its sequence number is.
+pub(crate) const SEQUENCE: usize = 38;
 const ACKNOWLEDGMENT: usize = 42;
 const CHECKSUM: usize = 50;
 
 /// The segment of this head from `source` to `destination` with these numbers.
-pub(super) fn segment(head: &Head, source: Peer, destination: Peer, sequence: u32, acknowledged: u32) -> [u8; FRAME] {
+pub(crate) fn segment(head: &Head, source: Peer, destination: Peer, sequence: u32, acknowledged: u32) -> [u8; FRAME] {
     let mut frame = head.frame(&head.tuple(source, destination));
     let mut adjustment = Adjustment::NONE;
     for (at, number) in [(SEQUENCE, sequence), (ACKNOWLEDGMENT, acknowledged)] {
