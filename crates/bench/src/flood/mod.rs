@@ -26,8 +26,9 @@ pub(crate) fn simulate() -> Result<(), BenchError> {
     let mut rows = Vec::new();
     for rate in RATES {
         for nat_addresses in NAT_ADDRESSES {
-            eprintln!("{rate} SYNs a second, {nat_addresses} NAT addresses");
+            let began = std::time::Instant::now();
             rows.push(Row { rate, nat_addresses, outcome: World::new(rate, nat_addresses)?.run()? });
+            eprintln!("[{:3} s] {rate} SYNs a second, {nat_addresses} NAT addresses", began.elapsed().as_secs());
         }
     }
     report::print(&rows);

@@ -26,12 +26,12 @@ const BACKEND_DELAY: u64 = MILLISECOND / 10;
 const WARM_UP: u64 = 120 * SECOND;
 /// SYNs for each entry of the flow table after which it holds what it will always hold: every place that a flood can take has
 /// been taken several times over.
-const TURNOVERS: u64 = 4;
+const TURNOVERS: u64 = 2;
 /// How long new honest clients come, and how many of each round-trip time in that time.
-const MEASURED: u64 = 4 * SECOND;
+const MEASURED: u64 = 2 * SECOND;
 const CLIENTS: u64 = 2000;
 /// When an established connection speaks again.
-const PAUSE: u64 = SECOND;
+const PAUSE: u64 = SECOND / 2;
 /// How often the control side goes through the flow table.
 const SWEEP: u64 = 60 * SECOND;
 /// As the core's clock has it: packets within one unit are at the same time.

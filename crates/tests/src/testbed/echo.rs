@@ -3,7 +3,7 @@
 use super::peers::within;
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use std::io::{self, Read as _, Write as _};
-use std::net::{Ipv4Addr, Shutdown, SocketAddrV4, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, Shutdown, SocketAddr, SocketAddrV4, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::thread::{self, JoinHandle};
@@ -72,6 +72,7 @@ impl Noise {
 pub struct Transfer {
     is_over: Arc<AtomicBool>,
     carried: Arc<AtomicU64>,
+    from: SocketAddrV4,
     writer: JoinHandle<io::Result<u64>>,
     reader: JoinHandle<Result<u64, String>>,
 }
@@ -80,7 +81,7 @@ pub struct Transfer {
 const BLOCK: usize = 1 << 14;
 
 impl Transfer {
-    /// Begins one to this end.
+    /// Begins one to this end. `patience` is how long it may stand still.
     ///
     /// # Panics
     /// Nobody takes the connection.
@@ -90,6 +91,10 @@ impl Transfer {
         let limits = SockRef::from(&stream).set_send_buffer_size(1 << 18);
         let times = stream.set_read_timeout(Some(patience)).and(stream.set_write_timeout(Some(patience)));
         limits.and(times).expect("a socket has buffers and patience");
+        let from = match stream.local_addr() {
+            Ok(SocketAddr::V4(from)) => from,
+            other => panic!("an IPv4 connection has an IPv4 end: {other:?}"),
+        };
         let (is_over, carried) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
         let mut outgoing = stream.try_clone().expect("there are descriptors left");
         let mut incoming = stream;
@@ -125,7 +130,12 @@ impl Transfer {
                 carried_by_reader.store(read, Relaxed);
             }
         });
-        Self { is_over, carried, writer, reader }
+        Self { is_over, carried, from, writer, reader }
+    }
+
+    /// Its client's end.
+    pub fn from(&self) -> SocketAddrV4 {
+        self.from
     }
 
     /// Bytes that have gone there and back so far.

@@ -1,5 +1,6 @@
 //! Floods from strangers: frames from addresses that are nobody's, as fast as one thread sends them or at a pace.
 
+use crate::program::pin;
 use evenkeel_packets::{ACK, Draft, FIN, Mac, RST, SYN, end, tcp, udp};
 use evenkeel_wire::checksum::Adjustment;
 use std::collections::VecDeque;
@@ -117,9 +118,8 @@ fn mix(number: u64) -> u64 {
 impl Flood {
     fn kinds(self, macs: (Mac, Mac), to: SocketAddrV4) -> Vec<Kind> {
         let from = end([100, 64, 0, 0], 1024);
-        let segment = |flags: u8, payload: &[u8]| {
-            Kind::new(tcp(from, to, flags).payload(payload), macs, Some(TCP_CHECKSUM))
-        };
+        let segment =
+            |flags: u8, payload: &[u8]| Kind::new(tcp(from, to, flags).payload(payload), macs, Some(TCP_CHECKSUM));
         let datagram = || Kind::new(udp(from, to), macs, Some(UDP_CHECKSUM));
         match self {
             Self::Syns => vec![segment(SYN, &[])],
@@ -145,25 +145,56 @@ impl Flood {
                 vec![aimed(RST), aimed(RST | ACK), aimed(FIN | ACK), aimed(SYN), aimed(FIN)]
             }
             Self::Mixture => {
-                let parts =
-                    [Self::Syns, Self::Pairs, Self::Datagrams, Self::Acks, Self::Resets, Self::Fragments];
+                let parts = [Self::Syns, Self::Pairs, Self::Datagrams, Self::Acks, Self::Resets, Self::Fragments];
                 parts.into_iter().flat_map(|part| part.kinds(macs, to)).collect()
             }
         }
     }
 
+    /// What it is called.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Syns => "SYNs",
+            Self::Pairs => "pairs",
+            Self::Datagrams => "UDP pairs",
+            Self::Acks => "bare ACKs",
+            Self::Resets => "resets",
+            Self::Fragments => "fragments",
+            Self::Aimed(_) => "resets and FINs for a live connection",
+            Self::Mixture => "all of these",
+        }
+    }
+
     /// Sends it out of this interface of the local machine to the service, for so long and not longer; so many packets a
-    /// second, or as many as there can be.
+    /// second, or as many as there can be. `cpu` is the place of the CPU that it is to keep to, if any.
     ///
     /// # Panics
     /// The kernel does not let us.
-    pub fn start(self, interface: &str, to: SocketAddrV4, pace: Option<u64>, lasts: Duration) -> Flooding {
+    pub fn start(
+        self,
+        interface: &str,
+        to: SocketAddrV4,
+        pace: Option<u64>,
+        lasts: Duration,
+        cpu: Option<usize>,
+    ) -> Flooding {
         let kinds = self.kinds((mac_of_interface(interface), mac_of_neighbour(*to.ip())), to);
         let socket = raw_socket(interface).expect("root may send frames");
         let (is_over, sent) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
-        let mut sender =
-            Sender { socket, kinds, pace, end: Instant::now() + lasts, is_over: Arc::clone(&is_over), sent: Arc::clone(&sent) };
-        let thread = thread::spawn(move || sender.run());
+        let mut sender = Sender {
+            socket,
+            kinds,
+            pace,
+            end: Instant::now() + lasts,
+            is_over: Arc::clone(&is_over),
+            sent: Arc::clone(&sent),
+        };
+        let thread = thread::spawn(move || {
+            if let Some(place) = cpu {
+                pin(place);
+            }
+            sender.run()
+        });
         Flooding { is_over, sent, began: Instant::now(), thread: Some(thread) }
     }
 }
@@ -277,8 +308,10 @@ impl Sender {
 
     /// Sends what there is, and tells how much of it left.
     fn send(&self, frames: &[Vec<u8>]) -> u64 {
-        let mut parts: Vec<_> =
-            frames.iter().map(|frame| libc::iovec { iov_base: frame.as_ptr().cast_mut().cast(), iov_len: frame.len() }).collect();
+        let mut parts: Vec<_> = frames
+            .iter()
+            .map(|frame| libc::iovec { iov_base: frame.as_ptr().cast_mut().cast(), iov_len: frame.len() })
+            .collect();
         let mut messages: Vec<_> = parts
             .iter_mut()
             .map(|part| {
@@ -345,7 +378,7 @@ fn raw_socket(interface: &str) -> io::Result<OwnedFd> {
 }
 
 /// CPU time that the calling thread has had.
-pub fn cpu_time_of_thread() -> Duration {
+fn cpu_time_of_thread() -> Duration {
     // SAFETY: the kernel writes a time into what is one.
     let time = unsafe {
         let mut time: libc::timespec = std::mem::zeroed();
