@@ -4,9 +4,10 @@
 use crate::error::BenchError;
 use crate::layout::{FRAME, Tuple};
 use crate::packet::{ACK, Head, OUR_MAC, SYN, THEIR_MAC};
+use crate::segment::segment;
 use evenkeel_control::config::{self, Affinity, Backend, Config, Forward, Nat, Protocol};
 use evenkeel_control::{Balancer, BalancerError, NextHop, Plane, Secrets, Sizes};
-use evenkeel_core::flow::{Bucket, IdleTimes, Peer, Tick};
+use evenkeel_core::flow::{Bucket, IdleTimes, Now, Peer};
 use evenkeel_core::{Features, Reason, Settings, SliceFrame, Tables, Word, process};
 use evenkeel_wire::{Ipv4Address, Port};
 use std::net::Ipv4Addr;
@@ -100,14 +101,14 @@ pub(crate) fn connect<T: Tables>(tables: &T, flows: u32) -> Result<Connected, Be
     while number - connected.refused < flows {
         let client = client(number);
         number += 1;
-        let (verdict, sent) = run(tables, &syn, client, service);
+        let (verdict, sent) = run(tables, &syn, (client, service), (0, 0));
         if verdict == Reason::FlowTableFull && connected.refused < flows / 8 {
             connected.refused += 1;
             continue;
         }
         let (nat, backend) = (end(&sent, 26, 34), end(&sent, 30, 36));
-        let (answered, _) = run(tables, &answer, backend, nat);
-        let (confirmed, _) = run(tables, &ack, client, service);
+        let (answered, _) = run(tables, &answer, (backend, nat), (0, 1));
+        let (confirmed, _) = run(tables, &ack, (client, service), (1, 1));
         if (verdict, answered, confirmed) != (Reason::ToBackend, Reason::ToClient, Reason::ToBackend) {
             let [verdict, answered, confirmed] = [verdict, answered, confirmed].map(Reason::name);
             let verdicts = format!("a handshake got the verdicts \"{verdict}\", \"{answered}\", \"{confirmed}\".");
@@ -120,7 +121,7 @@ pub(crate) fn connect<T: Tables>(tables: &T, flows: u32) -> Result<Connected, Be
 }
 
 /// Makes every connection of a flow table active at this time.
-pub(crate) fn refresh(flows: &[Bucket<AtomicU64>], now: Tick) {
+pub(crate) fn refresh(flows: &[Bucket<AtomicU64>], now: Now) {
     for entry in flows.iter().flat_map(|bucket| &bucket.0) {
         if let Some(found) = entry.read() {
             Word::compare_exchange(&entry.meta, found.meta.0, found.meta.with_seen(now).0);
@@ -128,14 +129,15 @@ pub(crate) fn refresh(flows: &[Bucket<AtomicU64>], now: Tick) {
     }
 }
 
-/// Gives the core one packet; returns the verdict, and the packet as it came out.
-fn run<T: Tables>(tables: &T, head: &Head, source: Peer, destination: Peer) -> (Reason, [u8; FRAME]) {
-    let mut frame = head.frame(&head.tuple(source, destination));
+/// Gives the core one packet from one end to another, with these numbers (sequence, acknowledged); returns the verdict, and the
+/// packet as it came out.
+fn run<T: Tables>(tables: &T, head: &Head, ends: (Peer, Peer), numbers: (u32, u32)) -> (Reason, [u8; FRAME]) {
+    let mut frame = segment(head, ends.0, ends.1, numbers.0, numbers.1);
     (process(&mut SliceFrame(&mut frame), tables), frame)
 }
 
 /// The address and the port at these offsets.
-fn end(frame: &[u8], address: usize, port: usize) -> Peer {
+pub(crate) fn end(frame: &[u8], address: usize, port: usize) -> Peer {
     Peer {
         address: Ipv4Address(std::array::from_fn(|byte| frame[address + byte])),
         port: Port(std::array::from_fn(|byte| frame[port + byte])),

@@ -5,9 +5,11 @@
 mod deployment;
 mod dpdk;
 mod error;
+mod flood;
 #[allow(unreachable_pub, reason = "the measuring programs compile the same file")]
 mod layout;
 mod packet;
+mod segment;
 mod shuffle;
 mod spread;
 mod xdp;
@@ -43,6 +45,7 @@ fn main() -> ExitCode {
     }
     let done = match arguments.split_first() {
         Some((word, rest)) if word == xdp::beside::LEND => xdp::lend(rest),
+        Some((word, [])) if word == "flood" => flood::simulate(),
         _ => options(arguments.into_iter()).and_then(|options| measure(&options)),
     };
     match done {

@@ -36,6 +36,12 @@ impl Head {
         Self::of(tcp(nobody, nobody, flags).payload(&[0; 10]), true)
     }
 
+    /// The same with nothing in them: what is behind the header is the frame's padding.
+    pub(crate) fn without_data(flags: u8) -> Self {
+        let nobody = end([0; 4], 0);
+        Self::of(tcp(nobody, nobody, flags).payload(&[]).padding(10), true)
+    }
+
     /// ICMP echo requests. The tuple's ports stand for type, code and checksum.
     pub(crate) fn echo() -> Self {
         Self::of(echo([0; 4], [0; 4]).payload(&[0; 22]), false)

@@ -4,9 +4,10 @@
 use crate::deployment::refresh;
 use evenkeel_control::{Contents, FlowView, FlowWalk, Plane, Sizes};
 use evenkeel_core::backend::Link;
-use evenkeel_core::flow::{Bucket, HopNumber, Peer, Side, Tick};
+use evenkeel_core::flow::{Bucket, HopNumber, Now, Peer, Side, Timeouts};
 use evenkeel_core::{
-    Backend, BackendRef, Counters, Event, Reason, Service, ServiceKey, Settings, Standing, Tables, Traffic, Word,
+    Backend, BackendRef, Counters, Event, Features, Reason, Service, ServiceKey, Settings, Standing, Tables, Traffic,
+    Word,
 };
 use evenkeel_wire::{IpProtocol, Ipv4Address};
 use evenkeel_xdp::{XdpError, XdpPlane};
@@ -21,7 +22,7 @@ pub(crate) struct Stage {
     pub(crate) plane: XdpPlane,
     nat: Vec<Ipv4Addr>,
     /// When connections that are opened here are opened; asking the program for every packet would take long.
-    time: Cell<Tick>,
+    time: Cell<Now>,
     ours: HashSet<Ipv4Address>,
     services: HashMap<ServiceKey, Service>,
     maglev: HashMap<u32, Vec<u32>>,
@@ -32,7 +33,7 @@ impl Stage {
     pub(crate) fn new(plane: XdpPlane, nat: &[Ipv4Addr], backends: usize) -> Self {
         Self {
             plane,
-            time: Cell::new(Tick(0)),
+            time: Cell::new(Now(0)),
             nat: nat.to_vec(),
             ours: HashSet::new(),
             services: HashMap::new(),
@@ -53,12 +54,12 @@ impl Stage {
     }
 
     /// Now, by the clock that the program reads.
-    pub(crate) fn time_now(&self) -> Result<Tick, XdpError> {
+    pub(crate) fn time_now(&self) -> Result<Now, XdpError> {
         self.plane.now()
     }
 
     /// Makes every connection active now, and says when that was.
-    pub(crate) fn refresh(&self) -> Result<Tick, XdpError> {
+    pub(crate) fn refresh(&self) -> Result<Now, XdpError> {
         let now = self.plane.now()?;
         refresh(self.plane.flow_table(), now);
         Ok(now)
@@ -122,6 +123,10 @@ impl Plane for Stage {
         self.plane.remove_service(key)
     }
 
+    fn provide(&mut self, features: Features, timeouts: &Timeouts) -> Result<(), XdpError> {
+        self.plane.provide(features, timeouts)
+    }
+
     fn counters(&self) -> Result<Counters, XdpError> {
         self.plane.counters()
     }
@@ -151,7 +156,7 @@ impl Tables for Stage {
         self.plane.settings()
     }
 
-    fn now(&self) -> Tick {
+    fn now(&self) -> Now {
         self.time.get()
     }
 

@@ -11,7 +11,7 @@ use crate::error::BenchError;
 use crate::layout::{BESIDE, CHUNK, Lane, SUBJECT, Tuple};
 use crate::packet::{ACK, Head, SYN};
 use evenkeel_control::{Balancer, Plane};
-use evenkeel_core::flow::{Peer, Tick};
+use evenkeel_core::flow::{Now, Peer};
 use evenkeel_core::{Reason, Tables};
 use evenkeel_wire::Ipv4Address;
 use evenkeel_xdp::XdpPlane;
@@ -282,9 +282,9 @@ impl Theatre {
     }
 
     /// Connections stamped at this time must not have come to be renewed: that is a longer way.
-    fn check_steady(&self, stamped: Tick) -> Result<(), BenchError> {
+    fn check_steady(&self, stamped: Now) -> Result<(), BenchError> {
         let stage = self.balancer.plane();
-        if stage.time_now()?.since(stamped) >= stage.settings().timeouts.renew {
+        if stage.time_now()?.tick().since(stamped.tick()) >= stage.settings().timeouts.renew {
             return Err(BenchError::Broken("a round took so long that connections were renewed.".to_owned()));
         }
         Ok(())

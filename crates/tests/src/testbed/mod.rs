@@ -6,10 +6,13 @@
 
 mod ask;
 mod backend;
+mod echo;
 mod file;
+mod flood;
 mod huge_pages;
 mod load;
 mod nc;
+mod newcomers;
 mod own_process;
 mod peers;
 mod plane;
@@ -19,9 +22,12 @@ mod scenario;
 
 pub use ask::{address, is_up};
 pub use backend::Backend;
+pub use echo::{Noise, Transfer, echo_servers};
 pub use file::{GOOD_CONFIG, SERVICE_PORT, file};
+pub use flood::{Flood, Flooded, Flooding};
 pub use load::Load;
 pub use nc::{ROUNDS, connect_until_both_have_received};
+pub use newcomers::{Manners, Newcomers, Welcome};
 pub use own_process::{in_own_process, note, skip};
 pub use peers::{Connection, Servers, within};
 pub use plane::{Plane, TAP, connect_tap, wait_for_walkthrough_backends};

@@ -5,6 +5,7 @@ mod changes;
 mod configuration;
 mod dpdk;
 mod extent;
+mod floods;
 mod health;
 mod metrics;
 mod operate;
