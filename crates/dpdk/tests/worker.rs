@@ -6,7 +6,7 @@ mod support;
 
 use etherparse::PacketBuilder;
 use evenkeel_control::{Balancer, NextHop, Plane, Secrets, Sizes, walkthrough};
-use evenkeel_core::flow::{IdleTimes, Tick};
+use evenkeel_core::flow::{IdleTimes, Now, Tick};
 use evenkeel_core::{Event, Reason};
 use evenkeel_dpdk::{Burst, DpdkPlane, HostLink, IdlePolicy, Pool, Port, Ring, Tables, Worker};
 use evenkeel_wire::MacAddress;
@@ -29,7 +29,7 @@ struct Bench<'a, 'p> {
     to_host: &'a Ring<'p>,
     from_host: &'a Ring<'p>,
     woken: &'a AtomicUsize,
-    now: Tick,
+    now: Now,
 }
 
 fn bench(test: impl FnOnce(&mut Bench<'_, '_>)) {
@@ -58,7 +58,7 @@ fn bench(test: impl FnOnce(&mut Bench<'_, '_>)) {
             to_host: &to_host,
             from_host: &from_host,
             woken: &woken,
-            now: Tick(1000),
+            now: Now::at(Tick(1000)),
         });
     }
     assert_eq!(pool.in_use(), 0, "an mbuf has leaked");

@@ -22,6 +22,6 @@ pub use end::{CLIENT_MAC, Mac, OUR_MAC, at, end, end6};
 pub use network::{Extension, Network};
 pub use packet::Packet;
 pub use sum::transport_sum_is_sound;
-pub use transport::{ACK, FIN, FIRST_NUMBER, RST, SYN, Transport};
+pub use transport::{ACK, FIN, FIRST_NUMBER, PSH, RST, SYN, Transport};
 pub use tunnel::{Envelope, GUE_PORT};
 pub use view::View;

@@ -14,6 +14,8 @@ pub const SYN: u8 = 0x02;
 /// TCP's control bits.
 pub const RST: u8 = 0x04;
 /// TCP's control bits.
+pub const PSH: u8 = 0x08;
+/// TCP's control bits.
 pub const ACK: u8 = 0x10;
 
 /// The number of a SYN, if nothing else is said.
@@ -42,7 +44,7 @@ impl Transport {
         let mut tcp = TcpHeader::new(from, to, sequence, 4096);
         tcp.acknowledgment_number = acknowledgement;
         (tcp.fin, tcp.syn, tcp.rst) = (flags & FIN != 0, flags & SYN != 0, flags & RST != 0);
-        tcp.ack = flags & ACK != 0;
+        (tcp.psh, tcp.ack) = (flags & PSH != 0, flags & ACK != 0);
         tcp.set_options_raw(options).expect("a multiple of four bytes, at most 40");
         Self::Tcp(tcp)
     }
@@ -95,7 +97,7 @@ impl Transport {
     /// TCP's control bits; 0 for anything else.
     pub fn flags(&self) -> u8 {
         let Self::Tcp(tcp) = self else { return 0 };
-        let flags = [(tcp.fin, FIN), (tcp.syn, SYN), (tcp.rst, RST), (tcp.ack, ACK)];
+        let flags = [(tcp.fin, FIN), (tcp.syn, SYN), (tcp.rst, RST), (tcp.psh, PSH), (tcp.ack, ACK)];
         flags.iter().filter(|(set, _)| *set).fold(0, |all, (_, bit)| all | bit)
     }
 

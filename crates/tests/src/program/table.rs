@@ -80,6 +80,11 @@ pub fn stamp(plane: &PlaneUnderTest, keys: &[FlowKey], seen: Now) {
     }
 }
 
+/// The time that lies so many ticks back.
+pub fn ago(now: Now, ticks: u16) -> Now {
+    Now(now.0.wrapping_sub(u32::from(ticks) << 6))
+}
+
 /// Makes every entry older by so many ticks, or as old as can be told.
 pub fn age(table: &[Bucket<AtomicU64>], ticks: u16) {
     for word in table.iter().flat_map(|bucket| &bucket.0).map(|entry| &entry.meta) {

@@ -41,7 +41,7 @@ fn backend(rig: &Rig, connection: &Connection) -> BackendRef {
 
 /// Makes these connections' time be over.
 fn end(rig: &Rig, connections: &[Connection]) {
-    let over = Tick(rig.now().0.wrapping_sub(IdleTimes::DEFAULT.tcp_established + 2));
+    let over = table::ago(rig.now(), Tick::span(IdleTimes::DEFAULT.established) + 2);
     let keys: Vec<_> = connections.iter().flat_map(table::keys).collect();
     table::stamp(rig.plane(), &keys, over);
 }
@@ -121,12 +121,12 @@ fn a_removed_backend_keeps_its_place_until_its_flows_are_gone(on: On) {
         rig.apply(&other);
         rig.assert_works(last);
         let now = rig.now();
-        let over = Tick(now.0.wrapping_sub(IdleTimes::DEFAULT.tcp_established + 1));
+        let over = table::ago(now, Tick::span(IdleTimes::DEFAULT.established) + 1);
         table::stamp(rig.plane(), &table::keys(last), over);
         end(rig, &[again]);
         rig.balancer().tidy().unwrap();
         let swept = table::pair(rig.plane(), last)[0].is_none();
-        assert!(!swept || rig.now() != now, "a tick more is needed before a place may be given away");
+        assert!(!swept || rig.now().tick() != now.tick(), "a tick more is needed before a place may be given away");
 
         // The place's next owner is not taken for the old one, nor is what that has carried counted as its own.
         assert_ne!(rig.plane().traffic(old.index).unwrap(), Traffic::default());

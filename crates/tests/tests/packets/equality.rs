@@ -4,7 +4,7 @@
 use evenkeel_control::Config;
 use evenkeel_control::config::Protocol;
 use evenkeel_core::Reason;
-use evenkeel_core::flow::IdleTimes;
+use evenkeel_core::flow::{IdleTimes, Tick};
 use evenkeel_packets::{ACK, Draft, FIN, Packet, RST, SYN, Transport, at, echo, end, tcp, udp};
 use evenkeel_tests::program::scenes::{
     ANY, DNS, EMPTY, LOST, LOST_BACKEND, NAT, REFUSING, STICKY, WALKTHROUGH, WEB, client,
@@ -100,10 +100,20 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
+/// The idle times, in ticks.
+const TIMES: [u16; 7] = [
+    Tick::span(IdleTimes::DEFAULT.opening),
+    Tick::span(IdleTimes::DEFAULT.closing),
+    Tick::span(IdleTimes::DEFAULT.half_closed),
+    Tick::span(IdleTimes::DEFAULT.established),
+    Tick::span(IdleTimes::DEFAULT.udp_opening),
+    Tick::span(IdleTimes::DEFAULT.udp_answered),
+    Tick::span(IdleTimes::DEFAULT.udp_established),
+];
+
 /// A moment, or just about an idle time: still alive, expired, or a tick later.
 fn wait() -> impl Strategy<Value = u16> {
-    const TIMES: IdleTimes = IdleTimes::DEFAULT;
-    let time = prop::sample::select(vec![TIMES.opening, TIMES.closing, TIMES.tcp_established, TIMES.udp_established]);
+    let time = prop::sample::select(TIMES.to_vec());
     prop_oneof![0..10_u16, (time, 0..4_u16).prop_map(|(time, more)| time + more)]
 }
 
@@ -135,7 +145,6 @@ fn sequences() -> impl Strategy<Value = Sequence> {
 /// What chance would hardly come upon: chiefly packets of one flow that come in one burst, where each is looked at before
 /// the one in front of it is decided on.
 fn made_by_hand() -> Vec<(&'static str, Vec<Step>)> {
-    const TIMES: IdleTimes = IdleTimes::DEFAULT;
     let says = |flags| Step::Client { who: 1, to: 0, flags, dress: Dress::plain() };
     let answers = |flags| Step::Reply { which: 0, flags, dress: Dress::plain() };
     let life = || vec![says(SYN), answers(SYN | ACK), says(ACK), answers(ACK), says(FIN | ACK), answers(FIN | ACK)];
@@ -147,13 +156,17 @@ fn made_by_hand() -> Vec<(&'static str, Vec<Step>)> {
         ("a SYN that comes again and again", [vec![says(SYN); 20], vec![answers(SYN | ACK); 20]].concat()),
         ("a port that is used again at once", [life(), life(), life()].concat()),
         ("a reset in the middle", vec![open(), says(RST), says(ACK), answers(ACK), says(SYN), answers(SYN | ACK)]),
-        ("every idle time, just before and just after", {
-            let times = [TIMES.opening, TIMES.closing, TIMES.udp_established, TIMES.tcp_established];
-            times.into_iter().flat_map(over).collect()
-        }),
+        ("every idle time, just before and just after", { TIMES.into_iter().flat_map(over).collect() }),
         ("a backend goes, its connection does not, and its place is given away in the end", {
             let go = [Step::Apply(2), answers(ACK), says(ACK), Step::Tidy, says(ACK)];
-            let end = [Step::Wait(TIMES.tcp_established + 2), Step::Tidy, says(ACK), says(SYN), Step::Apply(0), open()];
+            let end = [
+                Step::Wait(Tick::span(IdleTimes::DEFAULT.established) + 2),
+                Step::Tidy,
+                says(ACK),
+                says(SYN),
+                Step::Apply(0),
+                open(),
+            ];
             [&[open()], &go[..], &end[..]].concat()
         }),
         ("more clients than there is room for, and their backends", {

@@ -4,22 +4,25 @@ use evenkeel_control::Plane;
 use evenkeel_control::config::Protocol::{self, Tcp, Udp};
 use evenkeel_core::flow::{IdleTimes, State, Tick};
 use evenkeel_core::{Event, Reason};
-use evenkeel_packets::{ACK, RST, SYN};
+use evenkeel_packets::{ACK, FIN, FIRST_NUMBER, PSH, RST, SYN};
 use evenkeel_tests::on_both_planes;
 use evenkeel_tests::program::scenes::{DNS, WEB, client};
 use evenkeel_tests::program::{Connection, On, PlaneUnderTest, Rig, Setup, scenes, table, trial};
+use std::time::Duration;
 
 const TIMES: IdleTimes = IdleTimes::DEFAULT;
 
 /// A connection in each state that it can be in, and the idle time that goes with it.
 const STATES: &[(State, Protocol, u16)] = &[
-    (State::Opening, Tcp, TIMES.opening),
-    (State::Opening, Udp, TIMES.opening),
-    (State::Answered, Tcp, TIMES.answered),
-    (State::Answered, Udp, TIMES.answered),
-    (State::Established, Tcp, TIMES.tcp_established),
-    (State::Established, Udp, TIMES.udp_established),
-    (State::Closing, Tcp, TIMES.closing),
+    (State::Opening, Tcp, Tick::span(TIMES.opening)),
+    (State::Opening, Udp, Tick::span(TIMES.udp_opening)),
+    (State::Answered, Tcp, Tick::span(TIMES.answered)),
+    (State::Answered, Udp, Tick::span(TIMES.udp_answered)),
+    (State::Established, Tcp, Tick::span(TIMES.established)),
+    (State::Established, Udp, Tick::span(TIMES.udp_established)),
+    (State::HalfClosed, Tcp, Tick::span(TIMES.half_closed)),
+    (State::Closing, Tcp, Tick::span(TIMES.closing)),
+    (State::Reset, Tcp, Tick::span(TIMES.closing)),
 ];
 
 fn bring(rig: &mut Rig, state: State, protocol: Protocol) -> Connection {
@@ -28,11 +31,19 @@ fn bring(rig: &mut Rig, state: State, protocol: Protocol) -> Connection {
     if state != State::Opening {
         rig.expect(&connection.answers(SYN | ACK), Reason::ToClient);
     }
-    if matches!(state, State::Established | State::Closing) {
+    if !matches!(state, State::Opening | State::Answered) {
+        // A client whose datagrams go on for a while after the answer.
+        let answered = table::ago(rig.now(), 3);
+        if protocol == Udp {
+            table::stamp(rig.plane(), &table::keys(&connection), answered);
+        }
         rig.expect(&connection.says(ACK), Reason::ToBackend);
     }
-    if state == State::Closing {
-        rig.close(&connection);
+    match state {
+        State::Closing => rig.close(&connection),
+        State::HalfClosed => _ = rig.expect(&connection.says(FIN | ACK), Reason::ToBackend),
+        State::Reset => _ = rig.expect(&connection.says(RST), Reason::ToBackend),
+        _ => {}
     }
     assert_eq!(table::states(rig.plane(), &connection), [state; 2]);
     connection
@@ -40,7 +51,7 @@ fn bring(rig: &mut Rig, state: State, protocol: Protocol) -> Connection {
 
 /// Makes the connection look idle for so long.
 fn idle(rig: &Rig, connection: &Connection, ticks: u16) {
-    table::stamp(rig.plane(), &table::keys(connection), Tick(rig.now().0.wrapping_sub(ticks)));
+    table::stamp(rig.plane(), &table::keys(connection), table::ago(rig.now(), ticks));
 }
 
 fn connections_live_and_end_by_their_idle_time(on: On) {
@@ -78,7 +89,7 @@ fn one_direction_alone_keeps_both_entries_alive(on: On) {
     trial(on, Setup::new(scenes::rich(), 64), |rig| {
         for &(state, protocol, time) in STATES {
             for from_client in [true, false] {
-                if !from_client && state == State::Opening || state == State::Closing {
+                if !is_renewed(state, protocol) || !from_client && state == State::Opening {
                     continue;
                 }
                 rig.forget();
@@ -86,19 +97,47 @@ fn one_direction_alone_keeps_both_entries_alive(on: On) {
                 // Several idle times long.
                 for _ in 0..4 {
                     idle(rig, &connection, time - 1);
-                    let sent = rig.now();
                     if from_client {
                         rig.expect(&connection.says(ACK), Reason::ToBackend);
                     } else {
                         rig.expect(&connection.answers(ACK), Reason::ToClient);
                     }
                     for entry in table::pair(rig.plane(), &connection) {
-                        let seen = entry.unwrap().meta.seen();
-                        assert!(seen.since(sent) <= 1 && sent.since(seen) == 0, "{state:?} {protocol:?} {from_client}");
+                        let idle = entry.unwrap().meta.idle(rig.now());
+                        assert!(idle < Duration::from_secs(3), "{state:?} {protocol:?} {from_client}: {idle:?}");
                     }
                 }
                 rig.assert_works(&connection);
             }
+        }
+    });
+}
+
+/// Whether packets keep it alive in this state.
+fn is_renewed(state: State, protocol: Protocol) -> bool {
+    protocol == Udp || matches!(state, State::Established | State::HalfClosed)
+}
+
+fn nobody_keeps_alive_what_is_not_proved_or_is_over(on: On) {
+    trial(on, Setup::new(scenes::rich(), 64), |rig| {
+        for &(state, protocol, time) in STATES.iter().filter(|(state, protocol, _)| !is_renewed(*state, *protocol)) {
+            rig.forget();
+            let connection = bring(rig, state, protocol);
+            idle(rig, &connection, time - 2);
+            let before = table::words(rig.plane().flow_table());
+            let [says, answers] = match state {
+                State::Opening => [vec![SYN, ACK, PSH | ACK, FIN | ACK, RST], vec![]],
+                State::Answered => [vec![SYN, PSH, FIN, RST], vec![SYN | ACK, ACK]],
+                State::Closing => [vec![FIN | ACK, RST], vec![FIN | ACK, RST]],
+                _ => [vec![RST], vec![ACK, FIN | ACK]],
+            };
+            for flags in says {
+                rig.expect(&connection.says(flags), Reason::ToBackend);
+            }
+            for flags in answers {
+                rig.expect(&connection.answers(flags), Reason::ToClient);
+            }
+            assert!(before == table::words(rig.plane().flow_table()), "{state:?}");
         }
     });
 }
@@ -132,7 +171,7 @@ fn a_sweep_frees_what_is_over_and_nothing_else(on: On) {
         }
         rig.forget();
         let [old, young] = [1, 2].map(|n| rig.establish(Tcp, client(n), WEB));
-        idle(rig, &old, TIMES.tcp_established + 2);
+        idle(rig, &old, Tick::span(TIMES.established) + 2);
         let mut shown = 0;
         rig.plane().visit_flows(&mut |_| shown += 1).unwrap();
         assert_eq!(shown, 1, "what is over is not shown");
@@ -167,6 +206,7 @@ fn connections_end_by_the_clock_as_they_do_by_their_stamps() {
 on_both_planes!(
     connections_live_and_end_by_their_idle_time,
     one_direction_alone_keeps_both_entries_alive,
+    nobody_keeps_alive_what_is_not_proved_or_is_over,
     an_established_connection_is_stamped_no_more_often_than_needed,
     a_sweep_frees_what_is_over_and_nothing_else,
 );

@@ -391,7 +391,7 @@ const RICH_FIXTURES: &[Fixture] = &[
     }),
     ("a client's new Ethernet address is noticed when the connection is renewed", |rig| {
         let connection = rig.establish(Tcp, client(1), WEB);
-        let long_ago = Tick(rig.now().0.wrapping_sub(100));
+        let long_ago = table::ago(rig.now(), 100);
         table::stamp(rig.plane(), &table::keys(&connection), long_ago);
         rig.expect(&connection.says(ACK).source_mac([2, 9, 9, 9, 9, 9]), Reason::ToBackend);
         rig.expect(&connection.answers(ACK), Reason::ToClient);
@@ -448,10 +448,10 @@ const RICH_FIXTURES: &[Fixture] = &[
             // Its time is over, but nobody has swept it away yet, when its backend's place is given up.
             loop {
                 let now = rig.now();
-                let over = now.0.wrapping_sub(IdleTimes::DEFAULT.tcp_established + 1);
-                table::stamp(rig.plane(), &table::keys(&connection), Tick(over));
+                let over = table::ago(now, Tick::span(IdleTimes::DEFAULT.established) + 1);
+                table::stamp(rig.plane(), &table::keys(&connection), over);
                 rig.balancer().tidy().unwrap();
-                if rig.now() == now {
+                if rig.now().tick() == now.tick() {
                     break;
                 }
                 // The clock has moved on, so they may be swept after all; once more from the start.
@@ -559,8 +559,8 @@ const FEW_PORTS_FIXTURES: &[Fixture] = &[
         rig.expect(&tcp(client(9), WEB, SYN), Reason::NatPortsExhausted);
         rig.close(&connections[0]);
         rig.expect(&tcp(client(9), WEB, SYN), Reason::NatPortsExhausted);
-        let over = rig.now().0.wrapping_sub(IdleTimes::DEFAULT.closing + 2);
-        table::stamp(rig.plane(), &table::keys(&connections[0]), Tick(over));
+        let over = table::ago(rig.now(), Tick::span(IdleTimes::DEFAULT.closing) + 2);
+        table::stamp(rig.plane(), &table::keys(&connections[0]), over);
         let heir = rig.establish(Tcp, client(9), WEB);
         assert_eq!(heir.nat, connections[0].nat);
         rig.expect(&connections[0].says(ACK), Reason::FlowMissing);

@@ -2,7 +2,7 @@
 
 use evenkeel_control::Plane;
 use evenkeel_control::config::Protocol;
-use evenkeel_core::flow::IdleTimes;
+use evenkeel_core::flow::{IdleTimes, Tick};
 use evenkeel_core::{Event, Reason, Verdict};
 use evenkeel_packets::{ACK, CLIENT_MAC, FIN, Packet, RST, SYN, tcp};
 use evenkeel_tests::on_both_planes;
@@ -112,7 +112,9 @@ fn whatever_two_cpus_do_the_table_stays_sound(on: On) {
                     }
                 });
                 assert_is_sound(plane);
-                let idle = [0, IdleTimes::DEFAULT.opening + 1, IdleTimes::DEFAULT.tcp_established + 1];
+                let idle =
+                    [IdleTimes::DEFAULT.opening, IdleTimes::DEFAULT.established].map(|time| Tick::span(time) + 1);
+                let idle = [0, idle[0], idle[1]];
                 table::age(plane.flow_table(), idle[round % idle.len()]);
             }
             let counters = rig.counters();
