@@ -90,6 +90,12 @@ pub fn choose<T: Tables + ?Sized>(tables: &T, key: FlowKey) -> u64 {
         | random << Choice::RANDOM_SHIFT
 }
 
+/// Where a new connection with this key would go.
+#[inline(always)]
+pub(crate) fn newcomers<T: Tables + ?Sized>(tables: &T, key: FlowKey) -> Option<BackendRef> {
+    Choice(tables.choose(key)).backend().ok()
+}
+
 /// The service that packets with this key are for: with its port, or with any port.
 #[inline(always)]
 pub(crate) fn service<T: Tables + ?Sized>(tables: &T, key: FlowKey) -> Result<Service, Reason> {

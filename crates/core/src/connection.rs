@@ -1,5 +1,6 @@
 //! The two entries of a connection moving together.
 
+use crate::choose::newcomers;
 use crate::flow::{Entry, Found, Meta, Now, Record, State, TRIES, Timeouts, find};
 use crate::hop::{self, Hop};
 use crate::key::{FlowKey, HopNumber, Side};
@@ -8,13 +9,14 @@ use crate::progress::step;
 use crate::tables::Tables;
 use crate::word::Word;
 use crate::{backend::Backend, hash};
+use evenkeel_wire::TcpFlags;
 
 /// Whether a connection is still one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Progress {
     /// It is, and has been brought up to date; and by which hop its client is reached.
     Alive(HopNumber),
-    /// What the backend sends is the remainder of another connection, which had the NAT port before.
+    /// What the backend sends is of another connection: one that had the NAT port before, or one that belongs elsewhere.
     Stale,
     /// Its time is over, or its other entry has gone.
     Gone,
@@ -42,11 +44,23 @@ pub(crate) fn advance<T: Tables + ?Sized>(
     };
     let state = reply.meta.state();
     let holds = segment.holds(state, side, client.proof);
-    if state == State::Opening && side == Side::Backend && !holds && !reply.meta.is_udp() {
+    let is_from_backend = side == Side::Backend && !reply.meta.is_udp();
+    // Unless it may be of the client's own last connection.
+    if is_from_backend && state == State::Opening && !holds && reply.meta.has_no_fin() {
         return Progress::Stale;
     }
+    // The backend knows nothing of the connection that was said to be reset: it is over, and the client's SYN a new one,
+    // which goes where a new one goes when the client repeats it.
+    if is_from_backend && state == State::Reset && holds && segment.flags.any(TcpFlags::SYN) {
+        let key = FlowKey::new(own.peer(), backend.service(packet.key.source().port), packet.key.protocol());
+        if newcomers(tables, key) != Some(own.backend) {
+            change(reply.entry, reply.meta, Meta::released);
+            change(client.entry, client.meta, Meta::released);
+            return Progress::Stale;
+        }
+    }
     // Before the state that it belongs to, or the client's answer could be held against the number before.
-    let proof = segment.next_proof(state, side, holds, client.proof);
+    let proof = segment.next_proof(reply.meta, side, holds, client.proof, now);
     if proof != client.proof {
         client.entry.note_proof(proof);
     }

@@ -1,7 +1,7 @@
 //! A packet of a connection that is known.
 
-use crate::backend::{Backend, BackendRef, BackendState, Link};
-use crate::choose::Choice;
+use crate::backend::{Backend, BackendState, Link};
+use crate::choose::newcomers;
 use crate::connection::{Progress, advance, end};
 use crate::features::Features;
 use crate::flow::{Entry, Found, Now, State};
@@ -15,12 +15,9 @@ use crate::verdict::Reason;
 use crate::word::Word;
 use evenkeel_wire::{IpProtocol, MacAddress, TcpFlags};
 
-/// How long a connection must have been silent, in ticks, for a SYN to leave a backend that takes no new ones: one that is in
-/// use is stamped twice in that time.
-const SILENT: u16 = 16;
-
-/// How long a reset must have gone unanswered for its connection to be over, in units of [`Now`]: a second.
-const RESET: u16 = Now::span(1_000);
+/// How long a backend that takes no new connections must have left a SYN unanswered for its connection to be over, in units of
+/// [`Now`]: a second.
+const UNANSWERED: u16 = Now::span(1_000);
 
 /// The route of an established connection's ordinary packet: one backend looked up, nothing written. Nothing if there
 /// is more to it, which is for [`follow`].
@@ -89,7 +86,8 @@ pub(crate) fn follow<T: Tables + ?Sized>(
     if matches!(link.state(), BackendState::Down | BackendState::Resetting) {
         return Err(Reason::BackendDown);
     }
-    let hop = match advance(tables, packet, segment, flow, backend, now) {
+    let is_last_call = link.state() == BackendState::Finishing && side == Side::Client;
+    let hop = match advance(tables, packet, &Segment { is_last_call, ..*segment }, flow, backend, now) {
         Progress::Alive(hop) => tables.hop(hop).map_or(Hop(0), |word| Hop(word.load())),
         Progress::Stale => return reset(packet, Reason::StaleReset, Reason::FlowMissing),
         Progress::Gone => {
@@ -109,8 +107,8 @@ fn reset(packet: &Packet, answered: Reason, dropped: Reason) -> Result<Followed,
 
 /// Whether a client's SYN or datagram, which could open a connection, leaves the one that it belongs to for another.
 ///
-/// A SYN does not as long as the connection may still be alive: the backend answers that it knows better (RFC 5961, section
-/// 4), and nothing is cut. After its end it is a new connection, which goes where a new one goes.
+/// A SYN does not as long as the connection may still be alive: it goes to its backend, which answers that it knows better
+/// (RFC 5961, section 4), and nothing is cut. After its end it is a new connection, which goes where a new one goes.
 #[inline(always)]
 fn goes_elsewhere<T: Tables + ?Sized>(
     tables: &T,
@@ -119,23 +117,17 @@ fn goes_elsewhere<T: Tables + ?Sized>(
     link: Link,
     now: Now,
 ) -> bool {
-    let (state, age, is_udp) = (flow.meta.state(), flow.meta.age(now), flow.meta.is_udp());
+    let (state, is_udp) = (flow.meta.state(), flow.meta.is_udp());
     match link.state() {
         BackendState::Down | BackendState::Resetting => true,
-        BackendState::Finishing if is_udp => newcomers(tables, packet).is_some(),
-        BackendState::Finishing => !state.is_coarse() || age >= SILENT,
-        _ if is_udp => false,
-        _ => {
-            let is_over = state == State::Closing || state == State::Reset && age >= RESET;
-            is_over && newcomers(tables, packet) != Some(flow.backend)
-        }
+        BackendState::Finishing if is_udp => newcomers(tables, packet.key).is_some(),
+        BackendState::Finishing => match state {
+            State::Established | State::HalfClosed => false,
+            State::Reset => flow.meta.age(now) >= UNANSWERED,
+            _ => true,
+        },
+        _ => state == State::Closing && newcomers(tables, packet.key) != Some(flow.backend),
     }
-}
-
-/// Where a new connection would go.
-#[inline(always)]
-fn newcomers<T: Tables + ?Sized>(tables: &T, packet: &Packet) -> Option<BackendRef> {
-    Choice(tables.choose(packet.key)).backend().ok()
 }
 
 /// The packet's route, if the Ethernet address at its end is known.

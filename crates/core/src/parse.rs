@@ -54,6 +54,9 @@ pub(crate) struct Segment {
     pub(crate) acknowledgement: u32,
     /// Whether it carries data; false for UDP.
     pub(crate) has_data: bool,
+    /// Whether it is a SYN over a connection of a backend that may be gone: unless that one says otherwise, the connection is
+    /// over.
+    pub(crate) is_last_call: bool,
 }
 
 /// Reads Ethernet, VLAN tags (IEEE 802.1Q, at most two) and where an IPv4 packet goes: its header's byte offset in the frame,
@@ -135,11 +138,18 @@ pub(crate) fn segment<F: Frame>(frame: &mut F, ip: &Ip) -> Result<(Packet, Segme
             sequence: tcp.sequence.get(),
             acknowledgement: tcp.acknowledgement.get(),
             has_data: length > transport_offset + tcp.header_length(),
+            is_last_call: false,
         };
         (tcp.source, tcp.destination, segment)
     } else {
         let udp = frame.header::<Udp>(transport_offset).ok_or(Reason::Malformed)?;
-        let segment = Segment { flags: TcpFlags::default(), sequence: 0, acknowledgement: 0, has_data: false };
+        let segment = Segment {
+            flags: TcpFlags::default(),
+            sequence: 0,
+            acknowledgement: 0,
+            has_data: false,
+            is_last_call: false,
+        };
         (udp.source, udp.destination, segment)
     };
     let packet = Packet {

@@ -1,6 +1,6 @@
 //! The maps of the XDP program as the control side's tables.
 
-use crate::clock::Clock;
+use crate::clock::{Clock, nanoseconds_per_jiffy};
 use crate::error::XdpError;
 use crate::flows::Flows;
 use crate::left_behind::{LeftBehind, Source};
@@ -33,6 +33,7 @@ pub struct XdpPlane {
     programs: Programs,
     /// To load them again when more is wanted of them.
     object: Box<[u8]>,
+    tick_length: u64,
     sizes: Sizes,
     settings: Settings,
     flows: Arc<Flows>,
@@ -50,6 +51,22 @@ pub struct XdpPlane {
     post: OnceLock<Arc<Post>>,
 }
 
+/// What a plane finds, and how it tells the time.
+pub(crate) struct Surroundings<'a> {
+    /// Where tables have names: those that are pinned there already are used, and the others made.
+    pub(crate) staging: Option<Staging>,
+    /// A map that shall live as long as the program.
+    pub(crate) keeps: Option<&'a Map>,
+    /// See [`Load::tick_length`].
+    pub(crate) tick_length: u64,
+}
+
+impl Default for Surroundings<'_> {
+    fn default() -> Self {
+        Self { staging: None, keeps: None, tick_length: nanoseconds_per_jiffy() }
+    }
+}
+
 impl XdpPlane {
     /// Loads the object that `crates/ebpf` builds, with empty tables of these sizes. `nat` are the NAT addresses; `features`
     /// are all that packets will ever need. The tables go with this value, or with the program if that is attached somewhere.
@@ -63,23 +80,37 @@ impl XdpPlane {
         nat: &[Ipv4Addr],
         features: Features,
     ) -> Result<Self, XdpError> {
-        Self::load_at(object, sizes, settings, nat, features, None, None)
+        Self::load_at(object, sizes, settings, nat, features, Surroundings::default())
     }
 
-    /// The same over tables that have names: those that are pinned at `staging` already, and the rest new. `keeps` is a map
-    /// that shall live as long as the program.
+    /// The same with a clock that stands still: for tests, which turn time back in the flow table.
+    ///
+    /// # Errors
+    /// As [`XdpPlane::load`].
+    pub fn load_timeless(
+        object: &[u8],
+        sizes: Sizes,
+        settings: Settings,
+        nat: &[Ipv4Addr],
+        features: Features,
+    ) -> Result<Self, XdpError> {
+        let surroundings = Surroundings { tick_length: 0, ..Surroundings::default() };
+        Self::load_at(object, sizes, settings, nat, features, surroundings)
+    }
+
+    /// The same in these surroundings.
     pub(crate) fn load_at(
         object: &[u8],
         sizes: Sizes,
         settings: Settings,
         nat: &[Ipv4Addr],
         features: Features,
-        staging: Option<Staging>,
-        keeps: Option<&Map>,
+        surroundings: Surroundings<'_>,
     ) -> Result<Self, XdpError> {
+        let Surroundings { staging, keeps, tick_length } = surroundings;
         let names = staging.as_ref().map(|staging| (staging.pins(), staging.names()));
         let keeps = keeps.and_then(map_fd);
-        let load = Load { object, sizes, settings: &settings, features, names, keeps };
+        let load = Load { object, sizes, settings: &settings, features, names, tick_length, keeps };
         let mut programs = Programs::load(load)?;
         let mut nat_addresses: Array<_, Plain<Ipv4Address>> = programs.take("NAT_ADDRESSES")?;
         for (index, address) in (0..).zip(nat) {
@@ -107,6 +138,7 @@ impl XdpPlane {
             post: OnceLock::new(),
             programs,
             object: object.into(),
+            tick_length,
             sizes,
             settings,
         };
@@ -302,10 +334,11 @@ impl XdpPlane {
         let staging = Staging::begin(&post.interface, Some(&pins), &HERITABLE)?;
         staging.in_force().share(staging.pins())?;
         let state = staging.pins().map(STATE);
-        let (object, sizes) = (&self.object, self.sizes);
+        let (object, sizes, tick_length) = (&self.object, self.sizes, self.tick_length);
         let names = Some((staging.pins(), staging.names()));
         let keeps = state.as_ref().map(|state| state.fd().as_fd());
-        let programs = Programs::load(Load { object, sizes, settings: &settings, features, names, keeps })?;
+        let programs =
+            Programs::load(Load { object, sizes, settings: &settings, features, names, tick_length, keeps })?;
         post.exchange(Program::of(programs.entry()?)?, programs.stations())?;
         staging.settle();
         post.settle();

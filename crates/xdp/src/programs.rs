@@ -2,7 +2,6 @@
 
 use crate::bind;
 use crate::capabilities;
-use crate::clock;
 use crate::error::XdpError;
 use crate::maps::{Cells, MappedArray};
 use crate::pinned::{MAPS, Pins, STATIONS};
@@ -33,6 +32,8 @@ pub(crate) struct Load<'a> {
     pub(crate) features: Features,
     /// Where programs get names, and these maps: those that have them there already are used, the others are made.
     pub(crate) names: Option<(&'a Pins, &'a [&'static str])>,
+    /// The length of the kernel's tick, in nanoseconds; 0: time stands still.
+    pub(crate) tick_length: u64,
     /// A map that no packet looks at, and that shall live as long as the program that is attached.
     pub(crate) keeps: Option<BorrowedFd<'a>>,
 }
@@ -51,7 +52,7 @@ impl Programs {
     /// # Errors
     /// The kernel lacks BPF or BTF, refuses a program, or we lack the privileges.
     pub(crate) fn load(load: Load<'_>) -> Result<Self, XdpError> {
-        let Load { object, sizes, settings, features, names, keeps } = load;
+        let Load { object, sizes, settings, features, names, tick_length, keeps } = load;
         if object.is_empty() {
             return Err(XdpError::NoObject);
         }
@@ -59,7 +60,7 @@ impl Programs {
             return Err(XdpError::NoBtf);
         }
         let _undisturbed = Undisturbed::begin();
-        let (plain_settings, tick_length) = (Plain(*settings), clock::nanoseconds_per_jiffy());
+        let plain_settings = Plain(*settings);
         let mut loader = EbpfLoader::new();
         if let Some((pins, maps)) = names {
             for name in maps {

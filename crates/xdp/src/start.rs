@@ -4,7 +4,7 @@ use crate::bpffs;
 use crate::claim::Claim;
 use crate::error::XdpError;
 use crate::pinned::{HERITABLE, PRIVATE, Staging};
-use crate::plane::XdpPlane;
+use crate::plane::{Surroundings, XdpPlane};
 use crate::state::{STATE, State};
 use evenkeel_control::{Balancer, Config, Secrets, Sizes};
 use evenkeel_core::Features;
@@ -84,7 +84,8 @@ pub fn start(claim: &Claim, start: Start<'_>) -> Result<Started, XdpError> {
     // Who cannot exchange the program later has one that can do everything.
     let features = if staging.is_some() && heritable { evenkeel_control::features(config) } else { Features::ALL };
     let keeps = heritable.then_some(&state);
-    let plane = XdpPlane::load_at(object, sizes, settings, &config.nat.addresses, features, staging, keeps)?;
+    let surroundings = Surroundings { staging, keeps, ..Surroundings::default() };
+    let plane = XdpPlane::load_at(object, sizes, settings, &config.nat.addresses, features, surroundings)?;
     let inherited = estate.is_some();
     let balancer =
         if inherited { Balancer::adopt(plane, &secrets, config.nat.clone())? } else { Balancer::new(plane, &secrets) };

@@ -46,7 +46,7 @@ pub struct Tick(pub u16);
 
 impl Tick {
     /// The longest span that can be measured: about nine and a half hours in ticks, and nine minutes in the units of [`Now`].
-    pub const LONGEST: u16 = 32_000;
+    pub const LONGEST: u16 = 32_200;
 
     /// The number of ticks that cover this many milliseconds, rounded up; at most [`Tick::LONGEST`].
     pub const fn span(milliseconds: u32) -> u16 {

@@ -53,13 +53,13 @@ pub(super) fn victim(worth: u32) -> Option<Victim> {
 /// How gladly the owner of a reply entry gives up its NAT port to another connection; 0: not at all.
 ///
 /// Finished TCP first, after a second, as Linux' `tcp_tw_reuse` does it (kernel documentation, ip-sysctl); then half-open
-/// TCP that is past its first moments, in which most handshakes are completed; never a connection that two sides have
-/// proved. UDP's ports are asked for by UDP only: unanswered ones first, streams that are silent for long last. The oldest
+/// TCP that is past its first moments, in which most handshakes are completed; last what is said to have been reset, which
+/// a stranger may have said; never a connection that two sides have proved. UDP's ports are asked for by UDP only: unanswered ones first, streams that are silent for long last. The oldest
 /// of a kind first.
 #[inline(always)]
 pub(super) fn port(meta: Meta, now: Now) -> u32 {
-    // TCP: opening 2, answered 2, closing 3, reset 3; UDP: opening 3, answered 2, established 1.
-    const RANKS: u64 = 0x0001_2300_3030_2200;
+    // TCP: opening 2, answered 2, closing 3, reset 1; UDP: opening 3, answered 2, established 1.
+    const RANKS: u64 = 0x0001_2300_1030_2200;
     // How old it must be at least, a quarter of that in units of its stamp: a second, 67 ms, 17 s for streams.
     const YOUNG: u64 = 0x0004_f100_f0f0_1100;
     let age = u32::from(meta.age(now));
@@ -130,7 +130,7 @@ mod tests {
         let second = Now(then.0 + 60);
         let worth = |state, is_udp, now| port(meta(state, is_udp, then), now);
         assert!(worth(State::Closing, false, second) > worth(State::Opening, false, Now(then.0 + 3000)));
-        assert!(worth(State::Reset, false, second) > worth(State::Answered, false, Now(then.0 + 3000)));
+        assert!(worth(State::Answered, false, Now(then.0 + 4)) > worth(State::Reset, false, Now(then.0 + 3000)));
         assert!(worth(State::Opening, false, Now(then.0 + 5)) > worth(State::Opening, false, Now(then.0 + 4)));
         for (state, is_udp, young) in [
             (State::Closing, false, 59),

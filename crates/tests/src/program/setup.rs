@@ -24,6 +24,8 @@ pub struct Setup {
     pub times: IdleTimes,
     /// What the XDP program is loaded for. Whatever a test's configurations need; it cannot be exchanged here.
     pub features: Features,
+    /// Whether XDP's clock stands still as DPDK's does.
+    pub is_timeless: bool,
     /// Backends whose Ethernet address is not known.
     pub unresolved: Vec<Ipv4Addr>,
     /// The balancer's Ethernet address.
@@ -39,7 +41,17 @@ impl Setup {
     pub fn new(config: Config, flows: u32) -> Self {
         let features = evenkeel_control::features(&config);
         let unresolved = vec![super::scenes::LOST_BACKEND];
-        Self { config, flows, times: IdleTimes::DEFAULT, features, unresolved, mac: OUR_MAC, queues: 1, room: 2048 }
+        Self {
+            config,
+            flows,
+            times: IdleTimes::DEFAULT,
+            features,
+            is_timeless: false,
+            unresolved,
+            mac: OUR_MAC,
+            queues: 1,
+            room: 2048,
+        }
     }
 
     /// How large the tables are made.

@@ -71,18 +71,15 @@ pub fn bucket<'p>(plane: &'p PlaneUnderTest, key: FlowKey) -> (usize, &'p Bucket
     (index, &plane.flow_table()[index])
 }
 
-/// Makes these entries look as if they had been seen last at that time.
-pub fn stamp(plane: &PlaneUnderTest, keys: &[FlowKey], seen: Now) {
+/// Makes these entries look as if they had been seen last so many ticks before this time; or as long ago as can be told.
+pub fn stamp(plane: &PlaneUnderTest, keys: &[FlowKey], now: Now, ticks: u16) {
     let keys: HashSet<_> = keys.iter().collect();
     for entry in entries(plane).iter().filter(|entry| keys.contains(&entry.key)) {
+        let most = if entry.meta.state().is_coarse() { u32::MAX } else { Tick::LONGEST.into() };
+        let seen = Now(now.0.wrapping_sub((u32::from(ticks) << 6).min(most)));
         let word = &plane.flow_table()[entry.bucket].0[entry.slot].meta;
         word.store(entry.meta.with_seen(seen).0, Relaxed);
     }
-}
-
-/// The time that lies so many ticks back.
-pub fn ago(now: Now, ticks: u16) -> Now {
-    Now(now.0.wrapping_sub(u32::from(ticks) << 6))
 }
 
 /// Makes every entry older by so many ticks, or as old as can be told.
@@ -106,18 +103,12 @@ pub fn clear(table: &[Bucket<AtomicU64>]) {
     }
 }
 
-/// Every word of the table, with stamps in ticks.
+/// Every word of the table.
 pub fn words(table: &[Bucket<AtomicU64>]) -> Vec<[u64; 4]> {
     let entries = table.iter().flat_map(|bucket| &bucket.0);
-    let words = entries.map(|entry| {
-        let mut words = [&entry.meta, &entry.addresses, &entry.ports, &entry.peer].map(|word| word.load(Relaxed));
-        let meta = Meta(words[0]);
-        if meta.is_live() && !meta.state().is_coarse() {
-            words[0] &= !(0x3f << 16);
-        }
-        words
-    });
-    words.collect()
+    entries
+        .map(|entry| [&entry.meta, &entry.addresses, &entry.ports, &entry.peer].map(|word| word.load(Relaxed)))
+        .collect()
 }
 
 /// What is wrong with a table at rest; nothing, it is hoped.

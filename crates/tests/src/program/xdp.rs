@@ -20,7 +20,8 @@ pub fn object() -> Vec<u8> {
 
 /// The program with empty tables; nothing if that needs privileges that we lack and the tests may do without.
 pub fn load(setup: &Setup) -> Option<XdpPlane> {
-    match XdpPlane::load(&object(), setup.sizes(), setup.settings(), &setup.config.nat.addresses, setup.features) {
+    let load = if setup.is_timeless { XdpPlane::load_timeless } else { XdpPlane::load };
+    match load(&object(), setup.sizes(), setup.settings(), &setup.config.nat.addresses, setup.features) {
         Ok(plane) => Some(plane),
         Err(XdpError::Privileges) => {
             let allowed = std::env::var_os("EVENKEEL_SKIP_PRIVILEGED").is_some_and(|value| value == "1");

@@ -41,9 +41,8 @@ fn backend(rig: &Rig, connection: &Connection) -> BackendRef {
 
 /// Makes these connections' time be over.
 fn end(rig: &Rig, connections: &[Connection]) {
-    let over = table::ago(rig.now(), Tick::span(IdleTimes::DEFAULT.established) + 2);
     let keys: Vec<_> = connections.iter().flat_map(table::keys).collect();
-    table::stamp(rig.plane(), &keys, over);
+    table::stamp(rig.plane(), &keys, rig.now(), Tick::span(IdleTimes::DEFAULT.established) + 2);
 }
 
 fn no_flow_moves_whatever_is_configured(on: On) {
@@ -121,8 +120,7 @@ fn a_removed_backend_keeps_its_place_until_its_flows_are_gone(on: On) {
         rig.apply(&other);
         rig.assert_works(last);
         let now = rig.now();
-        let over = table::ago(now, Tick::span(IdleTimes::DEFAULT.established) + 1);
-        table::stamp(rig.plane(), &table::keys(last), over);
+        table::stamp(rig.plane(), &table::keys(last), now, Tick::span(IdleTimes::DEFAULT.established) + 1);
         end(rig, &[again]);
         rig.balancer().tidy().unwrap();
         let swept = table::pair(rig.plane(), last)[0].is_none();

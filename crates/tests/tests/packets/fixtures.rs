@@ -391,8 +391,7 @@ const RICH_FIXTURES: &[Fixture] = &[
     }),
     ("a client's new Ethernet address is noticed when the connection is renewed", |rig| {
         let connection = rig.establish(Tcp, client(1), WEB);
-        let long_ago = table::ago(rig.now(), 100);
-        table::stamp(rig.plane(), &table::keys(&connection), long_ago);
+        table::stamp(rig.plane(), &table::keys(&connection), rig.now(), 100);
         rig.expect(&connection.says(ACK).source_mac([2, 9, 9, 9, 9, 9]), Reason::ToBackend);
         rig.expect(&connection.answers(ACK), Reason::ToClient);
     }),
@@ -448,8 +447,8 @@ const RICH_FIXTURES: &[Fixture] = &[
             // Its time is over, but nobody has swept it away yet, when its backend's place is given up.
             loop {
                 let now = rig.now();
-                let over = table::ago(now, Tick::span(IdleTimes::DEFAULT.established) + 1);
-                table::stamp(rig.plane(), &table::keys(&connection), over);
+                let over = Tick::span(IdleTimes::DEFAULT.established) + 1;
+                table::stamp(rig.plane(), &table::keys(&connection), now, over);
                 rig.balancer().tidy().unwrap();
                 if rig.now().tick() == now.tick() {
                     break;
@@ -559,8 +558,8 @@ const FEW_PORTS_FIXTURES: &[Fixture] = &[
         rig.expect(&tcp(client(9), WEB, SYN), Reason::NatPortsExhausted);
         rig.close(&connections[0]);
         rig.expect(&tcp(client(9), WEB, SYN), Reason::NatPortsExhausted);
-        let over = table::ago(rig.now(), Tick::span(IdleTimes::DEFAULT.closing) + 2);
-        table::stamp(rig.plane(), &table::keys(&connections[0]), over);
+        let over = Tick::span(IdleTimes::DEFAULT.closing) + 2;
+        table::stamp(rig.plane(), &table::keys(&connections[0]), rig.now(), over);
         let heir = rig.establish(Tcp, client(9), WEB);
         assert_eq!(heir.nat, connections[0].nat);
         rig.expect(&connections[0].says(ACK), Reason::FlowMissing);
