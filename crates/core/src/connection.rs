@@ -5,7 +5,7 @@ use crate::flow::{Entry, Found, Meta, Now, Record, State, TRIES, Timeouts, find}
 use crate::hop::{self, Hop};
 use crate::key::{FlowKey, HopNumber, Side};
 use crate::parse::{Packet, Segment};
-use crate::progress::step;
+use crate::progress::Heard;
 use crate::tables::Tables;
 use crate::word::Word;
 use crate::{backend::Backend, hash};
@@ -67,8 +67,9 @@ pub(crate) fn advance<T: Tables + ?Sized>(
     // Answers go to where the client's packets come from. One that has moved and finds no number stays where it was known.
     // A backend's packet says nothing of that, and must not take back what another CPU notes meanwhile.
     let hop = if side == Side::Client { hop_of(tables, packet, own.meta.hop(), now) } else { own.meta.hop() };
+    let heard = Heard::bits(segment, side, holds);
     let noted = |meta: Meta| if side == Side::Client { meta.with_hop(hop) } else { meta };
-    let Some(changed) = change(reply.entry, reply.meta, |meta| noted(step(meta, side, segment, holds, now))) else {
+    let Some(changed) = change(reply.entry, reply.meta, |meta| noted(Meta(tables.progress(meta.0, heard, now)))) else {
         return Progress::Gone;
     };
     if let Some(word) = tables.hop(changed.hop()) {

@@ -52,7 +52,7 @@ pub(crate) fn open<T: Tables + ?Sized>(
     let new = NewEntry::new(packet.key, Side::Client, now, chosen, choice.idle(), claimed.nat(), hop)
         .with_proof(segment.sequence.wrapping_add(1));
     let reply = request.key(claimed.nat());
-    match tables.insert(&new, now) {
+    match Insertion::from_bits(tables.insert(&new, now)) {
         // Both entries belong in one bucket, and it had room for one.
         Insertion::Done { slot, uses, .. } if slot == claimed.slot() && share_a_bucket(tables, packet.key, reply) => {
             give_back(tables, packet.key, slot, uses);

@@ -137,31 +137,25 @@ impl Claimed {
 pub fn claim_port<T: Tables + ?Sized>(tables: &T, request: &PortRequest) -> u64 {
     let Some(ports) = Ports::new(tables.settings(), request.seed) else { return 0 };
     let now = Now(request.now);
-    let mut refusal = 0;
     let mut met = Met(0);
     for turn in 0..PORT_TRIES {
         let Some(nat) = ports.candidate(tables, turn) else { return 0 };
-        match tables.insert(&request.entry(nat), now) {
-            Insertion::Done { slot, uses, victim } => {
-                count_victim(tables, victim);
-                return Claimed::bits(nat, slot, uses);
-            }
-            Insertion::Taken { worth } => {
-                met = met.with(worth, turn);
-                if turn >= FREE_TRIES && (met.yielding() >= FREE_TRIES / 2 || is_finished(met.worth())) {
-                    break;
-                }
-            }
-            Insertion::Full => refusal = Claimed::TABLE_FULL << Claimed::OUTCOME_SHIFT,
-            Insertion::Contended => {}
+        let insertion = tables.insert(&request.entry(nat), now);
+        if let Insertion::Done { slot, uses, victim } = Insertion::from_bits(insertion) {
+            count_victim(tables, victim);
+            return Claimed::bits(nat, slot, uses);
         }
         tables.count_event(Event::PortCollision);
+        met = met.with(insertion, turn);
+        if turn >= FREE_TRIES && (met.yielding() >= FREE_TRIES / 2 || is_finished(met.worth())) {
+            break;
+        }
     }
     if met.worth() == 0 {
-        return refusal;
+        return if met.is_full() { Claimed::TABLE_FULL << Claimed::OUTCOME_SHIFT } else { 0 };
     }
     let Some(nat) = ports.candidate(tables, met.turn()) else { return 0 };
-    match tables.take_over(&request.entry(nat), now) {
+    match Insertion::from_bits(tables.take_over(&request.entry(nat), now)) {
         Insertion::Done { slot, uses, .. } => {
             tables.count_event(Event::PortTakenOver);
             Claimed::bits(nat, slot, uses)
@@ -170,30 +164,43 @@ pub fn claim_port<T: Tables + ?Sized>(tables: &T, request: &PortRequest) -> u64 
     }
 }
 
-/// The ports in use that a search has met. From the low end: how many turns were left when the best one was met (8 bits), how
-/// gladly that one is given up (32), how many would be (the rest). One word, of which BPF's verifier knows nothing: with
-/// each of them it would walk every turn of the search once more for every value.
+/// What a search has met that found no free port yet. From the low end: how many turns were left when the best port was met
+/// (8 bits), how gladly that one is given up (32), how many would be (8), how often a bucket was full (8). One word, made
+/// without a branch: with what BPF's verifier knew of each of them it would walk every turn of the search once more.
 #[derive(Clone, Copy)]
 struct Met(u64);
 
 impl Met {
     const WORTH_SHIFT: u32 = 8;
     const YIELDING_SHIFT: u32 = 40;
+    const FULL_SHIFT: u32 = 48;
 
-    /// And this one.
+    /// And this, which is no [`Insertion::Done`], as [`Insertion::bits`].
     #[inline(always)]
-    fn with(self, worth: u32, turn: u32) -> Self {
+    fn with(self, insertion: u32, turn: u32) -> Self {
+        // All ones if they are equal.
+        let mask = |one: u32, other: u32| ((one ^ other).wrapping_sub(1) as i32 >> 31) as u32;
+        let kind = insertion & 0xff;
+        let worth = insertion >> 8 & mask(kind, Insertion::TAKEN);
         let this = u64::from(worth) << Self::WORTH_SHIFT | u64::from(PORT_TRIES - 1 - turn);
         let best = larger(this, self.0 & ((1 << Self::YIELDING_SHIFT) - 1));
         // The sign bit: 1 unless it is zero.
         let yields = u64::from((worth | worth.wrapping_neg()) >> 31);
-        Self(best | ((self.0 >> Self::YIELDING_SHIFT) + yields) << Self::YIELDING_SHIFT)
+        let full = u64::from(mask(kind, Insertion::FULL) & 1);
+        let counts = (self.0 >> Self::YIELDING_SHIFT) + yields + (full << (Self::FULL_SHIFT - Self::YIELDING_SHIFT));
+        Self(best | counts << Self::YIELDING_SHIFT)
     }
 
     /// How many would be given up.
     #[inline(always)]
     fn yielding(self) -> u32 {
-        (self.0 >> Self::YIELDING_SHIFT) as u32
+        (self.0 >> Self::YIELDING_SHIFT) as u32 & 0xff
+    }
+
+    /// Whether there was no room in some bucket.
+    #[inline(always)]
+    fn is_full(self) -> bool {
+        self.0 >> Self::FULL_SHIFT != 0
     }
 
     /// How gladly the best one is.

@@ -53,13 +53,58 @@ impl Segment {
     }
 }
 
-/// The control word after a segment or datagram from this side; `holds` as [`Segment::holds`] says.
+/// What a packet says to its connection. From the low end: TCP's control bits (8), then one bit each: whether it comes from
+/// the backend, whether it is what the handshake waits for, [`Segment::has_data`], [`Segment::is_last_call`]. One word, so
+/// that it can cross a call that a plane makes.
+#[derive(Clone, Copy)]
+pub(crate) struct Heard(u32);
+
+impl Heard {
+    const BACKEND: u32 = 1 << 8;
+    const HOLDS: u32 = 1 << 9;
+    const DATA: u32 = 1 << 10;
+    const LAST_CALL: u32 = 1 << 11;
+
+    /// A segment from this side; `holds` as [`Segment::holds`] says.
+    #[inline(always)]
+    pub(crate) fn bits(segment: &Segment, side: Side, holds: bool) -> u32 {
+        let flag = |is_set: bool, bit| u32::from(is_set) * bit;
+        u32::from(segment.flags.0)
+            | flag(side == Side::Backend, Self::BACKEND)
+            | flag(holds, Self::HOLDS)
+            | flag(segment.has_data, Self::DATA)
+            | flag(segment.is_last_call, Self::LAST_CALL)
+    }
+
+    #[inline(always)]
+    fn has(self, flags: TcpFlags) -> bool {
+        TcpFlags(self.0 as u8).any(flags)
+    }
+
+    #[inline(always)]
+    fn side(self) -> Side {
+        if self.0 & Self::BACKEND == 0 { Side::Client } else { Side::Backend }
+    }
+
+    #[inline(always)]
+    fn is(self, bit: u32) -> bool {
+        self.0 & bit != 0
+    }
+}
+
+/// The control word `meta` after a packet, as the core has put it into words.
+#[inline(always)]
+pub fn progress(meta: u64, heard: u32, now: Now) -> u64 {
+    step(Meta(meta), Heard(heard), now).0
+}
+
+/// The control word after a segment or datagram.
 ///
 /// What is noted as FIN is a mark: what somebody in this side's name has said. It stays through the handshake of a connection
 /// over the remains of another, since the other one may be alive after all; then its next data takes the mark back.
 #[inline(always)]
-pub(crate) fn step(meta: Meta, side: Side, segment: &Segment, holds: bool, now: Now) -> Meta {
-    let state = meta.state();
+fn step(meta: Meta, heard: Heard, now: Now) -> Meta {
+    let (state, side) = (meta.state(), heard.side());
     let to = |meta: Meta, state| meta.with_state(state).with_seen(now);
     if meta.is_udp() {
         return match (state, side) {
@@ -70,48 +115,48 @@ pub(crate) fn step(meta: Meta, side: Side, segment: &Segment, holds: bool, now: 
             _ => meta.with_seen(now),
         };
     }
-    if segment.flags.any(TcpFlags::RST) {
+    if heard.has(TcpFlags::RST) {
+        let is_refusal = side == Side::Backend && heard.is(Heard::HOLDS);
         return match state {
-            State::Opening | State::Answered if side == Side::Backend && holds => to(meta, State::Closing),
+            State::Opening | State::Answered if is_refusal => to(meta, State::Closing),
             State::Established | State::HalfClosed => to(meta.without_fins().with_fin(side), State::Reset),
             State::Reset => meta.with_fin(side),
             _ => meta,
         };
     }
-    if segment.flags.any(TcpFlags::SYN) {
+    if heard.has(TcpFlags::SYN) {
         return match (state, side) {
-            (State::Opening | State::Reset, Side::Backend) if holds => to(meta, State::Answered),
+            (State::Opening | State::Reset, Side::Backend) if heard.is(Heard::HOLDS) => to(meta, State::Answered),
             // A client that uses its port again may do so over the remains of its last connection (RFC 9293,
             // section 3.6.1).
             (State::Closing, Side::Client) => to(meta, State::Opening),
-            (State::Established | State::HalfClosed, Side::Client) if segment.is_last_call => {
+            (State::Established | State::HalfClosed, Side::Client) if heard.is(Heard::LAST_CALL) => {
                 to(meta.without_fins().with_fin(Side::Backend), State::Reset)
             }
             // A retransmission, or for the backend to judge.
             _ => meta,
         };
     }
-    if state == State::Answered && side == Side::Client && holds {
-        return close(meta.without_fins(), side, segment, now);
+    if state == State::Answered && side == Side::Client && heard.is(Heard::HOLDS) {
+        return close(meta.without_fins(), heard, now);
     }
     // Who has more to say has not finished, nor begun anew; and after a reset nobody says anything.
-    let takes_back =
-        meta.has_fin(side) && (state == State::Reset || segment.has_data && !segment.flags.any(TcpFlags::FIN));
-    if takes_back {
+    let goes_on = state == State::Reset || heard.is(Heard::DATA) && !heard.has(TcpFlags::FIN);
+    if goes_on && meta.has_fin(side) {
         let rest = meta.without_fin(side);
         return match state {
-            _ if rest.has_no_fin() => close(rest, side, segment, now),
+            _ if rest.has_no_fin() => close(rest, heard, now),
             State::Reset => rest.with_seen(now),
             _ => to(rest, State::HalfClosed),
         };
     }
-    if state.is_coarse() { close(meta, side, segment, now) } else { meta }
+    if state.is_coarse() { close(meta, heard, now) } else { meta }
 }
 
 /// An established connection after a segment that is no SYN and no reset.
 #[inline(always)]
-fn close(meta: Meta, side: Side, segment: &Segment, now: Now) -> Meta {
-    let meta = if segment.flags.any(TcpFlags::FIN) { meta.with_fin(side) } else { meta };
+fn close(meta: Meta, heard: Heard, now: Now) -> Meta {
+    let meta = if heard.has(TcpFlags::FIN) { meta.with_fin(heard.side()) } else { meta };
     let state = if meta.has_no_fin() {
         State::Established
     } else if meta.has_both_fins() {

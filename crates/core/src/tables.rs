@@ -8,6 +8,7 @@ use crate::hash;
 use crate::hop;
 use crate::key::{FlowKey, HopNumber, Side};
 use crate::ports::{PortRequest, claim_port};
+use crate::progress::progress;
 use crate::service::{Service, ServiceKey};
 use crate::settings::Settings;
 use crate::verdict::{Event, Reason};
@@ -70,13 +71,13 @@ pub trait Tables {
         Features::ALL
     }
 
-    /// Inserts an entry into its bucket of the flow table; see [`flow::insert`].
+    /// Inserts an entry into its bucket of the flow table; see [`flow::insert`]. What came of it is as [`Insertion::bits`] has it.
     ///
     /// Provided. A plane overrides it only to put a call where it needs one: BPF's verifier walks every path of what is
     /// inlined, but looks at a function with arguments of its own once.
     #[inline(always)]
-    fn insert(&self, new: &NewEntry, now: Now) -> Insertion {
-        insert(self, new, now)
+    fn insert(&self, new: &NewEntry, now: Now) -> u32 {
+        insert(self, new, now).bits()
     }
 
     /// What a new connection with this key finds; see [`crate::choose()`].
@@ -87,6 +88,14 @@ pub trait Tables {
         choose(self, key)
     }
 
+    /// What a packet makes of a connection's control word; see [`crate::progress()`].
+    ///
+    /// Provided, and overridden for the same reason as [`Tables::insert`].
+    #[inline(always)]
+    fn progress(&self, meta: u64, heard: u32, now: Now) -> u64 {
+        progress(meta, heard, now)
+    }
+
     /// Claims a NAT port; see [`crate::claim_port`].
     ///
     /// Provided, and overridden for the same reason as [`Tables::insert`].
@@ -95,12 +104,13 @@ pub trait Tables {
         claim_port(self, request)
     }
 
-    /// Puts an entry in the place of the one that has its key; see [`flow::take_over`].
+    /// Puts an entry in the place of the one that has its key; see [`flow::take_over`]. What came of it is as
+    /// [`Insertion::bits`] has it.
     ///
     /// Provided, and overridden for the same reason as [`Tables::insert`].
     #[inline(always)]
-    fn take_over(&self, new: &NewEntry, now: Now) -> Insertion {
-        take_over(self, new, now)
+    fn take_over(&self, new: &NewEntry, now: Now) -> u32 {
+        take_over(self, new, now).bits()
     }
 
     /// The number of the hop that packets from this neighbour come by, found or claimed; see [`crate::hop::number`].

@@ -98,8 +98,8 @@ impl Tables for Maps {
     }
 
     #[inline(always)]
-    fn insert(&self, new: &NewEntry, now: Now) -> Insertion {
-        Insertion::from_bits(evenkeel_insert(new, now.0))
+    fn insert(&self, new: &NewEntry, now: Now) -> u32 {
+        evenkeel_insert(new, now.0)
     }
 
     #[inline(always)]
@@ -108,13 +108,18 @@ impl Tables for Maps {
     }
 
     #[inline(always)]
+    fn progress(&self, meta: u64, heard: u32, now: Now) -> u64 {
+        evenkeel_progress(meta, heard, now.0)
+    }
+
+    #[inline(always)]
     fn claim_port(&self, request: &PortRequest) -> u64 {
         evenkeel_claim_port(request)
     }
 
     #[inline(always)]
-    fn take_over(&self, new: &NewEntry, now: Now) -> Insertion {
-        Insertion::from_bits(evenkeel_take_over(new, now.0))
+    fn take_over(&self, new: &NewEntry, now: Now) -> u32 {
+        evenkeel_take_over(new, now.0)
     }
 
     #[inline(always)]
@@ -148,6 +153,13 @@ extern "C" fn evenkeel_insert(new: *const NewEntry, now: u32) -> u32 {
 #[inline(never)]
 extern "C" fn evenkeel_choose(addresses: u64, ports: u64) -> u64 {
     evenkeel_core::choose(&Maps, FlowKey { addresses, ports })
+}
+
+/// `Tables::progress`, as a call.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn evenkeel_progress(meta: u64, heard: u32, now: u32) -> u64 {
+    evenkeel_core::progress(meta, heard, Now(now))
 }
 
 /// `Tables::claim_port`, as a call.

@@ -40,6 +40,11 @@ pub enum Insertion {
 }
 
 impl Insertion {
+    /// The low byte of [`Insertion::bits`] for [`Insertion::Taken`].
+    pub(crate) const TAKEN: u32 = 1;
+    /// The low byte of [`Insertion::bits`] for [`Insertion::Full`].
+    pub(crate) const FULL: u32 = 2;
+
     /// One number for it, to cross a call that a plane makes.
     #[inline(always)]
     pub fn bits(self) -> u32 {
@@ -53,8 +58,8 @@ impl Insertion {
                 };
                 u32::from(slot) << 8 | u32::from(uses) << 16 | victim << 24
             }
-            Self::Taken { worth } => 1 | worth << 8,
-            Self::Full => 2,
+            Self::Taken { worth } => Self::TAKEN | worth << 8,
+            Self::Full => Self::FULL,
             Self::Contended => 3,
         }
     }
