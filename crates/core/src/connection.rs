@@ -45,8 +45,10 @@ pub(crate) fn advance<T: Tables + ?Sized>(
     let state = reply.meta.state();
     let holds = segment.holds(state, side, client.proof);
     let is_from_backend = side == Side::Backend && !reply.meta.is_udp();
-    // Unless it may be of the client's own last connection.
-    if is_from_backend && state == State::Opening && !holds && reply.meta.has_no_fin() {
+    // Unless it may be of the client's own last connection. An acknowledgement and nothing else goes on: the client resets what
+    // the backend still remembers of the port's last owner, and begins again at once (RFC 9293, section 3.5.1, "half-open
+    // connections"), instead of a second later.
+    if is_from_backend && state == State::Opening && !holds && reply.meta.has_no_fin() && !segment.is_mere_ack() {
         return Progress::Stale;
     }
     // The backend knows nothing of the connection that was said to be reset: it is over, and the client's SYN a new one,

@@ -40,6 +40,13 @@ impl Segment {
         }
     }
 
+    /// Whether it acknowledges something, and says nothing else.
+    #[inline(always)]
+    pub(crate) fn is_mere_ack(&self) -> bool {
+        let control = TcpFlags::SYN.with(TcpFlags::FIN).with(TcpFlags::RST);
+        !self.has_data && !self.flags.any(control)
+    }
+
     /// What the handshake waits for after this segment.
     #[inline(always)]
     pub(crate) fn next_proof(&self, meta: Meta, side: Side, holds: bool, proof: u32, now: Now) -> u32 {
