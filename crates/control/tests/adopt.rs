@@ -50,7 +50,7 @@ struct Killed;
 impl MemoryPlane {
     fn new() -> Self {
         let memory = Memory {
-            backends: (0..8).map(|_| Backend::default()).collect(),
+            backends: (0..16).map(|_| Backend::default()).collect(),
             services: HashMap::new(),
             maglev: BTreeMap::new(),
             addresses: BTreeSet::new(),
@@ -91,7 +91,7 @@ impl Plane for MemoryPlane {
     }
 
     fn sizes(&self) -> Sizes {
-        Sizes { flows: 16, backends: 8, services: 4, addresses: 8 }
+        Sizes { flows: 16, backends: 16, services: 4, addresses: 8 }
     }
 
     fn contents(&self) -> Result<Contents, Killed> {
@@ -258,6 +258,44 @@ fn what_is_not_wanted_any_more_is_let_go_as_usual() {
     new.tidy().expect("it fits");
     assert_eq!(state(kept), BackendState::Down);
     assert_eq!(addresses(&plane), ["192.0.2.1", "192.0.2.10"]);
+}
+
+/// The slots of every service's table, each as the last byte of its server's address.
+fn servers(plane: &MemoryPlane) -> Vec<Vec<u8>> {
+    let memory = plane.memory.borrow();
+    let server = |slot: &u32| last(memory.owners[&BackendRef::from_bits(*slot)].address);
+    memory.maglev.values().map(|slots| slots.iter().map(server).collect()).collect()
+}
+
+/// A client whose address decides comes to a slot of the same number everywhere.
+#[test]
+fn a_client_finds_the_same_server_behind_every_service_whatever_the_ports() {
+    let service = |port: u16, backends: &str| {
+        format!(
+            "[[service]]\nname = \"s{port}\"\naddress = \"192.0.2.10\"\nport = {port}\nprotocol = \"tcp\"\n\
+             affinity = \"client-address\"\nbackends = [{backends}]\n"
+        )
+    };
+    let backends = |servers: &[(u8, u16, u16)]| -> String {
+        let backend = |&(last, port, weight): &(u8, u16, u16)| {
+            format!("{{ address = \"10.0.0.{last}\", port = {port}, weight = {weight} }}, ")
+        };
+        servers.iter().map(backend).collect()
+    };
+    let text = [
+        "[nat]\naddresses = [\"192.0.2.1\"]\n".to_owned(),
+        service(80, &backends(&[(2, 8080, 1), (3, 8080, 2), (3, 8081, 1)])),
+        // In another order, with ports whose order is another between servers.
+        service(443, &backends(&[(3, 444, 1), (2, 9443, 1), (3, 443, 2)])),
+        service(0, &backends(&[(3, 0, 3), (2, 0, 1)])),
+        service(22, &backends(&[(2, 22, 1), (3, 2222, 3)])),
+    ];
+    let config = Config::parse("test", &text.concat()).expect("the test's configuration is right");
+    let plane = MemoryPlane::new();
+    Balancer::new(plane.clone(), &SECRETS).apply(&config).expect("it fits");
+    let tables = servers(&plane);
+    assert!(tables[0] == tables[1], "two servers, three backends, other ports");
+    assert!(tables[2] == tables[3], "any port, and a port");
 }
 
 #[test]

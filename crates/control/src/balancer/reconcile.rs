@@ -98,12 +98,12 @@ impl<P: Plane> Balancer<P> {
         lower: &mut Vec<Lower>,
     ) -> Result<Active, BalancerError<P::Error>> {
         let mut candidates = Vec::with_capacity(service.backends.len());
-        for backend in &service.backends {
+        for (rank, backend) in service.ranked() {
             let (state, standing) = state(service, backend);
             let reference = self.place(service, backend, state, standing, lower)?;
             if state == BackendState::Up {
-                let config::Backend { address, port, weight, .. } = *backend;
-                candidates.push(Candidate { address, port, weight, reference });
+                let config::Backend { address, weight, .. } = *backend;
+                candidates.push(Candidate { address, rank, weight, reference });
             }
         }
         let known = self.services.get(&service.id());

@@ -87,8 +87,36 @@ impl Service {
         BackendId { service: self.id(), address: backend.address.into(), port: backend.port }
     }
 
+    /// Its backends, each with its rank among those at its address: how many of them have lower ports.
+    pub fn ranked(&self) -> impl Iterator<Item = (u16, &Backend)> {
+        let mut order: Vec<_> = (0..self.backends.len()).collect();
+        order.sort_unstable_by_key(|&index| (self.backends[index].address, self.backends[index].port));
+        let mut ranks = vec![0; self.backends.len()];
+        for pair in order.windows(2) {
+            if self.backends[pair[0]].address == self.backends[pair[1]].address {
+                ranks[pair[1]] = ranks[pair[0]] + 1;
+            }
+        }
+        ranks.into_iter().zip(&self.backends)
+    }
+
     /// What its backends are known by, in the order of the file.
     pub fn backend_ids(&self) -> impl Iterator<Item = BackendId> {
         self.backends.iter().map(|backend| self.backend_id(backend))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::walkthrough;
+
+    #[test]
+    fn ranks_follow_ports_and_not_the_order_of_the_file() {
+        let mut service = walkthrough().services.remove(0);
+        let backend = |last, port| Backend { address: [10, 0, 0, last].into(), port, weight: 1, drain: false };
+        service.backends = vec![backend(2, 8081), backend(3, 9000), backend(2, 80), backend(2, 9000)];
+        let ranks: Vec<_> = service.ranked().map(|(rank, backend)| (rank, backend.port)).collect();
+        assert_eq!(ranks, [(1, 8081), (0, 9000), (0, 80), (2, 9000)]);
     }
 }

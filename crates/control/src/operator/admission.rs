@@ -32,12 +32,18 @@ fn all_down(service: &Service, health: &HealthTable) -> bool {
     !service.backend_ids().any(|backend| health.is_up(&backend))
 }
 
+/// A backend that new connections go to.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Serving<'a> {
+    pub(super) id: BackendId,
+    /// See [`Service::ranked`].
+    pub(super) rank: u16,
+    pub(super) backend: &'a Backend,
+}
+
 /// The backends that new connections go to.
-pub(super) fn serving<'a>(
-    service: &'a Service,
-    orders: &Orders,
-    health: &HealthTable,
-) -> Vec<(BackendId, &'a Backend)> {
-    let is_up = |backend: &&Backend| admission(service, backend, orders, health) == BackendState::Up;
-    service.backends.iter().filter(is_up).map(|backend| (service.backend_id(backend), backend)).collect()
+pub(super) fn serving<'a>(service: &'a Service, orders: &Orders, health: &HealthTable) -> Vec<Serving<'a>> {
+    let is_up = |backend: &Backend| admission(service, backend, orders, health) == BackendState::Up;
+    let serving = service.ranked().filter(|(_, backend)| is_up(backend));
+    serving.map(|(rank, backend)| Serving { id: service.backend_id(backend), rank, backend }).collect()
 }
