@@ -28,7 +28,7 @@ pub struct Start<'a> {
     pub object: &'a [u8],
     /// The configuration. It is not applied here; what cannot be changed later is taken from it.
     pub config: &'a Config,
-    /// The secrets, if the tables are new.
+    /// The secrets, if the tables are new and the configuration does not say.
     pub secrets: Secrets,
     /// Which tables.
     pub memory: Memory,
@@ -59,6 +59,7 @@ pub fn start(claim: &Claim, start: Start<'_>) -> Result<Started, XdpError> {
         let state = estate.check(interface, config, &sizes)?;
         (sizes, secrets) = (state.sizes(), state.secrets());
     }
+    let secrets = secrets.of(config);
     let settings = sizes.settings(config, &secrets, interface.mac, IdleTimes::DEFAULT);
     let heritable = memory != Memory::None;
 

@@ -5,6 +5,7 @@ use super::dataplane::{Dataplane, Idle, XdpMode};
 use super::fault::{Fault, Faults};
 use super::file::{Config, Metrics, Nat};
 use super::health::{self, Health, Time};
+use super::secret::PickSecret;
 use super::section::{Located, Section};
 use super::service::{Affinity, AllDown, Backend, Forward, Service};
 use super::spans::{BackendSpans, ServiceSpans, Spans};
@@ -12,6 +13,7 @@ use serde::Deserialize;
 use serde::de::{Deserializer, Error as _};
 use std::net::Ipv4Addr;
 use std::ops::Range;
+use std::path::PathBuf;
 use std::time::Duration;
 use toml::Spanned;
 use toml::de::DeTable;
@@ -80,6 +82,10 @@ fn read_dataplane(mut section: Section<'_, '_>, spans: &mut Spans) -> Option<Dat
     let address = section.optional("address");
     let gateway = section.optional::<Ipv4Addr>("gateway");
     let idle = section.optional::<Idle>("idle");
+    let secret = section.optional::<PathBuf>("secret-file").and_then(|file| {
+        let read = PickSecret::read(&file.value);
+        read.map_err(|error| section.faults().add(file.span, format!("secret-file: {error}"))).ok()
+    });
     section.end();
     spans.interface = span(&interface);
     spans.max_flows = span(&max_flows);
@@ -93,6 +99,7 @@ fn read_dataplane(mut section: Section<'_, '_>, spans: &mut Spans) -> Option<Dat
         address: value(address),
         gateway: value(gateway),
         idle: value(idle).unwrap_or(default.idle),
+        secret,
     })
 }
 

@@ -88,6 +88,12 @@ const DATAPLANE: Section = Section {
             "The way to backends outside that network (DPDK; on XDP the kernel's routes say).",
         ),
         key("idle", Kind::Word(&["sleep", "poll"]), Some("sleep"), "What lcores do when nothing arrives (DPDK)."),
+        key(
+            "secret-file",
+            Kind::Text,
+            Some("a random secret, as long as connections are kept"),
+            "File with the secret that backends are picked by: where it is the same, a fresh start and another node pick alike. 16 to 4096 bytes, white space at the end not counted, such as `openssl rand -hex 16` writes; root's or the balancer's own, and not to be read by everybody.",
+        ),
     ],
 };
 
