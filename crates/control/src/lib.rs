@@ -13,6 +13,7 @@ pub mod config;
 pub mod daemon;
 mod features;
 pub mod health;
+pub mod host;
 pub mod maglev;
 pub mod operator;
 mod plane;

@@ -6,7 +6,7 @@ use evenkeel_control::{
     BackendId, Balancer, BalancerError, Contents, FlowView, FlowWalk, NextHop, Operator, Plane, Secrets, Sizes,
 };
 use evenkeel_core::backend::{Backend, BackendRef, BackendState, Link, Standing};
-use evenkeel_core::flow::{FlowKey, Peer, State};
+use evenkeel_core::flow::{FlowKey, Peer, State, Timeouts};
 use evenkeel_core::{Counters, Features, Service, ServiceKey, Traffic, Word};
 use evenkeel_wire::{IpProtocol, MacAddress};
 use std::cell::{Cell, RefCell};
@@ -15,7 +15,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 const SECRETS: Secrets = Secrets { pick: [1, 2], flow: [3, 4, 5, 6] };
 const MAC: MacAddress = MacAddress([2, 0, 0, 0, 0, 7]);
@@ -133,7 +133,7 @@ impl Plane for MemoryPlane {
         })
     }
 
-    fn provide(&mut self, features: Features) -> Result<(), Killed> {
+    fn provide(&mut self, features: Features, _: &Timeouts) -> Result<(), Killed> {
         if self.features.include(features) { Ok(()) } else { Err(Killed) }
     }
 
@@ -164,7 +164,13 @@ impl Plane for MemoryPlane {
     fn visit_flows(&self, visit: &mut dyn FnMut(FlowView)) -> Result<(), Killed> {
         let nobody = FlowKey::new(Peer::default(), Peer::default(), IpProtocol::TCP);
         for &backend in &self.memory.borrow().flows {
-            visit(FlowView { key: nobody, backend, nat: Peer::default(), state: State::Established, idle: 0 });
+            visit(FlowView {
+                key: nobody,
+                backend,
+                nat: Peer::default(),
+                state: State::Established,
+                idle: Duration::ZERO,
+            });
         }
         Ok(())
     }

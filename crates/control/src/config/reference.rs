@@ -102,7 +102,12 @@ const NAT: Section = Section {
     help: "Settled at the start: another value needs a restart.",
     keys: &[
         key("addresses", Kind::Addresses, None, "Addresses that backends see connections come from."),
-        key("ports", Kind::Ports, Some("1024-65535"), "Source ports, first and last."),
+        key(
+            "ports",
+            Kind::Ports,
+            Some("1024-65535"),
+            "Source ports, first and last. Health checks have ports of their own, which full NAT leaves out: 65280-65535, or if `ports` begins there, the 256 below it.",
+        ),
     ],
 };
 
