@@ -3,6 +3,7 @@
 use super::health::Health;
 use super::id::{BackendId, ServiceId};
 use super::protocol::Protocol;
+use evenkeel_core::flow::IdleTimes;
 use serde::Deserialize;
 use std::net::Ipv4Addr;
 use std::time::Duration;
@@ -26,6 +27,12 @@ pub struct Service {
     pub health: Health,
     /// What becomes of new connections while no backend takes any.
     pub all_down: AllDown,
+    /// What becomes of a TCP segment of a connection that is not known.
+    pub on_missing: OnMissing,
+    /// What becomes of a backend's connections while its checks fail.
+    pub on_down: OnDown,
+    /// How long connections may be idle.
+    pub idle: IdleTimes,
     /// How long the connections of a backend that was taken out of the file may go on; without it, until they end.
     pub drain_time: Option<Duration>,
     /// Who serves it.
@@ -60,6 +67,31 @@ pub enum AllDown {
     #[default]
     Drop,
     /// TCP is refused by a reset, and clients give up at once; UDP is dropped.
+    Reset,
+}
+
+/// What becomes of a TCP segment of a connection that is not known, because it has ended, or began elsewhere.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OnMissing {
+    /// It is dropped, and whoever has sent it tries again.
+    #[default]
+    Drop,
+    /// It is answered by a reset, and whoever has sent it begins anew.
+    Reset,
+}
+
+/// What becomes of a backend's connections while its checks fail. It gets no new ones, and datagrams go to another if one
+/// takes them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OnDown {
+    /// They go on, as far as the backend does.
+    #[default]
+    Keep,
+    /// They stand still, and go on if the backend comes back in time.
+    Drop,
+    /// Both ends are told by a reset that they are over.
     Reset,
 }
 
