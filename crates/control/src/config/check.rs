@@ -52,8 +52,8 @@ pub(super) fn check(config: &Config, spans: &Spans, faults: &mut Faults) {
         if !idle_sets.contains(&service.idle) {
             if idle_sets.len() == IDLE_CLASSES {
                 let message = format!(
-                    "this is set {} of idle times, and there may be {IDLE_CLASSES} different ones in a file: give this service the times of another",
-                    IDLE_CLASSES + 1
+                    "there may be {IDLE_CLASSES} different sets of idle times in a file, the defaults among them if a \
+                     service has those: give this service the times of another"
                 );
                 faults.add(at.idle.clone(), message);
             } else {
