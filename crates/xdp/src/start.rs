@@ -3,12 +3,13 @@
 use crate::bpffs;
 use crate::claim::Claim;
 use crate::error::XdpError;
+use crate::estate::Estate;
 use crate::pinned::{HERITABLE, PRIVATE, Staging};
 use crate::plane::XdpPlane;
 use crate::state::{STATE, State};
 use evenkeel_control::{Balancer, Config, Secrets, Sizes};
-use evenkeel_core::Features;
 use evenkeel_core::flow::IdleTimes;
+use evenkeel_core::{Features, Settings};
 
 /// What becomes of connections when processes end and begin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,7 +61,10 @@ pub fn start(claim: &Claim, start: Start<'_>) -> Result<Started, XdpError> {
         (sizes, secrets) = (state.sizes(), state.secrets());
     }
     let secrets = secrets.of(config);
-    let settings = sizes.settings(config, &secrets, interface.mac, IdleTimes::DEFAULT);
+    // Other idle times are another program, and exchanging one that is not attached yet would make no sense.
+    let services = estate.as_ref().map(Estate::services).unwrap_or_default();
+    let timeouts = evenkeel_control::timeouts(config, &services);
+    let settings = Settings { timeouts, ..sizes.settings(config, &secrets, interface.mac, IdleTimes::DEFAULT) };
     let heritable = memory != Memory::None;
 
     // First, because it tells whether we may make maps at all.

@@ -17,6 +17,7 @@ use crate::maglev::Candidate;
 use crate::plane::Plane;
 use crate::secrets::Secrets;
 use classes::Classes;
+pub use classes::timeouts;
 use evenkeel_core::Service;
 use evenkeel_core::backend::{BackendRef, BackendState, Link, Standing};
 use evenkeel_wire::MacAddress;
