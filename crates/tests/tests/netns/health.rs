@@ -15,6 +15,7 @@ on_every_plane! {
     connections_go_on_and_new_ones_wait_while_every_check_fails["python3"],
     new_connections_are_refused_at_once_where_the_service_says_so["python3"],
     no_check_fails_while_every_nat_port_is_in_use[],
+    connections_of_a_backend_that_is_down_are_as_its_service_says["python3"],
 }
 
 /// Connections after which each of two servers has surely been reached.
@@ -142,15 +143,10 @@ fn open() -> io::Result<Connection> {
 /// Two servers that say by HTTP that they do not serve, while they do; gives them with a connection to each.
 fn all_down(bed: &Testbed, all_down: &str) -> (Running, [Backend; 2], [Connection; 2]) {
     let backends = ["h2", "h3"].map(|name| Backend::start(bed, name));
-    let service = format!("all-down = \"{all_down}\"\n{}", checks(HTTP));
+    let service = format!("all-down = \"{all_down}\"\non-down = \"drop\"\n{}", checks(HTTP));
     let balancer = bed.balance_config(&both(&service));
     wait_until_up(bed);
-    let mut connections = ["h2", "h3"].map(|name| {
-        until("a connection to each", || {
-            let mut connection = Connection::new(SERVICE_PORT);
-            (connection.exchange(b"who is it?").expect("it works") == name).then_some(connection)
-        })
-    });
+    let mut connections = one_to_each();
     // One after the other: what is sent to the first while only the second serves must not end its connections.
     backends[1].answer_health("503 Service Unavailable");
     wait_until_down(bed, &["HTTP 503, wanted 200"]);
@@ -230,4 +226,49 @@ fn no_check_fails_while_every_nat_port_is_in_use(bed: &Testbed) {
     assert!(!ended.stderr.contains("is down"), "{ended}");
     let warned = ended.stderr.contains("warning: full NAT sends from 10.0.0.10, ports 65180-65279");
     assert_eq!(warned, bed.plane != Plane::Dpdk, "{ended}");
+}
+
+/// A connection to each server.
+fn one_to_each() -> [Connection; 2] {
+    ["h2", "h3"].map(|name| {
+        until("a connection to each", || {
+            let mut connection = Connection::new(SERVICE_PORT);
+            (connection.exchange(b"who is it?").expect("it works") == name).then_some(connection)
+        })
+    })
+}
+
+fn connections_of_a_backend_that_is_down_are_as_its_service_says(bed: &Testbed) {
+    let backends = ["h2", "h3"].map(|name| Backend::start(bed, name));
+    for (on_down, expected) in
+        [("keep", None), ("drop", Some(io::ErrorKind::WouldBlock)), ("reset", Some(io::ErrorKind::ConnectionReset))]
+    {
+        let mut balancer = bed.balance_config(&both(&format!("on-down = \"{on_down}\"\n{}", checks(HTTP))));
+        wait_until_up(bed);
+        let mut connections = one_to_each();
+        backends[1].answer_health("503 Service Unavailable");
+        wait_until_down(bed, &["HTTP 503, wanted 200"]);
+        connections[1].set_patience(Duration::from_secs(2));
+        let outcome = connections[1].exchange(b"still there?").map_err(|error| error.kind());
+        assert_eq!(outcome, expected.map_or(Ok("h3".to_owned()), Err), "{on_down}");
+        assert_eq!(connections[0].exchange(b"still there?").expect("it is up"), "h2");
+        let load = Load::start(0);
+        load.next(MANY).assert_on(&["h2"]);
+        backends[1].answer_health("200 OK");
+        wait_until_up(bed);
+
+        // Whoever is drained first finishes what he has, whatever the service says.
+        let mut connections = one_to_each();
+        bed.told(&["drain", "web", "10.0.0.3"]);
+        backends[1].answer_health("503 Service Unavailable");
+        wait_until_down(bed, &["HTTP 503, wanted 200"]);
+        for (connection, name) in connections.iter_mut().zip(["h2", "h3"]) {
+            assert_eq!(connection.exchange(&[7; 3000]).expect("it goes on"), name, "{on_down}");
+        }
+        backends[1].answer_health("200 OK");
+        bed.told(&["undrain", "web", "10.0.0.3"]);
+        wait_until_up(bed);
+        assert_eq!(balancer.interrupt().code, Some(0));
+        bed.wait_for_the_dead();
+    }
 }
