@@ -1,14 +1,17 @@
 //! What a configuration asks of the packet path.
 
-use crate::config::{Affinity, AllDown, Config};
+use crate::config::{Affinity, AllDown, Config, OnDown, OnMissing};
 use evenkeel_core::Features;
 
 /// The features that some packet for a service of this configuration can need.
 pub fn features(config: &Config) -> Features {
     let mut features = Features::NONE;
     for service in &config.services {
-        if service.all_down == AllDown::Reset {
+        if service.all_down == AllDown::Reset || service.on_missing == OnMissing::Reset {
             features = features | Features::RESET;
+        }
+        if service.on_down == OnDown::Reset && service.health.probe.is_some() {
+            features = features | Features::DOWN_RESET;
         }
         if service.affinity == Affinity::ClientAddress {
             features = features | Features::CLIENT_ADDRESS;

@@ -13,6 +13,7 @@ pub mod config;
 pub mod daemon;
 mod features;
 pub mod health;
+pub mod host;
 pub mod maglev;
 pub mod operator;
 mod plane;
@@ -21,7 +22,7 @@ mod secrets;
 mod sizes;
 mod walkthrough;
 
-pub use balancer::{BackendView, Balancer, BalancerError, NextHop};
+pub use balancer::{BackendView, Balancer, BalancerError, NextHop, timeouts};
 pub use claim::{ClaimError, InterfaceClaim};
 pub use config::{BackendId, Config, ConfigError, ServiceId};
 pub use features::features;

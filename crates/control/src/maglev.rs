@@ -6,14 +6,15 @@ use std::net::Ipv4Addr;
 
 const SLOTS: usize = MAGLEV_SLOTS as usize;
 
-/// A backend as the table sees it. Its place in the table depends on address, port and secret alone, so that every
-/// node, and the same backend after its return, finds the same slots.
+/// A backend as the table sees it. Its place in the table depends on address, rank and secret alone, so that every
+/// node, and the same backend after its return, finds the same slots. Not on its port: a client whose address decides shall
+/// find the same server behind every service of a host, whatever their ports are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Candidate {
     /// Address.
     pub address: Ipv4Addr,
-    /// Port, 0 if it is the client's.
-    pub port: u16,
+    /// Which of the service's backends at this address it is, counted from 0 in the order of their ports.
+    pub rank: u16,
     /// Share of new connections, relative to the others; 0: none.
     pub weight: u16,
     /// What the slots shall hold.
@@ -26,7 +27,7 @@ pub fn table(candidates: &[Candidate], secret: &[u64; 2]) -> Vec<u32> {
     let mut slots = vec![0; SLOTS];
     // The order of the configuration file must not matter.
     let mut candidates: Vec<_> = candidates.iter().filter(|candidate| candidate.weight > 0).collect();
-    candidates.sort_by_key(|candidate| (candidate.address, candidate.port));
+    candidates.sort_by_key(|candidate| (candidate.address, candidate.rank));
     let Some(heaviest) = candidates.iter().map(|candidate| u32::from(candidate.weight)).max() else { return slots };
     let mut turns: Vec<_> = candidates.iter().map(|candidate| Turn::new(candidate, secret)).collect();
     let mut free = SLOTS;
@@ -53,7 +54,7 @@ struct Turn {
 
 impl Turn {
     fn new(candidate: &Candidate, secret: &[u64; 2]) -> Self {
-        let name = u64::from(u32::from(candidate.address)) | u64::from(candidate.port) << 32;
+        let name = u64::from(u32::from(candidate.address)) | u64::from(candidate.rank) << 32;
         let random = hash::siphash13(name, u64::MAX, secret);
         Self {
             next: random as u32 as usize % SLOTS,
@@ -88,7 +89,7 @@ mod tests {
             .zip(weights)
             .map(|(n, &weight)| Candidate {
                 address: Ipv4Addr::from(0x0a00_0000 + u32::from(n)),
-                port: 80,
+                rank: 0,
                 weight,
                 reference: BackendRef { index: n, generation: 1 },
             })
@@ -130,6 +131,14 @@ mod tests {
         let mut reordered = three.clone();
         reordered.reverse();
         assert_eq!(table(&three, &SECRET), table(&reordered, &SECRET));
+    }
+
+    #[test]
+    fn backends_at_one_address_have_slots_of_their_own() {
+        let mut two = candidates(&[1, 1]);
+        (two[1].address, two[1].rank) = (two[0].address, 1);
+        let slots = table(&two, &SECRET);
+        assert!(share(&slots, &two[0]).abs_diff(share(&slots, &two[1])) <= 1);
     }
 
     proptest! {

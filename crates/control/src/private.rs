@@ -13,6 +13,8 @@ use std::path::{Path, PathBuf};
 
 /// Others may write.
 const OTHERS_WRITE: u32 = 0o022;
+/// Everybody may read.
+const EVERYBODY_READS: u32 = 0o004;
 /// In this directory everybody removes and renames only what is theirs.
 const STICKY: u32 = 0o1000;
 
@@ -30,6 +32,9 @@ pub enum PrivateError {
     /// Everybody, or a group, can change what is there.
     #[error("others may write to {path}: take that from them with `chmod go-w {path}`", path = .0.display())]
     Open(PathBuf),
+    /// Everybody can read a secret.
+    #[error("others may read {path}: take that from them with `chmod o-rwx {path}`", path = .0.display())]
+    Readable(PathBuf),
     /// It is neither ours nor root's.
     #[error("{} is another user's", .0.display())]
     Foreign(PathBuf),
@@ -156,6 +161,19 @@ pub fn read_private(path: &Path) -> Result<Option<File>, PrivateError> {
     } else {
         Ok(Some(file))
     }
+}
+
+/// The same for a file that must be there, and that not everybody can read. A group can: whoever runs this as a user of its own
+/// lets it have root's file so.
+///
+/// # Errors
+/// There is none, it cannot be opened, or is not such a file.
+pub fn read_secret(path: &Path) -> Result<File, PrivateError> {
+    let file = read_private(path)?.ok_or_else(|| failed(path)(rustix::io::Errno::NOENT.into()))?;
+    if file.metadata().map_err(failed(path))?.mode() & EVERYBODY_READS != 0 {
+        return Err(PrivateError::Readable(path.to_owned()));
+    }
+    Ok(file)
 }
 
 /// Makes a file for us alone (mode 0600), where there must be none. One that a killed process of ours has left is replaced.

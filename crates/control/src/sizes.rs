@@ -48,8 +48,8 @@ impl Sizes {
             flow_secret: secrets.flow,
             flow_mask: self.buckets() - 1,
             nat_addresses: config.nat.addresses.len() as u32,
-            nat_port_first: config.nat.ports.0,
-            nat_port_last: config.nat.ports.1,
+            nat_port_first: config.nat.own_ports().0,
+            nat_port_last: config.nat.own_ports().1,
             mac,
             timeouts: Timeouts::uniform(times),
             ..Settings::EMPTY

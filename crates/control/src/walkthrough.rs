@@ -1,6 +1,7 @@
 //! The settings of the walk-through: a balancer at 10.0.0.10 in front of 10.0.0.2 and 10.0.0.3.
 
-use crate::config::{Affinity, AllDown, Backend, Config, Forward, Health, Nat, Protocol, Service};
+use crate::config::{Affinity, AllDown, Backend, Config, Forward, Health, Nat, OnDown, OnMissing, Protocol, Service};
+use evenkeel_core::flow::IdleTimes;
 use std::net::Ipv4Addr;
 
 /// Any TCP or UDP port of 10.0.0.10, full NAT, the same port on both backends.
@@ -16,6 +17,9 @@ pub fn walkthrough() -> Config {
         affinity: Affinity::Connection,
         health: Health::default(),
         all_down: AllDown::Drop,
+        on_missing: OnMissing::Drop,
+        on_down: OnDown::Keep,
+        idle: IdleTimes::DEFAULT,
         drain_time: None,
         backends: vec![backend(2), backend(3)],
     };

@@ -6,7 +6,7 @@ use evenkeel_control::{
     BackendId, Balancer, BalancerError, Contents, FlowView, FlowWalk, NextHop, Operator, Plane, Secrets, Sizes,
 };
 use evenkeel_core::backend::{Backend, BackendRef, BackendState, Link, Standing};
-use evenkeel_core::flow::{FlowKey, Peer, State};
+use evenkeel_core::flow::{FlowKey, IDLE_CLASSES, IdleTimes, Peer, State, Timeouts};
 use evenkeel_core::{Counters, Features, Service, ServiceKey, Traffic, Word};
 use evenkeel_wire::{IpProtocol, MacAddress};
 use std::cell::{Cell, RefCell};
@@ -15,7 +15,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 const SECRETS: Secrets = Secrets { pick: [1, 2], flow: [3, 4, 5, 6] };
 const MAC: MacAddress = MacAddress([2, 0, 0, 0, 0, 7]);
@@ -27,6 +27,7 @@ struct Memory {
     services: HashMap<ServiceKey, Service>,
     maglev: BTreeMap<u32, Vec<u32>>,
     addresses: BTreeSet<Ipv4Addr>,
+    timeouts: Timeouts,
     /// Whose connections have had this reference: they must never come to another.
     owners: HashMap<BackendRef, BackendId>,
     /// The references that connections have.
@@ -50,10 +51,11 @@ struct Killed;
 impl MemoryPlane {
     fn new() -> Self {
         let memory = Memory {
-            backends: (0..8).map(|_| Backend::default()).collect(),
+            backends: (0..16).map(|_| Backend::default()).collect(),
             services: HashMap::new(),
             maglev: BTreeMap::new(),
             addresses: BTreeSet::new(),
+            timeouts: Timeouts::uniform(IdleTimes::DEFAULT),
             owners: HashMap::new(),
             flows: Vec::new(),
         };
@@ -91,7 +93,7 @@ impl Plane for MemoryPlane {
     }
 
     fn sizes(&self) -> Sizes {
-        Sizes { flows: 16, backends: 8, services: 4, addresses: 8 }
+        Sizes { flows: 16, backends: 16, services: 4, addresses: 8 }
     }
 
     fn contents(&self) -> Result<Contents, Killed> {
@@ -133,8 +135,14 @@ impl Plane for MemoryPlane {
         })
     }
 
-    fn provide(&mut self, features: Features) -> Result<(), Killed> {
-        if self.features.include(features) { Ok(()) } else { Err(Killed) }
+    fn provide(&mut self, features: Features, timeouts: &Timeouts) -> Result<(), Killed> {
+        if !self.features.include(features) {
+            return Err(Killed);
+        }
+        if self.memory.borrow().timeouts == *timeouts {
+            return Ok(());
+        }
+        self.write(|memory| memory.timeouts = *timeouts)
     }
 
     fn set_service(&mut self, key: ServiceKey, service: Service) -> Result<(), Killed> {
@@ -164,7 +172,13 @@ impl Plane for MemoryPlane {
     fn visit_flows(&self, visit: &mut dyn FnMut(FlowView)) -> Result<(), Killed> {
         let nobody = FlowKey::new(Peer::default(), Peer::default(), IpProtocol::TCP);
         for &backend in &self.memory.borrow().flows {
-            visit(FlowView { key: nobody, backend, nat: Peer::default(), state: State::Established, idle: 0 });
+            visit(FlowView {
+                key: nobody,
+                backend,
+                nat: Peer::default(),
+                state: State::Established,
+                idle: Duration::ZERO,
+            });
         }
         Ok(())
     }
@@ -250,14 +264,52 @@ fn what_is_not_wanted_any_more_is_let_go_as_usual() {
     assert_eq!(plane.memory.borrow().services.len(), 1);
     assert_eq!(addresses(&plane), ["192.0.2.1", "192.0.2.10", "192.0.2.11"], "answers still come by its address");
     let state = |reference: BackendRef| plane.link(reference).state();
-    assert_eq!((state(kept), state(ended)), (BackendState::Draining, BackendState::Draining));
+    assert_eq!((state(kept), state(ended)), (BackendState::Finishing, BackendState::Finishing));
 
     new.tidy().expect("it fits");
-    assert_eq!((state(kept), state(ended)), (BackendState::Draining, BackendState::Down));
+    assert_eq!((state(kept), state(ended)), (BackendState::Finishing, BackendState::Down));
     plane.memory.borrow_mut().flows.clear();
     new.tidy().expect("it fits");
     assert_eq!(state(kept), BackendState::Down);
     assert_eq!(addresses(&plane), ["192.0.2.1", "192.0.2.10"]);
+}
+
+/// The slots of every service's table, each as the last byte of its server's address.
+fn servers(plane: &MemoryPlane) -> Vec<Vec<u8>> {
+    let memory = plane.memory.borrow();
+    let server = |slot: &u32| last(memory.owners[&BackendRef::from_bits(*slot)].address);
+    memory.maglev.values().map(|slots| slots.iter().map(server).collect()).collect()
+}
+
+/// A client whose address decides comes to a slot of the same number everywhere.
+#[test]
+fn a_client_finds_the_same_server_behind_every_service_whatever_the_ports() {
+    let service = |port: u16, backends: &str| {
+        format!(
+            "[[service]]\nname = \"s{port}\"\naddress = \"192.0.2.10\"\nport = {port}\nprotocol = \"tcp\"\n\
+             affinity = \"client-address\"\nbackends = [{backends}]\n"
+        )
+    };
+    let backends = |servers: &[(u8, u16, u16)]| -> String {
+        let backend = |&(last, port, weight): &(u8, u16, u16)| {
+            format!("{{ address = \"10.0.0.{last}\", port = {port}, weight = {weight} }}, ")
+        };
+        servers.iter().map(backend).collect()
+    };
+    let text = [
+        "[nat]\naddresses = [\"192.0.2.1\"]\n".to_owned(),
+        service(80, &backends(&[(2, 8080, 1), (3, 8080, 2), (3, 8081, 1)])),
+        // In another order, with ports whose order is another between servers.
+        service(443, &backends(&[(3, 444, 1), (2, 9443, 1), (3, 443, 2)])),
+        service(0, &backends(&[(3, 0, 3), (2, 0, 1)])),
+        service(22, &backends(&[(2, 22, 1), (3, 2222, 3)])),
+    ];
+    let config = Config::parse("test", &text.concat()).expect("the test's configuration is right");
+    let plane = MemoryPlane::new();
+    Balancer::new(plane.clone(), &SECRETS).apply(&config).expect("it fits");
+    let tables = servers(&plane);
+    assert!(tables[0] == tables[1], "two servers, three backends, other ports");
+    assert!(tables[2] == tables[3], "any port, and a port");
 }
 
 #[test]
@@ -415,6 +467,99 @@ fn what_was_known_of_backends_is_known_to_the_next_process() {
     expect(&next(&plane, &checked), [unknown; 3]);
 }
 
+/// One service with two backends that are checked, and more said of it.
+fn checked(more: &str) -> Config {
+    let text = format!(
+        "[nat]\naddresses = [\"192.0.2.1\"]\n[[service]]\nname = \"web\"\naddress = \"192.0.2.10\"\nport = 80\n\
+         protocol = \"tcp\"\nhealth = {{ kind = \"tcp\" }}\n{more}\n\
+         backends = [{{ address = \"10.0.0.2\", port = 80 }}, {{ address = \"10.0.0.3\", port = 80 }}]\n"
+    );
+    Config::parse("test", &text).expect("the test's configuration is right")
+}
+
+/// What checks say of the two.
+fn judge(operator: &mut Operator<MemoryPlane>, conditions: [Condition; 2]) {
+    let backends: Vec<_> = operator.config().backend_ids().collect();
+    let judgements = backends.into_iter().zip(conditions).map(|(backend, condition)| {
+        let (reason, since) = (format!("{condition:?}"), SystemTime::now());
+        Judgement { backend, condition, reason, since }
+    });
+    operator.judge(&judgements.collect::<Vec<_>>()).expect("it fits");
+}
+
+/// Both are up in the end, whatever was of them before.
+#[test]
+fn a_backend_that_is_down_is_what_its_service_says() {
+    use BackendState::{Down, Draining, Finishing, Resetting, Up};
+    use Condition::{Down as Failed, Up as Fine};
+    for (more, one, both, drained) in [
+        ("", [Finishing, Up], [Draining, Draining], [Finishing, Up]),
+        ("on-down = \"keep\"", [Finishing, Up], [Draining, Draining], [Finishing, Up]),
+        ("on-down = \"drop\"", [Down, Up], [Draining, Draining], [Finishing, Up]),
+        ("on-down = \"reset\"", [Resetting, Up], [Resetting, Resetting], [Finishing, Up]),
+    ] {
+        let plane = MemoryPlane::new();
+        let balancer = Balancer::new(plane.clone(), &SECRETS);
+        let mut operator = Operator::new(balancer, "memory", checked(more), None).expect("it fits");
+        let places = references(operator.balancer());
+        let states = || -> Vec<_> { places.values().map(|reference| plane.link(*reference).state()).collect() };
+        let told = |operator: &Operator<MemoryPlane>| self::states(operator).into_iter().map(|(state, _)| state).next();
+        judge(&mut operator, [Failed, Fine]);
+        assert_eq!(states(), one, "{more}");
+        assert_eq!(told(&operator), Some(operator::State::Down), "{more}");
+        // The next process finds it so.
+        let next = Operator::new(adopt(plane.successor(usize::MAX), operator.config()), "memory", checked(more), None);
+        assert_eq!(states(), one, "{more}");
+        assert_eq!(told(&next.expect("it fits")), Some(operator::State::Down), "{more}");
+        judge(&mut operator, [Failed, Failed]);
+        assert_eq!(states(), both, "{more}");
+        judge(&mut operator, [Fine, Fine]);
+        operator.order("web", "10.0.0.2", Order::Drain).expect("it is there");
+        assert_eq!(states(), [Draining, Up], "{more}");
+        judge(&mut operator, [Failed, Fine]);
+        assert_eq!(states(), drained, "{more}");
+        operator.order("web", "10.0.0.2", Order::Undrain).expect("it is there");
+        judge(&mut operator, [Fine, Fine]);
+        assert_eq!(states(), [Up, Up], "{more}");
+    }
+}
+
+#[test]
+fn a_plane_is_made_ready_for_what_services_ask_for() {
+    for (more, features) in [
+        ("", Features::NONE),
+        ("on-down = \"drop\"", Features::NONE),
+        ("on-down = \"reset\"", Features::DOWN_RESET),
+        ("on-missing = \"reset\"", Features::RESET),
+        ("all-down = \"reset\"", Features::RESET),
+        ("affinity = \"client-address\"", Features::CLIENT_ADDRESS),
+    ] {
+        assert_eq!(evenkeel_control::features(&checked(more)), features, "{more}");
+    }
+}
+
+/// Idle times are in force before a service has them, and the number that says which outlives the process.
+#[test]
+fn idle_times_come_before_the_services_that_have_them() {
+    let idle = |seconds: u32| format!("idle = {{ established = \"{seconds}s\" }}");
+    let sets = |first: u32| {
+        let mut sets = [IdleTimes::DEFAULT; IDLE_CLASSES];
+        sets[1].established = first * 1000;
+        Timeouts::new(&sets)
+    };
+    let plane = MemoryPlane::new();
+    let number = |plane: &MemoryPlane| plane.memory.borrow().services.values().map(|service| service.idle).next();
+    Balancer::new(plane.clone(), &SECRETS).apply(&checked(&idle(60))).expect("it fits");
+    assert_eq!((plane.memory.borrow().timeouts, number(&plane)), (sets(60), Some(1)));
+    // Whoever cannot have them leaves everything as it was.
+    let before = format!("{:?}", plane.memory.borrow());
+    let mut next = adopt(plane.successor(0), &checked(&idle(90)));
+    assert!(next.apply(&checked(&idle(90))).is_err());
+    assert_eq!(format!("{:?}", plane.memory.borrow()), before);
+    adopt(plane.successor(usize::MAX), &checked(&idle(90))).apply(&checked(&idle(90))).expect("it fits");
+    assert_eq!((plane.memory.borrow().timeouts, number(&plane)), (sets(90), Some(1)));
+}
+
 /// A process that lives on after a write has failed: whichever one it was, what was in force can be put back.
 #[test]
 fn after_any_failed_write_the_way_back_is_open() {
@@ -453,7 +598,8 @@ fn want(balancer: &mut Balancer<MemoryPlane>, wanted: Wanted<'_>) -> Result<(), 
     balancer.apply_with(&config, |_, backend| {
         let last = backend.address.octets()[3];
         let state = wanted.iter().find(|(wanted, _)| *wanted == last).expect("it is in the file").1;
-        (state, Standing { drained: state == BackendState::Draining, failed: state == BackendState::Down })
+        let failed = !matches!(state, BackendState::Up | BackendState::Draining);
+        (state, Standing { drained: state == BackendState::Draining, failed })
     })
 }
 
@@ -461,8 +607,8 @@ fn want(balancer: &mut Balancer<MemoryPlane>, wanted: Wanted<'_>) -> Result<(), 
 /// somebody who takes none: it would be dropped, or reset.
 #[test]
 fn whoever_a_table_leads_to_takes_connections_at_every_write() {
-    use BackendState::{Down, Draining, Up};
-    let steps: [Wanted<'_>; 10] = [
+    use BackendState::{Down, Draining, Finishing, Resetting, Up};
+    let steps: [Wanted<'_>; 15] = [
         &[(2, Up), (3, Up)],
         &[(2, Up), (3, Down)],
         &[(2, Down), (3, Up)],
@@ -473,6 +619,11 @@ fn whoever_a_table_leads_to_takes_connections_at_every_write() {
         &[(5, Draining), (6, Draining), (3, Up)],
         &[(6, Up)],
         &[(2, Up), (3, Up), (5, Down), (6, Down)],
+        &[(2, Finishing), (3, Up), (5, Up), (6, Resetting)],
+        &[(2, Up), (3, Resetting), (5, Finishing), (6, Up)],
+        &[(2, Resetting), (3, Up), (5, Draining), (6, Finishing)],
+        &[(3, Finishing), (5, Up), (6, Up)],
+        &[(5, Finishing), (3, Up)],
     ];
     let mut writes = 0;
     for pair in steps.windows(2) {
@@ -505,9 +656,9 @@ fn whoever_a_table_leads_to_takes_connections_at_every_write() {
 /// its place, and the use of it, at every write.
 #[test]
 fn killed_at_any_write_of_a_turn_a_backend_keeps_its_place() {
-    use BackendState::{Down, Draining, Up};
-    for (before, after) in [(Up, Down), (Down, Up), (Up, Draining), (Draining, Up), (Down, Draining), (Draining, Down)]
-    {
+    use BackendState::{Down, Draining, Finishing, Resetting, Up};
+    let all = [Up, Down, Draining, Finishing, Resetting];
+    for (before, after) in all.into_iter().flat_map(|before| all.map(|after| (before, after))) {
         for life in 0..8 {
             let plane = MemoryPlane::new();
             let mut balancer = Balancer::new(plane.clone(), &SECRETS);

@@ -6,8 +6,8 @@ use evenkeel_control::daemon::{Daemon, Turn};
 use evenkeel_control::operator::{Condition, Status};
 use evenkeel_control::{Balancer, Contents, FlowView, FlowWalk, Operator, Plane, Secrets, Sizes, WalkError};
 use evenkeel_core::backend::{Link, Standing};
-use evenkeel_core::flow::Peer;
-use evenkeel_core::{Counters, Service, ServiceKey, Traffic};
+use evenkeel_core::flow::{Peer, Timeouts};
+use evenkeel_core::{Counters, Features, Service, ServiceKey, Traffic};
 use evenkeel_wire::IpProtocol;
 use std::convert::Infallible;
 use std::io::{Read as _, Write as _};
@@ -70,6 +70,10 @@ impl Plane for NoPlane {
     }
 
     fn remove_service(&mut self, _: ServiceKey) -> Result<(), Infallible> {
+        Ok(())
+    }
+
+    fn provide(&mut self, _: Features, _: &Timeouts) -> Result<(), Infallible> {
         Ok(())
     }
 

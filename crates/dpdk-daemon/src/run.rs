@@ -97,7 +97,8 @@ fn balance(run: &Run) -> Result<(), RunError> {
     let secrets = match &inherited {
         Some(handover) => handover.secrets(),
         None => Secrets::random().map_err(SetupError::of("random secrets"))?,
-    };
+    }
+    .of(config);
     let settings = sizes.settings(config, &secrets, info.mac(), IdleTimes::DEFAULT);
     let tables = Arc::new(Tables::new(sizes, settings, &config.nat.addresses, lcores)?);
     let kept = inherited.map(|handover| handover.restore(&tables));

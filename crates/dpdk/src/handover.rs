@@ -3,17 +3,18 @@
 //! The file holds the flow table's secret, so it is its owner's alone; it is meant for a file system in memory. Each file is
 //! taken once: connections that are a while old have gone on without us.
 
-use crate::tables::Tables;
+use crate::tables::{Directory, Tables};
 use evenkeel_control::config::Nat;
 use evenkeel_control::private::{Others, PrivateDirectory, PrivateError, create_private, read_private};
 use evenkeel_control::{Secrets, Sizes};
 use evenkeel_core::flow::{Entry, Meta, WAYS};
 use evenkeel_core::hop::HOPS;
-use evenkeel_core::{Backend, LAYOUT, Word};
+use evenkeel_core::{Backend, LAYOUT, Service, ServiceKey, Word};
 use std::fs::{self, File};
 use std::io::{self, BufReader, BufWriter, Read, Write};
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout};
@@ -68,6 +69,7 @@ struct Head {
     backends: u64,
     hops: u64,
     entries: u64,
+    services: u64,
 }
 
 /// An entry and its place.
@@ -77,6 +79,14 @@ struct Placed {
     bucket: u32,
     slot: u32,
     words: [u64; 4],
+}
+
+/// A service: which idle times its connections live by.
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, KnownLayout, Immutable)]
+#[repr(C)]
+struct KnownService {
+    key: ServiceKey,
+    service: Service,
 }
 
 /// A hop towards clients and its number.
@@ -92,7 +102,10 @@ struct NumberedHop {
 pub struct Handover {
     secrets: Secrets,
     flow_mask: u32,
-    nat: Nat,
+    addresses: Vec<Ipv4Addr>,
+    /// First and last port that full NAT uses.
+    ports: (u16, u16),
+    services: Vec<KnownService>,
     /// Link, target, service, kind, from the first place on.
     backends: Vec<[u64; 4]>,
     hops: Vec<NumberedHop>,
@@ -160,12 +173,15 @@ impl Handover {
     /// # Errors
     /// They cannot.
     pub fn check(&self, sizes: &Sizes, nat: &Nat) -> Result<(), HandoverError> {
-        let fits =
-            self.flow_mask == sizes.buckets() - 1 && self.nat == *nat && self.backends.len() <= sizes.backends as usize;
+        let is_same_nat = self.addresses == nat.addresses && self.ports == nat.own_ports();
+        let fits = self.flow_mask == sizes.buckets() - 1
+            && is_same_nat
+            && self.backends.len() <= sizes.backends as usize
+            && self.services.len() <= sizes.services as usize;
         if fits { Ok(()) } else { Err(HandoverError::Changed) }
     }
 
-    /// Puts connections and backends where they were, into tables that are new and were made with [`Handover::secrets`].
+    /// Puts connections, backends and services where they were, into tables that are new and were made with [`Handover::secrets`].
     /// Returns how many connections there are.
     pub fn restore(&self, tables: &Tables) -> usize {
         for (backend, words) in tables.backends.iter().zip(&self.backends) {
@@ -173,6 +189,9 @@ impl Handover {
                 Word::store(word, *value);
             }
         }
+        let mut directory = Directory::clone(&tables.directory.load());
+        directory.services.extend(self.services.iter().map(|known| (known.key, known.service)));
+        tables.directory.store(Arc::new(directory));
         for hop in &self.hops {
             if let Some(word) = tables.hops.get(hop.number as usize) {
                 Word::store(word, hop.word);
@@ -199,6 +218,7 @@ fn beside(path: &Path) -> PathBuf {
 
 fn write(tables: &Tables, mut file: BufWriter<File>) -> io::Result<()> {
     let settings = &tables.settings;
+    let directory = tables.directory.load();
     let used = tables.backends.iter().rposition(|backend| Word::load(&backend.link) != 0).map_or(0, |last| last + 1);
     let entries = || {
         let places = tables.flows.iter().zip(0_u32..).flat_map(|(bucket, at)| {
@@ -227,6 +247,7 @@ fn write(tables: &Tables, mut file: BufWriter<File>) -> io::Result<()> {
         backends: used as u64,
         hops: hops().count() as u64,
         entries: entries().count() as u64,
+        services: directory.services.len() as u64,
     };
     file.write_all(head.as_bytes())?;
     for address in &tables.nat {
@@ -240,6 +261,9 @@ fn write(tables: &Tables, mut file: BufWriter<File>) -> io::Result<()> {
     }
     for entry in entries() {
         file.write_all(entry.as_bytes())?;
+    }
+    for (&key, &service) in &directory.services {
+        file.write_all(KnownService { key, service }.as_bytes())?;
     }
     file.flush()
 }
@@ -269,6 +293,7 @@ fn read(file: &File, path: &Path) -> Result<Handover, HandoverError> {
         (head.backends, 32),
         (head.hops, size_of::<NumberedHop>()),
         (head.entries, size_of::<Placed>()),
+        (head.services, size_of::<KnownService>()),
     ];
     let wanted = said.iter().try_fold(0_u64, |sum, (count, size)| sum.checked_add(count.checked_mul(*size as u64)?));
     if wanted != Some(length) {
@@ -304,11 +329,18 @@ fn read(file: &File, path: &Path) -> Result<Handover, HandoverError> {
         }
         entries.push((placed.bucket, placed.slot, placed.words));
     }
-    let [first, last] = head.ports;
+    let mut services = Vec::new();
+    for _ in 0..head.services {
+        let mut known = KnownService::new_zeroed();
+        file.read_exact(known.as_mut_bytes()).map_err(damaged)?;
+        services.push(known);
+    }
     Ok(Handover {
         secrets: Secrets { pick: head.pick_secret, flow: head.flow_secret },
         flow_mask: head.flow_mask,
-        nat: Nat { addresses, ports: (first, last) },
+        addresses,
+        ports: head.ports.into(),
+        services,
         backends,
         hops,
         entries,

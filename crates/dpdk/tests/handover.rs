@@ -6,6 +6,7 @@ use evenkeel_core::flow::IdleTimes;
 use evenkeel_core::{Reason, SliceFrame, process};
 use evenkeel_dpdk::{DpdkPlane, Handover, HandoverError, Tables, coarse_now};
 use evenkeel_wire::MacAddress;
+use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown, symlink};
 use std::path::PathBuf;
@@ -82,6 +83,34 @@ fn connections_go_on_where_they_were_whatever_the_next_process_would_pick() {
     assert!(before == after, "every packet of every connection leaves as it did before");
     let opened = balancer.plane().counters().unwrap().events[evenkeel_core::Event::FlowOpened as usize];
     assert_eq!(opened, 0, "none was opened anew");
+}
+
+/// An entry says which idle times it lives by, by number: the next process must not give the number to another service.
+#[test]
+fn numbers_of_idle_times_are_kept_for_those_who_have_them() {
+    let path = path("idle");
+    let mut config = walkthrough();
+    config.services[1].idle.udp_established = 60_000;
+    let numbers = |tables: &Arc<Tables>| -> BTreeMap<_, _> {
+        let services = DpdkPlane::new(Arc::clone(tables)).contents().unwrap().services;
+        services.into_iter().map(|(key, service)| (key.protocol.0, service.idle)).collect()
+    };
+    let before = {
+        let tables = tables(&config, &SECRETS);
+        Balancer::new(DpdkPlane::new(Arc::clone(&tables)), &SECRETS).apply(&config).unwrap();
+        Handover::write(&tables, &path).unwrap();
+        numbers(&tables)
+    };
+    assert_eq!(before, BTreeMap::from([(6, 0), (17, 1)]));
+    let handover = Handover::read(&path).unwrap().expect("it was left");
+    Handover::discard(&path).unwrap();
+    let tables = tables(&config, &SECRETS);
+    handover.restore(&tables);
+    // The other one comes first now, has times of its own, and changes the number that it has alone.
+    config.services[0].idle.established = 60_000;
+    let mut adopted = Balancer::adopt(DpdkPlane::new(Arc::clone(&tables)), &SECRETS, config.nat.clone()).unwrap();
+    adopted.apply(&config).unwrap();
+    assert_eq!(numbers(&tables), before);
 }
 
 #[test]

@@ -10,6 +10,7 @@ mod top;
 use clap::{Parser, Subcommand, ValueEnum};
 use error::Failure;
 use evenkeel_control::config::{self, Config, Kind};
+use evenkeel_control::host::Host;
 use evenkeel_daemon::{Announcer, Ending, LogFormat};
 use evenkeel_xdp_daemon::{Memory, Run, run};
 use std::ffi::OsString;
@@ -174,6 +175,11 @@ fn evenkeel(announcer: Announcer, arguments: Evenkeel) -> Result<(), Failure> {
             let config = Config::load(&path)?;
             let backends: usize = config.services.iter().map(|service| service.backends.len()).sum();
             println!("{}: right (services: {}, backends: {backends})", path.display(), config.services.len());
+            // On DPDK full NAT sends from a port that no program of the host has.
+            let host = if config.dataplane.kind == Some(Kind::Dpdk) { Host::default() } else { Host::here() };
+            if let Some(collision) = host.collision(&config.nat) {
+                println!("warning: {collision}");
+            }
             Ok(())
         }
         Command::Ask(question) => ask::ask(&arguments.socket, question),

@@ -6,6 +6,7 @@ use crate::next_hops::NextHops;
 use crate::watch::{End, Watch};
 use evenkeel_control::config::{Config, XdpMode};
 use evenkeel_control::daemon::Daemon;
+use evenkeel_control::host::Host;
 use evenkeel_control::{Operator, Plane, Secrets};
 use evenkeel_daemon::{Announcer, SetupError, Stop};
 use evenkeel_xdp::netlink::{self, News};
@@ -66,6 +67,10 @@ async fn balance(run: &Run<'_>) -> Result<(), RunError> {
     }
     let mut operator = Operator::new(balancer, "xdp", config.clone(), file.clone())?;
     announcer.services(config);
+    // Whoever has no file has nothing to change.
+    if let Some(collision) = file.as_ref().and_then(|_| Host::here().collision(&config.nat)) {
+        announcer.say(&format!("warning: {collision}"));
+    }
 
     let mut neighbours = Neighbours::new(netlink.clone(), interface, config.nat.addresses.first().copied());
     let mut hops = NextHops::new(announcer);

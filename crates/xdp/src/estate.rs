@@ -6,10 +6,10 @@ use crate::left_behind::Source;
 use crate::pinned::{MAPS, Pins};
 use crate::plain::Plain;
 use crate::state::{STATE, State};
-use aya::maps::{Array, Map, MapData};
+use aya::maps::{Array, HashMap, Map, MapData};
 use evenkeel_control::config::Nat;
 use evenkeel_control::{Config, Sizes};
-use evenkeel_core::{LAYOUT, counter_names};
+use evenkeel_core::{LAYOUT, Service, ServiceKey, counter_names};
 use evenkeel_wire::Ipv4Address;
 use std::net::Ipv4Addr;
 use std::os::fd::AsFd;
@@ -99,10 +99,25 @@ impl Estate {
         })
     }
 
+    /// The services in them. What cannot be read is nobody's.
+    pub(crate) fn services(&self) -> Vec<(ServiceKey, Service)> {
+        let map = self.again("SERVICES").map(Map::HashMap);
+        let Some(services) = map.and_then(|map| HashMap::<_, Plain<ServiceKey>, Plain<Service>>::try_from(map).ok())
+        else {
+            return Vec::new();
+        };
+        services.iter().flatten().map(|(Plain(key), Plain(service))| (key, service)).collect()
+    }
+
+    /// One of the tables, once more.
+    fn again(&self, name: &str) -> Option<MapData> {
+        let (_, map) = self.maps.iter().find(|(found, _)| *found == name)?;
+        MapData::from_fd(map.fd().as_fd().try_clone_to_owned().ok()?).ok()
+    }
+
     fn nat_addresses(&self, count: u32) -> Vec<Ipv4Addr> {
-        let Some((_, map)) = self.maps.iter().find(|(name, _)| *name == "NAT_ADDRESSES") else { return Vec::new() };
-        let again = map.fd().as_fd().try_clone_to_owned().ok().and_then(|fd| MapData::from_fd(fd).ok());
-        let array = again.and_then(|map| Array::<_, Plain<Ipv4Address>>::try_from(Map::Array(map)).ok());
+        let array =
+            self.again("NAT_ADDRESSES").and_then(|map| Array::<_, Plain<Ipv4Address>>::try_from(Map::Array(map)).ok());
         let Some(array) = array else { return Vec::new() };
         (0..count).filter_map(|index| array.get(&index, 0).ok()).map(|Plain(address)| address.into()).collect()
     }

@@ -3,12 +3,13 @@
 use crate::bpffs;
 use crate::claim::Claim;
 use crate::error::XdpError;
+use crate::estate::Estate;
 use crate::pinned::{HERITABLE, PRIVATE, Staging};
 use crate::plane::{Surroundings, XdpPlane};
 use crate::state::{STATE, State};
 use evenkeel_control::{Balancer, Config, Secrets, Sizes};
-use evenkeel_core::Features;
 use evenkeel_core::flow::IdleTimes;
+use evenkeel_core::{Features, Settings};
 
 /// What becomes of connections when processes end and begin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,7 +29,7 @@ pub struct Start<'a> {
     pub object: &'a [u8],
     /// The configuration. It is not applied here; what cannot be changed later is taken from it.
     pub config: &'a Config,
-    /// The secrets, if the tables are new.
+    /// The secrets, if the tables are new and the configuration does not say.
     pub secrets: Secrets,
     /// Which tables.
     pub memory: Memory,
@@ -59,7 +60,11 @@ pub fn start(claim: &Claim, start: Start<'_>) -> Result<Started, XdpError> {
         let state = estate.check(interface, config, &sizes)?;
         (sizes, secrets) = (state.sizes(), state.secrets());
     }
-    let settings = sizes.settings(config, &secrets, interface.mac, IdleTimes::DEFAULT);
+    let secrets = secrets.of(config);
+    // Other idle times are another program, and exchanging one that is not attached yet would make no sense.
+    let services = estate.as_ref().map(Estate::services).unwrap_or_default();
+    let timeouts = evenkeel_control::timeouts(config, &services);
+    let settings = Settings { timeouts, ..sizes.settings(config, &secrets, interface.mac, IdleTimes::DEFAULT) };
     let heritable = memory != Memory::None;
 
     // First, because it tells whether we may make maps at all.

@@ -33,6 +33,7 @@ impl<P: Plane> Balancer<P> {
         // Which slots a Maglev table has is not read back: it is written once more, whole.
         for (key, service) in services {
             if let Some(id) = service_id(&key) {
+                balancer.classes.note(service.idle.into(), id);
                 balancer.services.insert(id, Active { service, candidates: None, drain_time: None });
             }
         }

@@ -28,7 +28,7 @@ impl<P: Plane> Balancer<P> {
             if let Some(place) = self.places.get_mut(index) {
                 let (since, limit) = (Instant::now(), limits.get(&service).copied().flatten());
                 place.leaving = Some(Leaving { since, until: limit.map(|limit| since + limit) });
-                (place.state, place.standing) = (BackendState::Draining, Standing::default());
+                (place.state, place.standing) = (BackendState::Finishing, Standing::default());
             }
             self.write_place(index)?;
             // Only now it takes no new ones.

@@ -2,10 +2,11 @@
 //!
 //! `reconcile` goes from a configuration to tables, `leaving` sees to who is in it no more, `addresses` to which addresses are
 //! ours and where backends are found; `adopt` begins with what another process has left. `places` says which place of the
-//! plane's table is whose, `keys` how the tables write what the configuration calls things.
+//! plane's table is whose, `classes` which number is whose idle times, `keys` how the tables write what the configuration calls things.
 
 mod addresses;
 mod adopt;
+mod classes;
 mod keys;
 mod leaving;
 mod places;
@@ -15,6 +16,8 @@ use crate::config::{BackendId, Nat, ServiceId};
 use crate::maglev::Candidate;
 use crate::plane::Plane;
 use crate::secrets::Secrets;
+use classes::Classes;
+pub use classes::timeouts;
 use evenkeel_core::Service;
 use evenkeel_core::backend::{BackendRef, BackendState, Link, Standing};
 use evenkeel_wire::MacAddress;
@@ -86,6 +89,7 @@ pub struct Balancer<P> {
     plane: P,
     pick_secret: [u64; 2],
     services: BTreeMap<ServiceId, Active>,
+    classes: Classes,
     places: Places,
     next_hops: BTreeMap<IpAddr, MacAddress>,
     nat: Option<Nat>,
@@ -102,6 +106,7 @@ impl<P: Plane> Balancer<P> {
             plane,
             pick_secret: secrets.pick,
             services: BTreeMap::new(),
+            classes: Classes::default(),
             places: Places::default(),
             next_hops: BTreeMap::new(),
             nat: None,

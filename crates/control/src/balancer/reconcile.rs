@@ -3,13 +3,12 @@
 
 use super::keys::{peer, service_key};
 use super::{Active, Balancer, BalancerError, takes};
-use crate::config::{self, Affinity, AllDown, Config, ServiceId};
+use crate::config::{self, Affinity, AllDown, Config, OnMissing, ServiceId};
 use crate::features::features;
 use crate::maglev::{self, Candidate};
 use crate::plane::Plane;
 use evenkeel_core::Service;
 use evenkeel_core::backend::{BackendRef, BackendState, Standing};
-use evenkeel_core::flow::{IdleTimes, Timeouts};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 /// Maglev tables that are made and written together: 17 MB of them.
@@ -37,7 +36,9 @@ impl<P: Plane> Balancer<P> {
     ) -> Result<(), BalancerError<P::Error>> {
         self.check_room(config)?;
         // Before anything is changed: it may take a moment, and it may fail.
-        self.plane.provide(features(config), &Timeouts::uniform(IdleTimes::DEFAULT))?;
+        let (classes, numbers) = self.classes.assign(config, |id| Some(self.services.get(id)?.service.idle.into()));
+        self.plane.provide(features(config), &classes.timeouts())?;
+        self.classes = classes;
         self.nat.get_or_insert_with(|| config.nat.clone());
         self.own = config.dataplane.address.map(|own| own.address).filter(|_| self.plane.is_the_host());
         // New addresses before the services that have them, old ones after.
@@ -54,7 +55,8 @@ impl<P: Plane> Balancer<P> {
         let mut services = Vec::with_capacity(config.services.len());
         let mut lower = Vec::new();
         for service in &config.services {
-            services.push((service.id(), self.prepare_service(service, &state, &mut free_tables, &mut lower)?));
+            let idle = numbers.get(&service.id()).copied().unwrap_or_default();
+            services.push((service.id(), self.prepare_service(service, idle, &state, &mut free_tables, &mut lower)?));
         }
         self.write_maglev(&services)?;
         for (key, service) in services {
@@ -88,28 +90,29 @@ impl<P: Plane> Balancer<P> {
         most("addresses", addresses.len(), sizes.addresses, ", those of backends' last connections included")
     }
 
-    /// Sees to the places of a service's backends, and says what the service shall be. Who shall take less than now is added to
+    /// Sees to the places of a service's backends, and says what the service shall be; `idle` is the number of its idle times. Who shall take less than now is added to
     /// `lower`: as long as a table leads there, it must take what comes.
     fn prepare_service(
         &mut self,
         service: &config::Service,
+        idle: usize,
         state: &impl Fn(&config::Service, &config::Backend) -> (BackendState, Standing),
         free_tables: &mut FreeTables,
         lower: &mut Vec<Lower>,
     ) -> Result<Active, BalancerError<P::Error>> {
         let mut candidates = Vec::with_capacity(service.backends.len());
-        for backend in &service.backends {
+        for (rank, backend) in service.ranked() {
             let (state, standing) = state(service, backend);
             let reference = self.place(service, backend, state, standing, lower)?;
             if state == BackendState::Up {
-                let config::Backend { address, port, weight, .. } = *backend;
-                candidates.push(Candidate { address, port, weight, reference });
+                let config::Backend { address, weight, .. } = *backend;
+                candidates.push(Candidate { address, rank, weight, reference });
             }
         }
         let known = self.services.get(&service.id());
         let table = known.map_or_else(|| free_tables.take(), |active| active.service.table);
         let drain_time = service.drain_time;
-        let service = Service { table, flags: flags(service), idle: 0 };
+        let service = Service { table, flags: flags(service), idle: idle as u16 };
         Ok(Active { service, candidates: Some(candidates), drain_time })
     }
 
@@ -221,8 +224,13 @@ fn flags(service: &config::Service) -> u16 {
         Affinity::Connection => Service::PLAIN,
         Affinity::ClientAddress => Service::CLIENT_ADDRESS,
     };
-    match service.all_down {
-        AllDown::Drop => affinity,
-        AllDown::Reset => affinity | Service::RESET,
-    }
+    let all_down = match service.all_down {
+        AllDown::Drop => Service::PLAIN,
+        AllDown::Reset => Service::RESET,
+    };
+    let on_missing = match service.on_missing {
+        OnMissing::Drop => Service::PLAIN,
+        OnMissing::Reset => Service::MISSING_RESET,
+    };
+    affinity | all_down | on_missing
 }

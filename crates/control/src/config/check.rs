@@ -3,8 +3,10 @@
 use super::dataplane::Dataplane;
 use super::fault::Faults;
 use super::file::Config;
-use super::service::{Backend, Service};
+use super::protocol::Protocol;
+use super::service::{Backend, OnDown, OnMissing, Service};
 use super::spans::{ServiceSpans, Spans};
+use evenkeel_core::flow::IDLE_CLASSES;
 use evenkeel_wire::Ipv4Address;
 use std::collections::{HashMap, HashSet};
 use std::net::Ipv4Addr;
@@ -24,6 +26,7 @@ pub(super) fn check(config: &Config, spans: &Spans, faults: &mut Faults) {
     ours.extend(config.services.iter().map(|service| service.address));
     ours.extend(config.dataplane.address.map(|own| own.address));
     let mut names = HashMap::new();
+    let mut idle_sets = Vec::new();
     let mut listeners = HashMap::new();
     for (service, at) in config.services.iter().zip(&spans.services) {
         let Service { name, address, port, .. } = service;
@@ -45,8 +48,35 @@ pub(super) fn check(config: &Config, spans: &Spans, faults: &mut Faults) {
             let message = "a service for any port (0) cannot be health checked, since no port is known to ask";
             faults.add(at.address.clone(), message);
         }
+        check_fate(service, at, faults);
+        if !idle_sets.contains(&service.idle) {
+            if idle_sets.len() == IDLE_CLASSES {
+                let message = format!(
+                    "there may be {IDLE_CLASSES} different sets of idle times in a file, the defaults among them if a \
+                     service has those: give this service the times of another"
+                );
+                faults.add(at.idle.clone(), message);
+            } else {
+                idle_sets.push(service.idle);
+            }
+        }
         check_host(*address, "a service", at.address.clone(), faults);
         check_backends(service, at, &ours, faults);
+    }
+}
+
+/// A datagram has no connection of which somebody could be told that it is over.
+fn check_fate(service: &Service, at: &ServiceSpans, faults: &mut Faults) {
+    if service.protocol == Protocol::Tcp {
+        return;
+    }
+    if service.on_missing == OnMissing::Reset {
+        faults.add(at.on_missing.clone(), "on-missing = \"reset\" is for protocol = \"tcp\" only: UDP has no resets");
+    }
+    if service.on_down == OnDown::Reset {
+        let message = "on-down = \"reset\" is for protocol = \"tcp\" only: UDP has no resets, and its datagrams go to another \
+                       backend";
+        faults.add(at.on_down.clone(), message);
     }
 }
 

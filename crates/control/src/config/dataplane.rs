@@ -1,5 +1,6 @@
 //! `[dataplane]`: which plane, and what it must know of its surroundings.
 
+use super::secret::PickSecret;
 use serde::Deserialize;
 use serde::de::{Deserializer, Error as _};
 use std::fmt;
@@ -23,6 +24,8 @@ pub struct Dataplane {
     pub gateway: Option<Ipv4Addr>,
     /// What lcores do when nothing arrives (DPDK).
     pub idle: Idle,
+    /// What backends are picked by; without it, a random one, which lives as long as the tables.
+    pub secret: Option<PickSecret>,
 }
 
 impl Default for Dataplane {
@@ -35,6 +38,7 @@ impl Default for Dataplane {
             address: None,
             gateway: None,
             idle: Idle::Sleep,
+            secret: None,
         }
     }
 }

@@ -35,6 +35,30 @@ pub struct Nat {
     pub ports: (u16, u16),
 }
 
+/// The ports that health checks leave from, wherever `[nat]` has others as well: the last ones, which nothing else asks for.
+const CHECK_PORTS: (u16, u16) = (65280, 65535);
+
+impl Nat {
+    /// First and last source port of health checks, which full NAT leaves to them: 65280-65535, or if `ports` has nothing below
+    /// those, the 256 ports below `ports`.
+    pub fn check_ports(&self) -> (u16, u16) {
+        let (first, _) = self.ports;
+        if first >= CHECK_PORTS.0 { (first - 256, first - 1) } else { CHECK_PORTS }
+    }
+
+    /// First and last source port of full NAT: `ports` without those of health checks.
+    pub fn own_ports(&self) -> (u16, u16) {
+        let (first, last) = self.ports;
+        if first >= CHECK_PORTS.0 { self.ports } else { (first, last.min(CHECK_PORTS.0 - 1)) }
+    }
+
+    /// How many connections full NAT can have to one place where a backend listens: ports of all addresses.
+    pub fn room(&self) -> u64 {
+        let (first, last) = self.own_ports();
+        (u64::from(last) - u64::from(first) + 1) * self.addresses.len() as u64
+    }
+}
+
 impl Config {
     /// What the backends of all services are known by.
     pub fn backend_ids(&self) -> impl Iterator<Item = BackendId> {
@@ -52,5 +76,25 @@ impl Config {
             _ => return Ok(()),
         };
         Err(ConfigError::OtherPlane { path: name.to_owned(), is, program })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn checks_and_full_nat_share_no_port() {
+        for (ports, own, checks) in [
+            ((1024, 65535), (1024, 65279), (65280, 65535)),
+            ((1024, 32767), (1024, 32767), (65280, 65535)),
+            ((65000, 65300), (65000, 65279), (65280, 65535)),
+            ((65280, 65535), (65280, 65535), (65024, 65279)),
+            ((65500, 65500), (65500, 65500), (65244, 65499)),
+        ] {
+            let nat = Nat { addresses: vec![[192, 0, 2, 1].into(), [192, 0, 2, 2].into()], ports };
+            assert_eq!((nat.own_ports(), nat.check_ports()), (own, checks), "{ports:?}");
+            assert_eq!(nat.room(), 2 * (u64::from(own.1 - own.0) + 1));
+        }
     }
 }

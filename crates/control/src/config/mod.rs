@@ -1,6 +1,6 @@
 //! The configuration file: TOML, read once into typed values that nobody checks again.
 //!
-//! What a file can say is in `file`, and its sections in `dataplane`, `service` and `health`; `id` is what services and
+//! What a file can say is in `file`, and its sections in `dataplane`, `service`, `health` and `idle`; `id` is what services and
 //! backends are known by from then on. Reading goes on after a fault, so
 //! that all of a file's faults are told at once, each with its place: `section` takes keys out of tables, `read` knows which
 //! keys there are, `check` what must be true between them, `spans` where they stand.
@@ -11,10 +11,12 @@ mod fault;
 mod file;
 mod health;
 mod id;
+mod idle;
 mod load;
 mod protocol;
 mod read;
 pub mod reference;
+mod secret;
 mod section;
 mod service;
 mod spans;
@@ -27,4 +29,5 @@ pub use file::{Config, Metrics, Nat};
 pub use health::{Health, HttpCheck, Probe};
 pub use id::{BackendId, ServiceId};
 pub use protocol::Protocol;
-pub use service::{Affinity, AllDown, Backend, Forward, Service};
+pub use secret::{PickSecret, SecretError};
+pub use service::{Affinity, AllDown, Backend, Forward, OnDown, OnMissing, Service};

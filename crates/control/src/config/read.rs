@@ -5,13 +5,18 @@ use super::dataplane::{Dataplane, Idle, XdpMode};
 use super::fault::{Fault, Faults};
 use super::file::{Config, Metrics, Nat};
 use super::health::{self, Health, Time};
+use super::idle;
+use super::protocol::Protocol;
+use super::secret::PickSecret;
 use super::section::{Located, Section};
-use super::service::{Affinity, AllDown, Backend, Forward, Service};
+use super::service::{Affinity, AllDown, Backend, Forward, OnDown, OnMissing, Service};
 use super::spans::{BackendSpans, ServiceSpans, Spans};
+use evenkeel_core::flow::IdleTimes;
 use serde::Deserialize;
 use serde::de::{Deserializer, Error as _};
 use std::net::Ipv4Addr;
 use std::ops::Range;
+use std::path::PathBuf;
 use std::time::Duration;
 use toml::Spanned;
 use toml::de::DeTable;
@@ -80,6 +85,10 @@ fn read_dataplane(mut section: Section<'_, '_>, spans: &mut Spans) -> Option<Dat
     let address = section.optional("address");
     let gateway = section.optional::<Ipv4Addr>("gateway");
     let idle = section.optional::<Idle>("idle");
+    let secret = section.optional::<PathBuf>("secret-file").and_then(|file| {
+        let read = PickSecret::read(&file.value);
+        read.map_err(|error| section.faults().add(file.span, format!("secret-file: {error}"))).ok()
+    });
     section.end();
     spans.interface = span(&interface);
     spans.max_flows = span(&max_flows);
@@ -93,6 +102,7 @@ fn read_dataplane(mut section: Section<'_, '_>, spans: &mut Spans) -> Option<Dat
         address: value(address),
         gateway: value(gateway),
         idle: value(idle).unwrap_or(default.idle),
+        secret,
     })
 }
 
@@ -114,14 +124,20 @@ fn read_service(mut section: Section<'_, '_>, spans: &mut Spans) -> Option<Servi
     let name = section.required::<String>("name");
     let address = section.required::<Ipv4Addr>("address");
     let port = section.required::<u16>("port");
-    let protocol = section.required("protocol");
+    let protocol = section.required::<Protocol>("protocol");
     let forward = section.optional::<Forward>("forward");
     let affinity = section.optional::<Affinity>("affinity");
     let all_down = section.optional::<AllDown>("all-down");
+    let on_missing = section.optional::<OnMissing>("on-missing");
+    let on_down = section.optional::<OnDown>("on-down");
     let drain_time = section.optional::<Time>("drain-time");
     if let Some(time) = drain_time.as_ref().filter(|time| time.value.0 > LONGEST_DRAIN) {
         section.faults().add(time.span.clone(), "drain-time is at most 365 days; without it there is no limit");
     }
+    let idle = section.table("idle");
+    let idle_span = idle.as_ref().map_or(0..0, Spanned::span);
+    let of = protocol.as_ref().map(|protocol| protocol.value);
+    let idle = idle.map_or(IdleTimes::DEFAULT, |table| idle::read(table, of, section.faults()));
     let health = match section.table("health") {
         Some(table) => health::read(table, section.faults()),
         None => Some(Health::default()),
@@ -139,7 +155,14 @@ fn read_service(mut section: Section<'_, '_>, spans: &mut Spans) -> Option<Servi
         read
     });
     section.end();
-    spans.services.push(ServiceSpans { name: span(&name), address: span(&address), backends: backend_spans });
+    spans.services.push(ServiceSpans {
+        name: span(&name),
+        address: span(&address),
+        on_missing: span(&on_missing),
+        on_down: span(&on_down),
+        idle: idle_span,
+        backends: backend_spans,
+    });
     Some(Service {
         name: value(name)?,
         address: value(address)?,
@@ -149,6 +172,9 @@ fn read_service(mut section: Section<'_, '_>, spans: &mut Spans) -> Option<Servi
         affinity: value(affinity).unwrap_or_default(),
         health: health?,
         all_down: value(all_down).unwrap_or_default(),
+        on_missing: value(on_missing).unwrap_or_default(),
+        on_down: value(on_down).unwrap_or_default(),
+        idle,
         drain_time: value(drain_time).map(|time| time.0),
         backends: backends?.into_iter().collect::<Option<_>>()?,
     })

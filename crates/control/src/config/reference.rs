@@ -88,6 +88,12 @@ const DATAPLANE: Section = Section {
             "The way to backends outside that network (DPDK; on XDP the kernel's routes say).",
         ),
         key("idle", Kind::Word(&["sleep", "poll"]), Some("sleep"), "What lcores do when nothing arrives (DPDK)."),
+        key(
+            "secret-file",
+            Kind::Text,
+            Some("a random secret, as long as connections are kept"),
+            "File with the secret that backends are picked by: where it is the same, a fresh start and another node pick alike. 16 to 4096 bytes, white space at the end not counted, such as `openssl rand -hex 16` writes; root's or the balancer's own, and not to be read by everybody.",
+        ),
     ],
 };
 
@@ -96,7 +102,12 @@ const NAT: Section = Section {
     help: "Settled at the start: another value needs a restart.",
     keys: &[
         key("addresses", Kind::Addresses, None, "Addresses that backends see connections come from."),
-        key("ports", Kind::Ports, Some("1024-65535"), "Source ports, first and last."),
+        key(
+            "ports",
+            Kind::Ports,
+            Some("1024-65535"),
+            "Source ports, first and last. Health checks have ports of their own, which full NAT leaves out: 65280-65535, or if `ports` begins there, the 256 below it.",
+        ),
     ],
 };
 
@@ -122,6 +133,19 @@ const SERVICE: Section = Section {
             "What becomes of new connections while no backend takes any: dropped, or TCP refused by a reset. Connections that are there go on.",
         ),
         key(
+            "on-missing",
+            Kind::Word(&["drop", "reset"]),
+            Some("drop"),
+            "What becomes of a TCP segment of a connection that is not known, because it has been idle for too long or began elsewhere: dropped, or answered by a reset, so that whoever sent it begins anew at once.",
+        ),
+        key(
+            "on-down",
+            Kind::Word(&["keep", "drop", "reset"]),
+            Some("keep"),
+            "What becomes of a backend's TCP connections while its checks fail: they go on as far as it does; they stand still, unless no backend serves; or both ends are told by a reset. Those of a backend that is drained go on always. Datagrams go to another backend if one takes them.",
+        ),
+        key("idle", Kind::Table(&IDLE), Some("all defaults"), "How long connections may be idle."),
+        key(
             "drain-time",
             Kind::Time,
             Some("until they end"),
@@ -134,6 +158,25 @@ const SERVICE: Section = Section {
             "How it is found out whether a backend serves; not for a service for any port.",
         ),
         key("backends", Kind::Tables(&BACKEND), None, "Who serves it; may be an empty list."),
+    ],
+};
+
+const IDLE: Section = Section {
+    name: "idle",
+    help: "How long nothing may have been seen of a connection before it is forgotten; `opening`, `answered` and `closing` are counted from \
+           when that state began. Times are 1s to 9m, those of established and half-closed connections up to 9h. A file may \
+           have 8 different sets of them. A connection keeps the times of its service as they were, and follows a change if no \
+           other service had the same ones. Under pressure entries are given up earlier, those that prove nothing first. RFC 5382 \
+           asks for at least 2h 4m for established TCP, and 4m where it opens or closes; RFC 4787 for at least 2m for UDP.",
+    keys: &[
+        key("opening", Kind::Time, Some("1m"), "TCP: the client has sent its SYN."),
+        key("answered", Kind::Time, Some("1m"), "TCP: the backend has answered, and the client not confirmed that."),
+        key("established", Kind::Time, Some("2h 4m"), "TCP: both have confirmed."),
+        key("half-closed", Kind::Time, Some("4m"), "TCP: one side has ended."),
+        key("closing", Kind::Time, Some("1m"), "TCP: both have ended, or one has reset."),
+        key("udp-opening", Kind::Time, Some("30s"), "UDP: the backend has not answered yet."),
+        key("udp-answered", Kind::Time, Some("2m"), "UDP: it has."),
+        key("udp-established", Kind::Time, Some("5m"), "UDP: the client has gone on after that, so it is a stream."),
     ],
 };
 
@@ -208,10 +251,10 @@ pub fn markdown() -> String {
          TOML. `evenkeel check FILE` says everything that is wrong with one, with line and column; `evenkeel reference --schema`\n\
          prints a JSON Schema for editors. `examples/` has annotated files. Times are like 500ms, 1s or 2m.\n",
     );
-    for section in [&FILE, &DATAPLANE, &NAT, &SERVICE, &HEALTH, &BACKEND, &METRICS] {
+    for section in [&FILE, &DATAPLANE, &NAT, &SERVICE, &IDLE, &HEALTH, &BACKEND, &METRICS] {
         let title = match section.name {
             "the file" => "At the top".to_owned(),
-            "health" => "`health` of a service".to_owned(),
+            "health" | "idle" => format!("`{}` of a service", section.name),
             "a backend" => "`backends` of a service, each".to_owned(),
             name => format!("`{name}`"),
         };
@@ -288,7 +331,7 @@ impl Section {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Config;
+    use crate::config::{Config, idle};
 
     /// A file in which every table has a key that there is not.
     const UNKNOWN: &str = r#"
@@ -304,6 +347,7 @@ address = "10.0.0.10"
 port = 80
 protocol = "tcp"
 unheard-of = 1
+idle = { unheard-of = 1 }
 health = { kind = "tcp", unheard-of = 1 }
 backends = [{ address = "10.0.0.2", port = 80, unheard-of = 1 }]
 [metrics]
@@ -313,7 +357,7 @@ unheard-of = 1
     #[test]
     fn the_list_has_the_keys_that_are_read() {
         let said = Config::parse("unknown.toml", UNKNOWN).expect_err("there are no such keys").to_string();
-        for section in [&FILE, &DATAPLANE, &NAT, &SERVICE, &HEALTH, &BACKEND, &METRICS] {
+        for section in [&FILE, &DATAPLANE, &NAT, &SERVICE, &IDLE, &HEALTH, &BACKEND, &METRICS] {
             let line = said.lines().find(|line| line.contains(&format!("in {}: the keys are ", section.name)));
             let read = line.and_then(|line| line.split("the keys are ").nth(1)).unwrap_or_default();
             let mut read: Vec<_> = read.trim_end_matches('.').split(", ").collect();
@@ -322,13 +366,14 @@ unheard-of = 1
             listed.sort_unstable();
             assert_eq!(read, listed, "{}", section.name);
         }
-        assert_eq!(said.lines().count(), 7, "{said}");
+        assert_eq!(said.lines().count(), 8, "{said}");
     }
 
     #[test]
     fn words_and_bounds_are_those_that_are_read() {
         let file = |section: &str, key: &str, value: &str| {
-            let mut text = UNKNOWN.replace("unheard-of = 1\n", "").replace(", unheard-of = 1", "");
+            let mut text =
+                UNKNOWN.replace("unheard-of = 1\n", "").replace(", unheard-of = 1", "").replace("unheard-of = 1 ", "");
             let place = if section == "a backend" { "port = 80 }".to_owned() } else { format!("{section}\n") };
             let put = match section {
                 "a backend" => format!("port = 80, {key} = {value} }}"),
@@ -360,6 +405,13 @@ unheard-of = 1
                     _ => {}
                 }
             }
+        }
+    }
+
+    #[test]
+    fn idle_times_are_listed_with_their_defaults() {
+        for (listed, read) in IDLE.keys.iter().zip(&idle::KEYS) {
+            assert_eq!((listed.name, listed.default), (read.name, Some(idle::default_of(read).as_str())));
         }
     }
 

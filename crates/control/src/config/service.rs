@@ -3,6 +3,7 @@
 use super::health::Health;
 use super::id::{BackendId, ServiceId};
 use super::protocol::Protocol;
+use evenkeel_core::flow::IdleTimes;
 use serde::Deserialize;
 use std::net::Ipv4Addr;
 use std::time::Duration;
@@ -26,6 +27,12 @@ pub struct Service {
     pub health: Health,
     /// What becomes of new connections while no backend takes any.
     pub all_down: AllDown,
+    /// What becomes of a TCP segment of a connection that is not known.
+    pub on_missing: OnMissing,
+    /// What becomes of a backend's connections while its checks fail.
+    pub on_down: OnDown,
+    /// How long connections may be idle.
+    pub idle: IdleTimes,
     /// How long the connections of a backend that was taken out of the file may go on; without it, until they end.
     pub drain_time: Option<Duration>,
     /// Who serves it.
@@ -63,6 +70,31 @@ pub enum AllDown {
     Reset,
 }
 
+/// What becomes of a TCP segment of a connection that is not known, because it has ended, or began elsewhere.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OnMissing {
+    /// It is dropped, and whoever has sent it tries again.
+    #[default]
+    Drop,
+    /// It is answered by a reset, and whoever has sent it begins anew.
+    Reset,
+}
+
+/// What becomes of a backend's connections while its checks fail. It gets no new ones, and datagrams go to another if one
+/// takes them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OnDown {
+    /// They go on, as far as the backend does.
+    #[default]
+    Keep,
+    /// They stand still, and go on if the backend comes back in time.
+    Drop,
+    /// Both ends are told by a reset that they are over.
+    Reset,
+}
+
 /// A backend of a service.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Backend {
@@ -87,8 +119,36 @@ impl Service {
         BackendId { service: self.id(), address: backend.address.into(), port: backend.port }
     }
 
+    /// Its backends, each with its rank among those at its address: how many of them have lower ports.
+    pub fn ranked(&self) -> impl Iterator<Item = (u16, &Backend)> {
+        let mut order: Vec<_> = (0..self.backends.len()).collect();
+        order.sort_unstable_by_key(|&index| (self.backends[index].address, self.backends[index].port));
+        let mut ranks = vec![0; self.backends.len()];
+        for pair in order.windows(2) {
+            if self.backends[pair[0]].address == self.backends[pair[1]].address {
+                ranks[pair[1]] = ranks[pair[0]] + 1;
+            }
+        }
+        ranks.into_iter().zip(&self.backends)
+    }
+
     /// What its backends are known by, in the order of the file.
     pub fn backend_ids(&self) -> impl Iterator<Item = BackendId> {
         self.backends.iter().map(|backend| self.backend_id(backend))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::walkthrough;
+
+    #[test]
+    fn ranks_follow_ports_and_not_the_order_of_the_file() {
+        let mut service = walkthrough().services.remove(0);
+        let backend = |last, port| Backend { address: [10, 0, 0, last].into(), port, weight: 1, drain: false };
+        service.backends = vec![backend(2, 8081), backend(3, 9000), backend(2, 80), backend(2, 9000)];
+        let ranks: Vec<_> = service.ranked().map(|(rank, backend)| (rank, backend.port)).collect();
+        assert_eq!(ranks, [(1, 8081), (0, 9000), (0, 80), (2, 9000)]);
     }
 }

@@ -18,6 +18,9 @@ pub(super) struct Spans {
 pub(super) struct ServiceSpans {
     pub(super) name: Range<usize>,
     pub(super) address: Range<usize>,
+    pub(super) on_missing: Range<usize>,
+    pub(super) on_down: Range<usize>,
+    pub(super) idle: Range<usize>,
     pub(super) backends: Vec<BackendSpans>,
 }
 

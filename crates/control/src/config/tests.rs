@@ -1,6 +1,7 @@
 //! Files that are right, and a collection of those that are not.
 
 use super::*;
+use evenkeel_core::flow::IdleTimes;
 use proptest::prelude::*;
 use std::net::Ipv4Addr;
 use std::time::Duration;
@@ -232,6 +233,66 @@ fn every_fault_is_named_with_its_place() {
         ("protocol = \"tcp\"", "protocol = \"tcp\"\nall-down = \"reject\"", "14:12: ", "expected `drop` or `reset`"),
         ("protocol = \"tcp\"", "protocol = \"tcp\"\ndrain-time = \"soon\"", "14:14: ", "a time is like"),
         ("protocol = \"tcp\"", "protocol = \"tcp\"\ndrain-time = \"300000000000y\"", "14:14: ", "at most 365 days"),
+        ("protocol = \"tcp\"", "protocol = \"tcp\"\non-missing = \"keep\"", "14:14: ", "expected `drop` or `reset`"),
+        ("protocol = \"tcp\"", "protocol = \"udp\"\non-missing = \"reset\"", "14:14: ", "UDP has no resets"),
+        ("protocol = \"tcp\"", "protocol = \"tcp\"\non-down = \"wait\"", "14:11: ", "one of `keep`, `drop`, `reset`"),
+        ("protocol = \"tcp\"", "protocol = \"udp\"\non-down = \"reset\"", "14:11: ", "UDP has no resets"),
+        ("protocol = \"tcp\"", "protocol = \"tcp\"\nidle = \"1m\"", "14:8: ", "idle must be a table, not a string"),
+        (
+            "protocol = \"tcp\"",
+            "protocol = \"tcp\"\nidle = { open = \"1m\" }",
+            "14:10: ",
+            "unknown key `open` in idle: the keys are opening, ",
+        ),
+        (
+            "protocol = \"tcp\"",
+            "protocol = \"tcp\"\nidle = { half_closed = \"1m\" }",
+            "14:10: ",
+            "did you mean `half-closed`?",
+        ),
+        ("protocol = \"tcp\"", "protocol = \"tcp\"\nidle = { opening = 60 }", "14:20: ", "opening: invalid type"),
+        (
+            "protocol = \"tcp\"",
+            "protocol = \"tcp\"\nidle = { opening = \"10m\" }",
+            "14:20: ",
+            "opening must be between 1s and 9m",
+        ),
+        (
+            "protocol = \"tcp\"",
+            "protocol = \"tcp\"\nidle = { established = \"10h\" }",
+            "14:24: ",
+            "established must be between 1s and 9h",
+        ),
+        (
+            "protocol = \"tcp\"",
+            "protocol = \"tcp\"\nidle = { closing = \"500ms\" }",
+            "14:20: ",
+            "closing must be between 1s and 9m",
+        ),
+        (
+            "protocol = \"tcp\"",
+            "protocol = \"tcp\"\nidle = { udp-opening = \"10s\" }",
+            "14:24: ",
+            "udp-opening is for services of protocol = \"udp\", and this one's is \"tcp\"",
+        ),
+        (
+            "protocol = \"tcp\"",
+            "protocol = \"udp\"\nidle = { closing = \"10s\" }",
+            "14:20: ",
+            "closing is for services of protocol = \"tcp\", and this one's is \"udp\"",
+        ),
+        (
+            "interface = \"veth6\"",
+            "secret-file = \"/nowhere/secret\"",
+            "3:15: ",
+            "secret-file: /nowhere/secret: No such file",
+        ),
+        (
+            "interface = \"veth6\"",
+            "secret-file = \"/dev/zero\"",
+            "3:15: ",
+            "secret-file: /dev/zero is no ordinary file",
+        ),
         ("[nat]", "[metrics]\nlisten = \"9400\"\n[nat]", "6:10: ", "listen: invalid socket address"),
         ("[nat]", "[metrics]\nport = 9400\n[nat]", "6:1: ", "unknown key `port` in [metrics]: the keys are listen."),
         // What is missing.
@@ -296,6 +357,42 @@ fn health_checks_have_defaults_and_follow_the_interval() {
     let check = HttpCheck { path: "/up".to_owned(), host: None, status: 204, body: Some("fine".to_owned()) };
     assert_eq!(http.probe, Some(Probe::Http(check)));
     assert_eq!(health("{ kind = \"none\" }").probe, None);
+}
+
+#[test]
+fn idle_times_are_those_that_are_said_and_the_rest_defaults() {
+    let idle = |more: &str| {
+        let text = GOOD.replace("protocol = \"tcp\"", more);
+        Config::parse("idle.toml", &text).expect("it is right").services[0].idle
+    };
+    assert_eq!(idle("protocol = \"tcp\""), IdleTimes::DEFAULT);
+    let all = "protocol = \"tcp\"\nidle = { opening = \"10s\", answered = \"1500ms\", established = \"9h\", half-closed = \"2m 30s\", \
+               closing = \"9m\" }";
+    let (opening, answered, established) = (10_000, 1500, 9 * 3_600_000);
+    let (half_closed, closing) = (150_000, 540_000);
+    let expected = IdleTimes { opening, answered, established, half_closed, closing, ..IdleTimes::DEFAULT };
+    assert_eq!(idle(all), expected);
+    let udp = "protocol = \"udp\"\nidle = { udp-opening = \"1s\", udp-answered = \"5s\", udp-established = \"1h\" }";
+    let (udp_opening, udp_answered, udp_established) = (1000, 5000, 3_600_000);
+    assert_eq!(idle(udp), IdleTimes { udp_opening, udp_answered, udp_established, ..IdleTimes::DEFAULT });
+}
+
+#[test]
+fn no_more_sets_of_idle_times_than_there_are_numbers() {
+    let service = &GOOD[GOOD.find("[[service]]").expect("there is one")..];
+    let mut text = GOOD.to_owned();
+    // The first has the defaults, and the last two of these have the same.
+    for (number, seconds) in [(1, 1), (2, 2), (3, 3), (4, 4), (5, 5), (6, 6), (7, 7), (8, 7)] {
+        let idle = format!("protocol = \"tcp\"\nidle = {{ opening = \"{seconds}s\" }}");
+        let service = service
+            .replace("\"web\"", &format!("\"web{number}\""))
+            .replace("port = 80\n", &format!("port = {number}\n"));
+        text += &service.replace("protocol = \"tcp\"", &idle);
+    }
+    assert_eq!(lines(&text), [""; 0]);
+    let ninth = text.replace("\"4s\"", "\"444s\"").replacen("\"7s\"", "\"77s\"", 1);
+    assert_eq!(lines(&ninth).len(), 1);
+    assert!(lines(&ninth)[0].contains("there may be 8 different sets"), "{:?}", lines(&ninth));
 }
 
 #[test]

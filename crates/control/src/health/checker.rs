@@ -2,12 +2,16 @@
 
 use super::attend::attend;
 use super::pace::Pace;
+use super::ports::Ports;
 use super::prober::Prober;
 use crate::config::{BackendId, Config, Health};
 use crate::operator::{Condition, Judgement};
 use fastrand::Rng;
 use std::collections::HashMap;
+use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::AbortHandle;
 
@@ -19,6 +23,10 @@ use tokio::task::AbortHandle;
 /// others have to wait, all checks come later, in the order in which they were due; waiting is never taken for a
 /// failure.
 const AT_ONCE: usize = 800;
+/// For how long the end that closes first keeps a connection's ports (TIME_WAIT; TCP_TIMEWAIT_LEN in Linux' net/tcp.h).
+const TIME_WAIT: Duration = Duration::from_secs(60);
+/// Ports towards a target that may be kept so: well below the 256 that there are.
+const KEPT_AT_ONCE: f64 = 160.0;
 
 /// Asks backends whether they serve.
 ///
@@ -42,6 +50,8 @@ pub struct Checker {
 #[derive(Debug)]
 struct Watched {
     health: Arc<Health>,
+    /// See [`Ports::is_busy`].
+    is_busy: Arc<AtomicBool>,
     task: AbortHandle,
 }
 
@@ -69,26 +79,43 @@ impl Checker {
     /// Outside of a tokio runtime with I/O and time.
     pub fn watch(&mut self, config: &Config, is_down: impl Fn(&BackendId) -> bool) {
         let mut before = std::mem::take(&mut self.watched);
+        let kept_ports = kept_ports(config);
         for service in config.services.iter().filter(|service| service.health.probe.is_some()) {
             let health = Arc::new(service.health.clone());
             for backend in service.backend_ids() {
                 let kept = before.remove(&backend).filter(|watched| watched.health == health);
                 let watched = kept.unwrap_or_else(|| {
                     let before = is_down(&backend).then_some(Condition::Down);
-                    self.start(backend, Arc::clone(&health), before)
+                    self.start(backend, Arc::clone(&health), config.nat.check_ports(), before)
                 });
+                let kept = kept_ports.get(&backend.socket_address()).copied().unwrap_or_default();
+                watched.is_busy.store(kept > KEPT_AT_ONCE, Ordering::Relaxed);
                 self.watched.insert(backend, watched);
             }
         }
     }
 
-    fn start(&self, backend: BackendId, health: Arc<Health>, before: Option<Condition>) -> Watched {
-        let prober = Prober::new(backend.socket_address(), Arc::clone(&health), Arc::clone(&self.permits));
+    fn start(&self, backend: BackendId, health: Arc<Health>, block: (u16, u16), before: Option<Condition>) -> Watched {
+        let is_busy = Arc::new(AtomicBool::new(false));
+        let ports = Ports::new(block, Arc::clone(&is_busy));
+        let prober = Prober::new(backend.socket_address(), Arc::clone(&health), ports, Arc::clone(&self.permits));
         let pace = Pace::new(health.interval, Rng::new());
         let judgements = self.judgements.clone();
         let task = tokio::spawn(attend(backend, Arc::clone(&health), before, pace, judgements, async move || {
             prober.check().await
         }));
-        Watched { health, task: task.abort_handle() }
+        Watched { health, is_busy, task: task.abort_handle() }
     }
+}
+
+/// How many ports towards each target would be kept at a time by connections that checks have ended as they are.
+fn kept_ports(config: &Config) -> HashMap<SocketAddr, f64> {
+    let mut kept = HashMap::new();
+    for service in config.services.iter().filter(|service| service.health.probe.is_some()) {
+        let by_one = TIME_WAIT.as_secs_f64() / service.health.interval.as_secs_f64();
+        for backend in service.backend_ids() {
+            *kept.entry(backend.socket_address()).or_default() += by_one;
+        }
+    }
+    kept
 }

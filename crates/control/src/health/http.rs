@@ -5,6 +5,7 @@
 
 use super::body::{Search, read};
 use super::finding::Finding;
+use super::ports::Ports;
 use super::tcp;
 use crate::config::HttpCheck;
 use http_body_util::Empty;
@@ -45,10 +46,10 @@ impl Question {
         Some(Self { target, request: request.ok()? })
     }
 
-    /// Connects, asks, and compares the answer. Redirects are answers like others. Reading the body ends at the
+    /// Connects from one of these ports, asks, and compares the answer. Redirects are answers like others. Reading the body ends at the
     /// deadline; until then the deadline is the caller's to keep.
-    pub(super) async fn ask(&self, check: &HttpCheck, deadline: Instant) -> Finding {
-        let stream = match tcp::connect(self.target).await {
+    pub(super) async fn ask(&self, check: &HttpCheck, ports: &Ports, deadline: Instant) -> Finding {
+        let stream = match tcp::connect(self.target, ports).await {
             Ok(stream) => stream,
             Err(finding) => return finding,
         };

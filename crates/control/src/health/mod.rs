@@ -2,7 +2,7 @@
 //! is told as judgements.
 //!
 //! Each backend has a task of its own (`checker`), all of them on one thread that does nothing else (`beside`). `attend` is what such a task
-//! does, `pace` when, `tcp` and `http` (with `body`) how a backend is asked, `finding` what may come of it, and
+//! does, `pace` when, `ports` from where, `tcp` and `http` (with `body`) how a backend is asked, `finding` what may come of it, and
 //! `course` what follows from one finding after another.
 
 mod attend;
@@ -13,6 +13,7 @@ mod course;
 mod finding;
 mod http;
 mod pace;
+mod ports;
 mod prober;
 mod tcp;
 #[cfg(test)]

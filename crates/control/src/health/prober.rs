@@ -2,6 +2,7 @@
 
 use super::finding::{Finding, Hindrance};
 use super::http::Question;
+use super::ports::Ports;
 use super::tcp;
 use crate::config::{Health, Probe};
 use std::net::SocketAddr;
@@ -16,17 +17,18 @@ pub(super) struct Prober {
     health: Arc<Health>,
     /// For an HTTP check; nothing if no request can be made of what is wanted.
     question: Option<Question>,
+    ports: Ports,
     permits: Arc<Semaphore>,
 }
 
 impl Prober {
-    /// One that waits for a permit before each check.
-    pub(super) fn new(target: SocketAddr, health: Arc<Health>, permits: Arc<Semaphore>) -> Self {
+    /// One that asks from these ports, and waits for a permit before each check.
+    pub(super) fn new(target: SocketAddr, health: Arc<Health>, ports: Ports, permits: Arc<Semaphore>) -> Self {
         let question = match &health.probe {
             Some(Probe::Http(check)) => Question::new(target, check),
             Some(Probe::Tcp) | None => None,
         };
-        Self { target, health, question, permits }
+        Self { target, health, question, ports, permits }
     }
 
     /// Checks once. Takes no longer than the timeout, counted from when there is a permit.
@@ -43,10 +45,10 @@ impl Prober {
             (Some(Probe::Http(check)), Some(question)) => {
                 // Apart, so that the many tasks that only wait for their next check do not keep room for an HTTP
                 // connection.
-                Box::pin(question.ask(check, deadline)).await
+                Box::pin(question.ask(check, &self.ports, deadline)).await
             }
             (Some(Probe::Http(_)), None) => Finding::NotMade(Hindrance::Request),
-            (Some(Probe::Tcp) | None, _) => tcp::check(self.target).await,
+            (Some(Probe::Tcp) | None, _) => tcp::check(self.target, &self.ports).await,
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use super::health::HealthTable;
 use super::orders::Orders;
-use crate::config::{Backend, BackendId, Config, Service};
+use crate::config::{Backend, BackendId, Config, OnDown, Service};
 use evenkeel_core::backend::{BackendState, Standing};
 
 /// Every backend that is health checked.
@@ -22,9 +22,22 @@ pub(super) fn admission(service: &Service, backend: &Backend, orders: &Orders, h
     match (!failed, drained || backend.drain) {
         (true, false) => BackendState::Up,
         (true, true) => BackendState::Draining,
+        (false, true) if all_down(service, health) => BackendState::Draining,
+        // Whoever drains a server closes it next, and then its checks fail while it finishes what it has.
+        (false, true) => BackendState::Finishing,
+        (false, false) => fate(service, health),
+    }
+}
+
+/// What becomes of the connections of a backend that is held down.
+fn fate(service: &Service, health: &HealthTable) -> BackendState {
+    match service.on_down {
+        // Clients shall be told, whoever is left.
+        OnDown::Reset => BackendState::Resetting,
         // While nobody serves, nobody is better than the one that has the connection: it may be the check that is wrong.
-        (false, _) if all_down(service, health) => BackendState::Draining,
-        (false, _) => BackendState::Down,
+        _ if all_down(service, health) => BackendState::Draining,
+        OnDown::Keep => BackendState::Finishing,
+        OnDown::Drop => BackendState::Down,
     }
 }
 
@@ -32,12 +45,18 @@ fn all_down(service: &Service, health: &HealthTable) -> bool {
     !service.backend_ids().any(|backend| health.is_up(&backend))
 }
 
+/// A backend that new connections go to.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Serving<'a> {
+    pub(super) id: BackendId,
+    /// See [`Service::ranked`].
+    pub(super) rank: u16,
+    pub(super) backend: &'a Backend,
+}
+
 /// The backends that new connections go to.
-pub(super) fn serving<'a>(
-    service: &'a Service,
-    orders: &Orders,
-    health: &HealthTable,
-) -> Vec<(BackendId, &'a Backend)> {
-    let is_up = |backend: &&Backend| admission(service, backend, orders, health) == BackendState::Up;
-    service.backends.iter().filter(is_up).map(|backend| (service.backend_id(backend), backend)).collect()
+pub(super) fn serving<'a>(service: &'a Service, orders: &Orders, health: &HealthTable) -> Vec<Serving<'a>> {
+    let is_up = |backend: &Backend| admission(service, backend, orders, health) == BackendState::Up;
+    let serving = service.ranked().filter(|(_, backend)| is_up(backend));
+    serving.map(|(rank, backend)| Serving { id: service.backend_id(backend), rank, backend }).collect()
 }

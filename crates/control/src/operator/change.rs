@@ -1,6 +1,7 @@
 //! What another configuration changes about a service.
 
-use crate::config::{Backend, BackendId, Service};
+use super::admission::Serving;
+use crate::config::Service;
 use crate::maglev::{self, Candidate};
 use evenkeel_core::BackendRef;
 use serde::{Deserialize, Serialize};
@@ -40,18 +41,18 @@ pub(super) fn describe(old: &Service, new: &Service) -> String {
 }
 
 /// The share of a Maglev table's slots that change hands.
-pub(super) fn moved_share(old: &[(BackendId, &Backend)], new: &[(BackendId, &Backend)]) -> f64 {
+pub(super) fn moved_share(old: &[Serving<'_>], new: &[Serving<'_>]) -> f64 {
     // Places in the plane have no say in which slots a backend gets, so any will do, as long as both tables agree; and so
     // will any secret.
     let mut numbers: HashMap<_, u16> = HashMap::new();
-    let mut slots = |backends: &[(BackendId, &Backend)]| {
+    let mut slots = |backends: &[Serving<'_>]| {
         let candidates: Vec<_> = backends
             .iter()
-            .map(|&(id, backend)| {
+            .map(|&Serving { id, rank, backend }| {
                 let next = numbers.len() as u16;
                 let index = *numbers.entry(id).or_insert(next);
                 let reference = BackendRef { index, generation: 1 };
-                Candidate { address: backend.address, port: backend.port, weight: backend.weight, reference }
+                Candidate { address: backend.address, rank, weight: backend.weight, reference }
             })
             .collect();
         maglev::table(&candidates, &[0, 0])

@@ -49,13 +49,11 @@ impl<P: Plane> Operator<P> {
                 traffic: self.balancer.plane().traffic(view.reference.index)?,
             });
         }
-        let (first, last) = self.config.nat.ports;
-        let ports = (u64::from(last) - u64::from(first) + 1) * self.config.nat.addresses.len() as u64;
         let busiest = status.services.iter().flat_map(|service| &service.backends).map(|backend| backend.flows).max();
         Ok(Scrape {
             counters: self.counters()?,
             traffic,
-            nat_ports_free: ports.saturating_sub(busiest.unwrap_or(0)),
+            nat_ports_free: self.config.nat.room().saturating_sub(busiest.unwrap_or(0)),
             status,
         })
     }

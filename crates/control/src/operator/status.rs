@@ -72,15 +72,15 @@ pub struct BackendStatus {
     pub bytes: u64,
 }
 
-/// Whether a backend gets packets.
+/// Whether a backend gets connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum State {
-    /// All.
+    /// It does.
     Up,
-    /// None.
+    /// It is held to be out of service. What becomes of the connections that it has is as its service says.
     Down,
-    /// Those of its connections.
+    /// No new ones; those that it has go on.
     Draining,
 }
 
@@ -189,6 +189,7 @@ impl<P: Plane> Operator<P> {
         let state = match view.map(|view| view.state) {
             Some(BackendState::Up) => State::Up,
             Some(BackendState::Draining) => State::Draining,
+            Some(BackendState::Finishing) if view.is_some_and(|view| view.leaving) => State::Draining,
             Some(BackendState::Down | BackendState::Finishing | BackendState::Resetting) | None => State::Down,
         };
         let judgement = self.health.get(&id);

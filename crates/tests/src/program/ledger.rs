@@ -111,7 +111,7 @@ impl Ledger {
 
 /// Fails unless the configuration allows a new connection to go this way.
 fn assert_is_allowed(config: &Config, connection: &Connection) {
-    let (first, last) = config.nat.ports;
+    let (first, last) = config.nat.own_ports();
     assert!(
         config.nat.addresses.iter().any(|&address| address == connection.nat.ip()),
         "not one of our NAT addresses: {connection:?}"

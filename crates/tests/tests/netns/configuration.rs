@@ -3,11 +3,15 @@
 use evenkeel_tests::on_every_plane;
 use evenkeel_tests::testbed::{Connection, Plane, Servers, Testbed, assert_refused};
 use std::collections::BTreeSet;
+use std::fs::{self, Permissions};
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::os::unix::fs::PermissionsExt as _;
 
 on_every_plane! {
     the_same_file_works_with_and_without_its_plane[],
     a_file_for_another_plane_is_refused[],
     a_backend_behind_a_router_is_reached[],
+    a_client_meets_one_server_on_every_port_and_after_every_fresh_start[],
 }
 
 /// `dataplane` are lines of that section, and these are the service's backends.
@@ -83,4 +87,45 @@ fn a_backend_behind_a_router_is_reached(bed: &Testbed) {
     let balancer = bed.balance_config(&file(dataplane, &["10.0.0.2", "192.0.2.5"]));
     balancer.wait_for("backend 192.0.2.5 is at de:ad:be:ef:00:fe");
     assert_eq!(reached(), BTreeSet::from(["h2".to_owned(), "h5".to_owned()]));
+}
+
+/// Clients of the test below, so many that they agree by chance once in 2^40 times.
+const CLIENTS: std::ops::Range<u8> = 100..140;
+
+/// The servers that the clients meet at a port.
+fn met(port: u16) -> Vec<String> {
+    let meet = |last: u8| {
+        let from = SocketAddrV4::new(Ipv4Addr::new(10, 0, 0, last), 0);
+        let mut connection = Connection::open("", Some(from), port).expect("it is taken");
+        connection.exchange(&[last]).expect("it works")
+    };
+    CLIENTS.map(meet).collect()
+}
+
+fn a_client_meets_one_server_on_every_port_and_after_every_fresh_start(bed: &Testbed) {
+    let _servers = [Servers::tcp(8080), Servers::tcp(8443)];
+    let device = bed.do_in("", &["ip", "-o", "address", "show", "to", "10.0.0.1"]).stdout;
+    let device = device.split_whitespace().nth(1).expect("an index and a name").to_owned();
+    for last in CLIENTS {
+        bed.do_in("", &["ip", "address", "add", &format!("10.0.0.{last}/24"), "dev", &device]);
+    }
+    let secret = bed.config("secret", "0123456789abcdef0123456789abcdef\n");
+    fs::set_permissions(&secret, Permissions::from_mode(0o600)).expect("it is ours");
+    let affine = |text: &str| text.replace("backends =", "affinity = \"client-address\"\nbackends =");
+    let http = affine(&file(&format!("secret-file = \"{}\"", secret.display()), &BOTH));
+    let https = http[http.find("[[service]]").expect("there is one")..]
+        .replace("\"test\"", "\"other\"")
+        .replace("port = 80\n", "port = 443\n")
+        .replace("8080", "8443");
+    let mut before = None;
+    for _ in 0..2 {
+        let mut balancer = bed.balance_config(&format!("{http}{https}"));
+        let met = met(80);
+        assert_eq!(self::met(443), met, "on another port");
+        assert_eq!(*before.get_or_insert(met.clone()), met, "after a fresh start");
+        assert_eq!(balancer.interrupt().code, Some(0));
+    }
+    fs::set_permissions(&secret, Permissions::from_mode(0o644)).expect("it is ours");
+    let path = bed.work.join("evenkeel.toml");
+    assert_refused(&bed.start_with_file(&path).finish(), 2, &["evenkeel.toml", ":3:", "others may read", "chmod"]);
 }

@@ -1,8 +1,11 @@
 //! Backends that fail and come back, and what becomes of the connections of each; and services of which nobody is left.
 
 use evenkeel_tests::on_every_plane;
-use evenkeel_tests::testbed::{Backend, Connection, Load, Running, SERVICE_PORT, Testbed, file, is_up, until};
+use evenkeel_tests::testbed::{
+    Backend, Connection, Load, Plane, Running, SERVICE_PORT, Servers, Testbed, file, is_up, until,
+};
 use std::io;
+use std::thread;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 on_every_plane! {
@@ -11,6 +14,8 @@ on_every_plane! {
     who_was_down_or_drained_is_so_after_a_restart["python3"],
     connections_go_on_and_new_ones_wait_while_every_check_fails["python3"],
     new_connections_are_refused_at_once_where_the_service_says_so["python3"],
+    no_check_fails_while_every_nat_port_is_in_use[],
+    connections_of_a_backend_that_is_down_are_as_its_service_says["python3"],
 }
 
 /// Connections after which each of two servers has surely been reached.
@@ -21,9 +26,9 @@ fn checks(kind: &str) -> String {
     format!("health = {{ {kind}, interval = \"500ms\", timeout = \"500ms\", rise = 2, fall = 3 }}")
 }
 
-/// h2 and h3 behind a service, and NAT ports that the kernel does not take for its checks: on XDP both come from one address.
+/// h2 and h3 behind a service.
 fn both(service: &str) -> String {
-    file("", service, &[(2, ""), (3, "")]).replace("[nat]\n", "[nat]\nports = \"1024-32767\"\n")
+    file("", service, &[(2, ""), (3, "")])
 }
 
 const TCP: &str = "kind = \"tcp\"";
@@ -138,15 +143,10 @@ fn open() -> io::Result<Connection> {
 /// Two servers that say by HTTP that they do not serve, while they do; gives them with a connection to each.
 fn all_down(bed: &Testbed, all_down: &str) -> (Running, [Backend; 2], [Connection; 2]) {
     let backends = ["h2", "h3"].map(|name| Backend::start(bed, name));
-    let service = format!("all-down = \"{all_down}\"\n{}", checks(HTTP));
+    let service = format!("all-down = \"{all_down}\"\non-down = \"drop\"\n{}", checks(HTTP));
     let balancer = bed.balance_config(&both(&service));
     wait_until_up(bed);
-    let mut connections = ["h2", "h3"].map(|name| {
-        until("a connection to each", || {
-            let mut connection = Connection::new(SERVICE_PORT);
-            (connection.exchange(b"who is it?").expect("it works") == name).then_some(connection)
-        })
-    });
+    let mut connections = one_to_each();
     // One after the other: what is sent to the first while only the second serves must not end its connections.
     backends[1].answer_health("503 Service Unavailable");
     wait_until_down(bed, &["HTTP 503, wanted 200"]);
@@ -196,4 +196,79 @@ fn new_connections_are_refused_at_once_where_the_service_says_so(bed: &Testbed) 
     }
     assert_eq!(bed.told_json(&["counters"])["refused"], 10);
     end_of_all_down(bed, &backends, connections);
+}
+
+/// On XDP checks come from the address that full NAT sends from, and the kernel would give them one of its ports.
+fn no_check_fails_while_every_nat_port_is_in_use(bed: &Testbed) {
+    let _servers = Servers::tcp(SERVICE_PORT);
+    if bed.plane != Plane::Dpdk {
+        bed.do_in("lb", &["sh", "-c", "echo 65180 65279 > /proc/sys/net/ipv4/ip_local_port_range"]);
+    }
+    let checks = "health = { kind = \"tcp\", interval = \"500ms\", timeout = \"500ms\", fall = 1 }";
+    let mut balancer = bed.balance_config(&both(checks).replace("[nat]\n", "[nat]\nports = \"65180-65400\"\n"));
+    wait_until_up(bed);
+    // A hundred towards each of them; whoever finds none of the last few in time is dropped.
+    let mut held = Vec::new();
+    let mut refused = 0;
+    while refused < 10 {
+        match open() {
+            Ok(connection) => held.push(connection),
+            Err(_) => refused += 1,
+        }
+    }
+    assert!((120..=200).contains(&held.len()), "{} connections", held.len());
+    // A few checks of each.
+    thread::sleep(Duration::from_secs(4));
+    for connection in &mut held {
+        connection.exchange(b"still there?").expect("it goes on");
+    }
+    let ended = balancer.interrupt();
+    assert!(!ended.stderr.contains("is down"), "{ended}");
+    let warned = ended.stderr.contains("warning: full NAT sends from 10.0.0.10, ports 65180-65279");
+    assert_eq!(warned, bed.plane != Plane::Dpdk, "{ended}");
+}
+
+/// A connection to each server.
+fn one_to_each() -> [Connection; 2] {
+    ["h2", "h3"].map(|name| {
+        until("a connection to each", || {
+            let mut connection = Connection::new(SERVICE_PORT);
+            (connection.exchange(b"who is it?").expect("it works") == name).then_some(connection)
+        })
+    })
+}
+
+fn connections_of_a_backend_that_is_down_are_as_its_service_says(bed: &Testbed) {
+    let backends = ["h2", "h3"].map(|name| Backend::start(bed, name));
+    for (on_down, expected) in
+        [("keep", None), ("drop", Some(io::ErrorKind::WouldBlock)), ("reset", Some(io::ErrorKind::ConnectionReset))]
+    {
+        let mut balancer = bed.balance_config(&both(&format!("on-down = \"{on_down}\"\n{}", checks(HTTP))));
+        wait_until_up(bed);
+        let mut connections = one_to_each();
+        backends[1].answer_health("503 Service Unavailable");
+        wait_until_down(bed, &["HTTP 503, wanted 200"]);
+        connections[1].set_patience(Duration::from_secs(2));
+        let outcome = connections[1].exchange(b"still there?").map_err(|error| error.kind());
+        assert_eq!(outcome, expected.map_or(Ok("h3".to_owned()), Err), "{on_down}");
+        assert_eq!(connections[0].exchange(b"still there?").expect("it is up"), "h2");
+        let load = Load::start(0);
+        load.next(MANY).assert_on(&["h2"]);
+        backends[1].answer_health("200 OK");
+        wait_until_up(bed);
+
+        // Whoever is drained first finishes what he has, whatever the service says.
+        let mut connections = one_to_each();
+        bed.told(&["drain", "web", "10.0.0.3"]);
+        backends[1].answer_health("503 Service Unavailable");
+        wait_until_down(bed, &["HTTP 503, wanted 200"]);
+        for (connection, name) in connections.iter_mut().zip(["h2", "h3"]) {
+            assert_eq!(connection.exchange(&[7; 3000]).expect("it goes on"), name, "{on_down}");
+        }
+        backends[1].answer_health("200 OK");
+        bed.told(&["undrain", "web", "10.0.0.3"]);
+        wait_until_up(bed);
+        assert_eq!(balancer.interrupt().code, Some(0));
+        bed.wait_for_the_dead();
+    }
 }

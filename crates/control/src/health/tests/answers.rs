@@ -4,8 +4,9 @@ use super::server::{Manner, Server};
 use super::{PATIENCE, page};
 use crate::config::{Health, HttpCheck, Probe};
 use crate::health::finding::{Finding, Hindrance};
+use crate::health::ports::Ports;
 use crate::health::prober::Prober;
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
@@ -15,9 +16,16 @@ use tokio::time::timeout;
 /// For servers that never do what is waited for.
 const SHORT: Duration = Duration::from_millis(50);
 
+/// Ports that checks leave from.
+const BLOCK: (u16, u16) = (65280, 65535);
+
 fn prober(target: SocketAddrV4, probe: Probe, timeout: Duration) -> Prober {
+    prober_from(BLOCK, target, probe, timeout)
+}
+
+fn prober_from(block: (u16, u16), target: SocketAddrV4, probe: Probe, timeout: Duration) -> Prober {
     let health = Health { probe: Some(probe), interval: PATIENCE, timeout, rise: 1, fall: 1 };
-    Prober::new(target.into(), Arc::new(health), Arc::new(Semaphore::new(1)))
+    Prober::new(target.into(), Arc::new(health), Ports::new(block, Arc::default()), Arc::new(Semaphore::new(1)))
 }
 
 async fn check(target: SocketAddrV4, probe: Probe, time: Duration) -> Finding {
@@ -223,11 +231,65 @@ async fn a_path_that_no_request_can_hold_says_nothing_about_the_backend() {
 async fn waiting_for_others_is_no_failure() {
     let permits = Arc::new(Semaphore::new(0));
     let health = Health { probe: Some(Probe::Tcp), timeout: SHORT, ..Health::default() };
-    let prober = Prober::new((Ipv4Addr::LOCALHOST, 1).into(), Arc::new(health), Arc::clone(&permits));
+    let ports = Ports::new(BLOCK, Arc::default());
+    let prober = Prober::new((Ipv4Addr::LOCALHOST, 1).into(), Arc::new(health), ports, Arc::clone(&permits));
     // The clock stands still but for such waits, and nothing is sent as long as there is no permit.
     assert!(timeout(SHORT * 1000, prober.check()).await.is_err(), "its time has not begun");
     permits.add_permits(1);
     tokio::time::resume();
     timeout(PATIENCE, prober.check()).await.expect("it ends");
     assert_eq!(permits.available_permits(), 1, "the permit is given back");
+}
+
+/// Two ports that nobody has; what they lie among is not what the system hands out, nor what other tests' checks leave from.
+fn two_free_ports() -> (u16, u16) {
+    let free = |port: u16| std::net::TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).is_ok();
+    let first =
+        (1024..32000).step_by(2).skip(std::process::id() as usize % 10_000).find(|&port| free(port) && free(port + 1));
+    first.map(|first| (first, first + 1)).expect("there are free ports")
+}
+
+#[tokio::test]
+async fn checks_leave_from_their_own_ports_in_turn() {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a port on loopback");
+    let SocketAddr::V4(target) = listener.local_addr().expect("it is bound") else { panic!("loopback is IPv4") };
+    let prober = prober(target, Probe::Tcp, PATIENCE);
+    let mut seen = Vec::new();
+    for _ in 0..5 {
+        assert!(matches!(prober.check().await, Finding::Connected(_)));
+        seen.push(listener.accept().await.expect("it has come").1.port());
+    }
+    assert!(seen.iter().all(|port| (BLOCK.0..=BLOCK.1).contains(port)), "{seen:?}");
+    let follows = |pair: &[u16]| pair[1] == pair[0] + 1 || pair == [BLOCK.1, BLOCK.0];
+    assert!(seen.windows(2).all(follows), "{seen:?}");
+}
+
+#[tokio::test]
+async fn a_port_that_somebody_has_is_left_to_him() {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a port on loopback");
+    let SocketAddr::V4(target) = listener.local_addr().expect("it is bound") else { panic!("loopback is IPv4") };
+    let block = two_free_ports();
+    // Each begins anywhere.
+    let check = || async { prober_from(block, target, Probe::Tcp, PATIENCE).check().await };
+    let first = std::net::TcpListener::bind((Ipv4Addr::UNSPECIFIED, block.0)).expect("it is free");
+    assert!(matches!(check().await, Finding::Connected(_)));
+    assert_eq!(listener.accept().await.expect("it has come").1.port(), block.1);
+    let _second = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, block.1)).expect("nobody listens there");
+    assert_eq!(check().await, Finding::NotMade(Hindrance::Ports));
+    drop(first);
+    assert!(matches!(check().await, Finding::Connected(_)));
+    assert_eq!(listener.accept().await.expect("it has come").1.port(), block.0);
+}
+
+#[tokio::test]
+async fn frequent_checks_leave_their_ports_free() {
+    let server = Server::start(vec![Manner::SayAndStay(String::new())]).await;
+    let (port, _) = two_free_ports();
+    let health = Health { probe: Some(Probe::Tcp), interval: PATIENCE, timeout: PATIENCE, rise: 1, fall: 1 };
+    let ports = Ports::new((port, port), Arc::new(true.into()));
+    let prober = Prober::new(server.address.into(), Arc::new(health), ports, Arc::new(Semaphore::new(1)));
+    for _ in 0..50 {
+        let finding = prober.check().await;
+        assert!(matches!(finding, Finding::Connected(_)), "{finding:?}");
+    }
 }

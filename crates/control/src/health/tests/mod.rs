@@ -6,9 +6,11 @@ mod server;
 mod watching;
 
 use crate::config::{
-    Affinity, AllDown, Backend, Config, Dataplane, Forward, Health, HttpCheck, Metrics, Nat, Probe, Protocol, Service,
+    Affinity, AllDown, Backend, Config, Dataplane, Forward, Health, HttpCheck, Metrics, Nat, OnDown, OnMissing, Probe,
+    Protocol, Service,
 };
 use crate::operator::Judgement;
+use evenkeel_core::flow::IdleTimes;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::Duration;
 use tokio::sync::mpsc;
@@ -29,6 +31,9 @@ fn config(watched: &[(SocketAddrV4, Health)]) -> Config {
         affinity: Affinity::Connection,
         health: health.clone(),
         all_down: AllDown::Drop,
+        on_missing: OnMissing::Drop,
+        on_down: OnDown::Keep,
+        idle: IdleTimes::DEFAULT,
         drain_time: None,
         backends: vec![Backend { address: *target.ip(), port: target.port(), weight: 1, drain: false }],
     });

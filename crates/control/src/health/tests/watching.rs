@@ -156,3 +156,14 @@ async fn many_backends_are_watched_side_by_side() {
     }
     assert_eq!((up, down), (1, 2000), "only one address is listened at, and each was told once");
 }
+
+#[tokio::test]
+async fn a_backend_that_is_asked_all_the_time_is_never_out_of_ports() {
+    let (mut checker, mut judged) = checker();
+    let mut server = taking().await;
+    checker.watch(&config(&[(server.address, often(Probe::Tcp))]), |_| false);
+    assert_eq!(next(&mut judged).await.condition, Condition::Up);
+    // More than there are ports, within less time than a connection that has ended keeps its own.
+    server.see_more(300).await;
+    assert!(judged.try_recv().is_err(), "there is nothing to tell");
+}
