@@ -159,7 +159,7 @@ fn packets_wait_for_a_few_seconds_however_often_they_are_tried() {
         bench.arrives(&syn(40_000));
         bench.poll();
         for _ in 0..3 {
-            bench.now = Tick(bench.now.0 + 1);
+            bench.now = Now(bench.now.0 + 64);
             // Some other backend's link changes, and the packet is tried in vain.
             bench.resolve(Ipv4Addr::new(10, 0, 0, 99));
             let other = bench.balancer.backend_addresses();
@@ -167,7 +167,7 @@ fn packets_wait_for_a_few_seconds_however_often_they_are_tried() {
             bench.poll();
             assert_eq!(bench.pool.in_use(), 1, "still there");
         }
-        bench.now = Tick(bench.now.0 + 1);
+        bench.now = Now(bench.now.0 + 64);
         bench.poll();
         assert_eq!(bench.pool.in_use(), 0, "given up");
         BACKENDS.into_iter().for_each(|backend| bench.resolve(backend));
