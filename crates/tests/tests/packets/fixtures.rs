@@ -2,8 +2,8 @@
 
 use evenkeel_control::Plane;
 use evenkeel_control::config::Protocol::{Tcp, Udp};
-use evenkeel_core::flow::{IdleTimes, Side, Tick};
-use evenkeel_core::{Event, PORT_TRIES, Reason, hash};
+use evenkeel_core::flow::{IdleTimes, Side, State, Tick};
+use evenkeel_core::{BackendState, Event, Features, PORT_TRIES, Reason, Standing, hash};
 use evenkeel_packets::{
     ACK, CLIENT_MAC, Draft, FIN, GUE_PORT, Icmp, OUR_MAC, Packet, RST, SERVICE_VLAN, SYN, Transport, VLAN, at, echo,
     end, end6, icmp, tcp, udp,
@@ -565,6 +565,58 @@ const FEW_PORTS_FIXTURES: &[Fixture] = &[
         rig.expect(&connections[0].says(ACK), Reason::FlowMissing);
         rig.assert_works(&heir);
     }),
+    (
+        "a finished connection gives up its port a second later, and what its backend still sends reaches nobody",
+        |rig| {
+            let connections: Vec<_> = (0..4).map(|n| rig.establish(Tcp, client(n), WEB)).collect();
+            rig.close(&connections[2]);
+            rig.expect(&tcp(client(9), WEB, SYN), Reason::NatPortsExhausted);
+            table::stamp(rig.plane(), &table::keys(&connections[2]), rig.now(), 1);
+            let taken = rig.send(&tcp(client(9), WEB, SYN).bytes());
+            assert_eq!((taken.reason, taken.happened(Event::PortTakenOver)), (Reason::ToBackend, 1));
+            let heir = rig.known(Tcp, client(9), WEB);
+            assert_eq!(heir.nat, connections[2].nat);
+            // The former client finds its connection gone.
+            rig.expect(&connections[2].says(ACK), Reason::FlowMissing);
+            // An answer to another SYN, data, a FIN: each is answered by the reset that its sender will believe.
+            for flags in [SYN | ACK, ACK, FIN | ACK] {
+                let stale = heir.answers(flags).numbers(7_000, 8_000);
+                let answer = rig.expect(&stale, Reason::StaleReset);
+                let Transport::Tcp(reset) = Packet::of(&answer.sent).unwrap().transport else { panic!("no segment") };
+                assert_eq!((reset.sequence_number, reset.rst, reset.ack), (8_000, true, false));
+            }
+            rig.expect(&heir.answers(RST).numbers(7_000, 8_000), Reason::FlowMissing);
+            rig.expect(&heir.answers(SYN | ACK), Reason::ToClient);
+            rig.expect(&heir.says(ACK), Reason::ToBackend);
+            assert_eq!(table::states(rig.plane(), &heir), [State::Established; 2]);
+            assert_eq!(table::violations(rig.plane()), [""; 0]);
+        },
+    ),
+    ("half-open connections give up their ports, the oldest first, and established ones never", |rig| {
+        let kept: Vec<_> = (0..2).map(|n| rig.establish(Tcp, client(n), WEB)).collect();
+        let half_open: Vec<_> = (2..4).map(|n| rig.open(Tcp, client(n), WEB)).collect();
+        table::stamp(rig.plane(), &table::keys(&half_open[1]), rig.now(), 2);
+        table::stamp(rig.plane(), &table::keys(&half_open[0]), rig.now(), 1);
+        assert_eq!(rig.open(Tcp, client(9), WEB).nat, half_open[1].nat);
+        assert_eq!(rig.open(Tcp, client(10), WEB).nat, half_open[0].nat);
+        kept.iter().for_each(|connection| rig.assert_works(connection));
+        assert_eq!(table::violations(rig.plane()), [""; 0]);
+    }),
+    ("a backend that is down resets what it has, if that is wanted", |rig| {
+        let config = rig.config().clone();
+        for is_from_client in [true, false] {
+            let connection = rig.establish(Tcp, client(1), WEB);
+            let down = |_: &_, _: &_| (BackendState::Resetting, Standing::default());
+            rig.balancer().apply_with(&config, down).unwrap();
+            let [one, other] = [connection.says(ACK), connection.answers(ACK)];
+            let (first, then) = if is_from_client { (one, other) } else { (other, one) };
+            rig.expect(&first, Reason::DownReset);
+            // The flow has ended, so the other side is told as whoever has no connection is.
+            assert_ne!(rig.reason(&then), Reason::ToBackend);
+            assert!(table::entries(rig.plane()).is_empty());
+            rig.apply(&config);
+        }
+    }),
 ];
 
 /// 16 buckets.
@@ -618,7 +670,7 @@ fn looks_like_ours(rig: &Rig) -> IpAddr {
 }
 
 /// Plays every fixture of a scene, each on an empty flow table, and adds what was counted.
-fn play(on: On, setup: Setup, fixtures: &[Fixture], counted: &Mutex<[u64; 32]>) -> Vec<&'static str> {
+fn play(on: On, setup: Setup, fixtures: &[Fixture], counted: &Mutex<[u64; 64]>) -> Vec<&'static str> {
     let mut failed = Vec::new();
     trial(on, setup, |rig| {
         assert_eq!(rig.plane().settings().mac.0, OUR_MAC);
@@ -636,13 +688,14 @@ fn play(on: On, setup: Setup, fixtures: &[Fixture], counted: &Mutex<[u64; 32]>) 
 
 fn every_fixture_comes_out_as_it_should_and_every_reason_is_given(on: On) {
     let small = scenes::one_backend(scenes::rich());
+    let few_ports = Setup::new(scenes::one_backend(scenes::few_ports(20_000, 20_003)), 256);
     let scenes = [
         (Setup::new(evenkeel_control::walkthrough(), 1024), WALKTHROUGH_FIXTURES),
         (Setup::new(scenes::rich(), 4096), RICH_FIXTURES),
-        (Setup::new(scenes::one_backend(scenes::few_ports(20_000, 20_003)), 256), FEW_PORTS_FIXTURES),
+        (Setup { features: Features::ALL, ..few_ports }, FEW_PORTS_FIXTURES),
         (Setup::new(small, 1), SMALL_TABLE_FIXTURES),
     ];
-    let counted = Mutex::new([0; 32]);
+    let counted = Mutex::new([0; 64]);
     let played = thread::scope(|scope| {
         let counted = &counted;
         let play = |(setup, fixtures)| scope.spawn(move || play(on, setup, fixtures, counted));
