@@ -7,6 +7,7 @@
 pub mod api;
 mod balancer;
 mod beside;
+mod capacity;
 mod census;
 mod claim;
 pub mod config;
@@ -23,6 +24,7 @@ mod sizes;
 mod walkthrough;
 
 pub use balancer::{BackendView, Balancer, BalancerError, NextHop, timeouts};
+pub use capacity::{Capacity, Limit, ServiceCapacity};
 pub use claim::{ClaimError, InterfaceClaim};
 pub use config::{BackendId, Config, ConfigError, ServiceId};
 pub use features::features;

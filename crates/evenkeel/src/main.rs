@@ -9,6 +9,7 @@ mod top;
 
 use clap::{Parser, Subcommand, ValueEnum};
 use error::Failure;
+use evenkeel_control::Capacity;
 use evenkeel_control::config::{self, Config, Kind};
 use evenkeel_control::host::Host;
 use evenkeel_daemon::{Announcer, Ending, LogFormat};
@@ -55,7 +56,7 @@ enum Command {
         #[arg(long)]
         fresh: bool,
     },
-    /// Say everything that is wrong with a configuration file, with line and column.
+    /// Say everything that is wrong with a configuration file, with line and column; or if nothing is, what it can carry.
     ///
     /// Ends with 0 if nothing is, with 2 otherwise.
     Check {
@@ -175,10 +176,11 @@ fn evenkeel(announcer: Announcer, arguments: Evenkeel) -> Result<(), Failure> {
             let config = Config::load(&path)?;
             let backends: usize = config.services.iter().map(|service| service.backends.len()).sum();
             println!("{}: right (services: {}, backends: {backends})", path.display(), config.services.len());
+            println!("{}", Capacity::of(&config));
             // On DPDK full NAT sends from a port that no program of the host has.
             let host = if config.dataplane.kind == Some(Kind::Dpdk) { Host::default() } else { Host::here() };
             if let Some(collision) = host.collision(&config.nat) {
-                println!("warning: {collision}");
+                println!("weak: {collision}");
             }
             Ok(())
         }

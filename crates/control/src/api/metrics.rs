@@ -1,6 +1,7 @@
 //! What Prometheus reads.
 
 use crate::operator::{Scrape, State};
+use evenkeel_core::Event;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, text};
 use prometheus_client::metrics::counter::ConstCounter;
@@ -21,12 +22,16 @@ pub(super) fn encode(scrape: Scrape) -> Result<String, fmt::Error> {
     Ok(text)
 }
 
+/// Who makes room, and the event that counts it.
+const EVICTIONS: [(&str, Event); 3] =
+    [("half-open", Event::HalfOpenEvicted), ("closing", Event::ClosingEvicted), ("udp", Event::UdpEvicted)];
+
 #[derive(Debug)]
 struct Reading(Scrape);
 
 impl Collector for Reading {
     fn encode(&self, mut out: DescriptorEncoder<'_>) -> fmt::Result {
-        let Self(Scrape { status, counters, traffic, nat_ports_free }) = self;
+        let Self(Scrape { status, counters, traffic, stages, free, nat_ports_free }) = self;
         let counter = |value| ConstCounter::<u64>::new(value);
 
         let mut packets =
@@ -66,6 +71,29 @@ impl Collector for Reading {
         for service in &status.services {
             let count: u64 = service.backends.iter().map(|backend| backend.flows).sum();
             gauge(count as i64).encode(flows.encode_family(&[("service", service.name.as_str())])?)?;
+        }
+        let help = "Connections in the flow table by how far they have come, and how many more it is made for (free).";
+        let mut fill = out.encode_descriptor("evenkeel_flow_table", help, None, gauge(0).metric_type())?;
+        let counted = stages.iter().map(|(stage, count)| (stage.name(), *count));
+        for (class, count) in counted.chain([("free", *free)]) {
+            gauge(count as i64).encode(fill.encode_family(&[("class", class)])?)?;
+        }
+        let help = "Connections that made room for another before their idle time was over.";
+        let mut evictions = out.encode_descriptor("evenkeel_evictions", help, None, counter(0).metric_type())?;
+        for (class, event) in EVICTIONS {
+            let count = counters.get(event.name()).copied().unwrap_or_default();
+            counter(count).encode(evictions.encode_family(&[("class", class)])?)?;
+        }
+        let help =
+            "NAT source ports that a new connection took from one that had ended, was never complete or was silent.";
+        let taken = out.encode_descriptor("evenkeel_nat_ports_taken_over", help, None, counter(0).metric_type())?;
+        let count = counters.get(Event::PortTakenOver.name()).copied().unwrap_or_default();
+        counter(count).encode(taken)?;
+        let help = "NAT source ports in use towards a backend.";
+        let mut used = out.encode_descriptor("evenkeel_nat_ports_in_use", help, None, gauge(0).metric_type())?;
+        for line in traffic {
+            let labels = [("service", line.service.as_str()), ("backend", &line.backend)];
+            gauge(line.nat_ports as i64).encode(used.encode_family(&labels)?)?;
         }
         let help = "Whether a backend gets new connections (1) or not (0).";
         let mut up = out.encode_descriptor("evenkeel_backend_up", help, None, gauge(0).metric_type())?;

@@ -16,6 +16,7 @@ mod scrape;
 mod status;
 mod wanted;
 
+pub use crate::census::Stage;
 pub use change::Change;
 pub use command::OrderError;
 pub use flows::{FlowSearch, FlowStatus};

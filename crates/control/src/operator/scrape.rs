@@ -2,6 +2,7 @@
 
 use super::status::Status;
 use super::wanted::Operator;
+use crate::census::Stage;
 use crate::plane::Plane;
 use evenkeel_core::Traffic;
 use std::collections::{BTreeMap, HashMap};
@@ -15,6 +16,10 @@ pub struct Scrape {
     pub counters: BTreeMap<String, u64>,
     /// By backend.
     pub traffic: Vec<BackendTraffic>,
+    /// How many connections have come so far, of those that the flow table is made for.
+    pub stages: Vec<(Stage, u64)>,
+    /// How many more the flow table is made for.
+    pub free: u64,
     /// NAT source ports (of all NAT addresses together) that are free towards the backend with the most connections. A
     /// port is in use towards one backend at a time, and may be used towards others as well.
     pub nat_ports_free: u64,
@@ -29,6 +34,8 @@ pub struct BackendTraffic {
     pub backend: String,
     /// Packets and bytes.
     pub traffic: Traffic,
+    /// NAT source ports that are in use towards it: one for each of its connections.
+    pub nat_ports: u64,
 }
 
 impl<P: Plane> Operator<P> {
@@ -37,7 +44,10 @@ impl<P: Plane> Operator<P> {
     /// # Errors
     /// A table cannot be read.
     pub fn scrape(&self) -> Result<Scrape, P::Error> {
-        let status = self.status()?;
+        let census = self.census()?;
+        let status = self.status_by(&census)?;
+        let stages: Vec<_> = Stage::ALL.into_iter().map(|stage| (stage, census.at(stage))).collect();
+        let used = stages.iter().map(|(_, count)| count).sum();
         let names: HashMap<_, _> =
             self.config.services.iter().map(|service| (service.id(), service.name.as_str())).collect();
         let mut traffic = Vec::new();
@@ -47,12 +57,15 @@ impl<P: Plane> Operator<P> {
                 service: (*service).to_owned(),
                 backend: view.id.to_string(),
                 traffic: self.balancer.plane().traffic(view.reference.index)?,
+                nat_ports: census.flows(view.reference),
             });
         }
         let busiest = status.services.iter().flat_map(|service| &service.backends).map(|backend| backend.flows).max();
         Ok(Scrape {
             counters: self.counters()?,
             traffic,
+            stages,
+            free: u64::from(self.balancer.plane().sizes().flows).saturating_sub(used),
             nat_ports_free: self.config.nat.room().saturating_sub(busiest.unwrap_or(0)),
             status,
         })

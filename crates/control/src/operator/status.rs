@@ -112,7 +112,11 @@ impl<P: Plane> Operator<P> {
     /// # Errors
     /// A table cannot be read.
     pub fn status(&self) -> Result<Status, P::Error> {
-        let flows = self.census()?;
+        self.status_by(&*self.census()?)
+    }
+
+    /// The same by this count of connections.
+    pub(super) fn status_by(&self, flows: &Census) -> Result<Status, P::Error> {
         let views: HashMap<BackendId, _> = self.balancer.backends().map(|view| (view.id, view)).collect();
         let wanted = self.wanted(&self.config);
         let listed: HashSet<_> = wanted.services.iter().map(Service::id).collect();
@@ -127,13 +131,13 @@ impl<P: Plane> Operator<P> {
                     backend.weight,
                     backend.drain,
                     views.get(&id).copied(),
-                    &flows,
+                    flows,
                 )?);
             }
             let mut leaving: Vec<_> = views.values().filter(|view| view.leaving && view.id.service == id).collect();
             leaving.sort_by_key(|view| view.id);
             for view in leaving {
-                backends.push(self.backend_status(view.id, 0, true, Some(*view), &flows)?);
+                backends.push(self.backend_status(view.id, 0, true, Some(*view), flows)?);
             }
             services.push(ServiceStatus {
                 name: service.name.clone(),
@@ -153,7 +157,7 @@ impl<P: Plane> Operator<P> {
         for leaving in gone.chunk_by(|a, b| a.id.service == b.id.service) {
             let mut backends = Vec::new();
             for view in leaving {
-                backends.push(self.backend_status(view.id, 0, true, Some(**view), &flows)?);
+                backends.push(self.backend_status(view.id, 0, true, Some(**view), flows)?);
             }
             let id = leaving[0].id.service;
             services.push(ServiceStatus {

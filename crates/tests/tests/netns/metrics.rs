@@ -131,6 +131,7 @@ fn prometheus_reads_every_metric_and_the_values_agree(bed: &Testbed) {
             let up = value("evenkeel_backend_up", &[("service", name), ("backend", &target)]);
             assert_eq!(up, if is_drained { 0.0 } else { 1.0 });
             let open = backend["flows"].as_f64().expect("a number");
+            assert_eq!(value("evenkeel_nat_ports_in_use", &[("service", name), ("backend", &target)]), open);
             busiest = busiest.max(open);
             flows += open;
         }
@@ -138,6 +139,17 @@ fn prometheus_reads_every_metric_and_the_values_agree(bed: &Testbed) {
         assert_eq!(value("evenkeel_flows", &[("service", name)]), flows);
     }
     assert_eq!(value("evenkeel_nat_ports_free", &[]), NAT_PORTS - busiest);
+    let class = |class| value("evenkeel_flow_table", &[("class", class)]);
+    let established = connections.len() as f64;
+    assert_eq!((class("established"), class("udp-answered")), (established, 1.0));
+    for nobody in ["half-open", "half-closed", "closing", "udp-opening", "udp-established"] {
+        assert_eq!(class(nobody), 0.0, "{nobody}");
+    }
+    assert_eq!(class("free"), f64::from(1 << 20) - established - 1.0);
+    for nobody in ["half-open", "closing", "udp"] {
+        assert_eq!(value("evenkeel_evictions_total", &[("class", nobody)]), 0.0);
+    }
+    assert_eq!(value("evenkeel_nat_ports_taken_over_total", &[]), 0.0);
 
     // Who has left the file is there for its last connections, and no alert shall miss it.
     bed.reload(&config(&[(2, "")]));

@@ -1,0 +1,271 @@
+//! What a configuration can carry, and where it is weak: arithmetic on the file, before a packet has come.
+
+use crate::config::{Backend, Config, Protocol, Service};
+use crate::sizes::Sizes;
+use evenkeel_core::MAGLEV_SLOTS;
+use evenkeel_core::flow::{Bucket, WAYS};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::net::Ipv4Addr;
+
+/// Backends up to which one NAT address is little: a flood has its ports in use sooner than those of several.
+const FEW_BACKENDS: usize = 4;
+/// NAT ports towards a backend that are few, for a service that many use.
+const FEW_PORTS: u64 = 4096;
+
+/// What a configuration can carry.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Capacity {
+    /// Connections that the flow table is made for.
+    pub flows: u64,
+    /// Bytes of the flow table.
+    pub flow_bytes: u64,
+    /// Bytes of the services' Maglev tables.
+    pub maglev_bytes: u64,
+    /// Each service by itself, in the order of the file.
+    pub services: Vec<ServiceCapacity>,
+    /// What is weak, in sentences.
+    pub weak: Vec<String>,
+}
+
+/// What a service can carry while all of its backends are up and the others have no connections.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServiceCapacity {
+    /// Its name.
+    pub name: String,
+    /// Connections at once.
+    pub at_once: u64,
+    /// What it is that allows no more.
+    pub limit: Limit,
+    /// New connections a second that can be opened and ended for ever, without any giving way to another: each keeps its port
+    /// for as long as it may be idle after its end.
+    pub a_second: u64,
+    /// The same where those that have ended give way after a second.
+    pub a_second_by_take_over: u64,
+}
+
+/// What allows no more connections.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Limit {
+    /// Nobody takes any.
+    NoBackend,
+    /// NAT's addresses and ports, each of them once towards each backend.
+    NatPorts,
+    /// The flow table.
+    MaxFlows,
+}
+
+impl Capacity {
+    /// Of a configuration.
+    pub fn of(config: &Config) -> Self {
+        let sizes = Sizes::for_config(config);
+        let services: Vec<_> = config.services.iter().map(|service| ServiceCapacity::of(service, config)).collect();
+        Self {
+            flows: sizes.flows.into(),
+            flow_bytes: u64::from(sizes.buckets()) * size_of::<Bucket<u64>>() as u64,
+            maglev_bytes: config.services.len() as u64 * u64::from(MAGLEV_SLOTS) * 4,
+            weak: weak(config, &services),
+            services,
+        }
+    }
+}
+
+impl ServiceCapacity {
+    fn of(service: &Service, config: &Config) -> Self {
+        let room = config.nat.room();
+        let flows = u64::from(config.dataplane.max_flows);
+        let weights = || takers(service).map(|backend| u64::from(backend.weight));
+        // Shares follow weights, so the heaviest one's ports are the first to be used up.
+        let by_ports = weights().max().map_or(0, |most| room.saturating_mul(weights().sum()) / most);
+        let limit = match by_ports {
+            0 => Limit::NoBackend,
+            _ if by_ports <= flows => Limit::NatPorts,
+            _ => Limit::MaxFlows,
+        };
+        let at_once = by_ports.min(flows);
+        let kept = match service.protocol {
+            Protocol::Tcp => service.idle.closing,
+            // Most are a question and its answer.
+            Protocol::Udp => service.idle.udp_answered,
+        };
+        Self {
+            name: service.name.clone(),
+            at_once,
+            limit,
+            a_second: at_once.saturating_mul(1000) / u64::from(kept.max(1)),
+            a_second_by_take_over: at_once,
+        }
+    }
+}
+
+/// The backends that get new connections.
+fn takers(service: &Service) -> impl Iterator<Item = &Backend> {
+    service.backends.iter().filter(|backend| backend.weight > 0 && !backend.drain)
+}
+
+fn weak(config: &Config, services: &[ServiceCapacity]) -> Vec<String> {
+    let mut weak = Vec::new();
+    let (room, flows) = (config.nat.room(), u64::from(config.dataplane.max_flows));
+    let (first, last) = config.nat.own_ports();
+    if room < FEW_PORTS {
+        weak.push(format!(
+            "[nat] ports {first}-{last} allow {room} connections to a backend: widen ports, or add to addresses."
+        ));
+    } else if config.nat.addresses.len() == 1 {
+        let few: Vec<_> =
+            config.services.iter().filter(|service| is_few(service)).map(|service| &service.name).collect();
+        if let Some(name) = few.first() {
+            let more = if few.len() > 1 { format!(" and {} more", few.len() - 1) } else { String::new() };
+            weak.push(format!(
+                "one NAT address has {room} ports towards each backend of service \"{name}\"{more}, and a flood of new \
+                 connections soon has them all in use: another one in [nat] addresses doubles them."
+            ));
+        }
+    }
+    if flows < room {
+        weak.push(format!(
+            "max-flows = {flows} is less than the {room} connections that NAT ports allow to one backend: whoever opens \
+             many pushes out others that are not established; max-flows = {} has room for them.",
+            room.next_power_of_two()
+        ));
+    }
+    for (service, capacity) in config.services.iter().zip(services) {
+        if capacity.limit == Limit::NoBackend {
+            weak.push(format!("service \"{}\" has no backend that gets new connections.", service.name));
+        }
+    }
+    for (backend, names) in shared(config) {
+        let names: Vec<_> = names.iter().map(|name| format!("\"{name}\"")).collect();
+        weak.push(format!(
+            "backend {backend} serves {} services ({}), whose connections share its NAT ports: together they carry what is \
+             said of each.",
+            names.len(),
+            names.join(", ")
+        ));
+    }
+    weak
+}
+
+fn is_few(service: &Service) -> bool {
+    (1..=FEW_BACKENDS).contains(&takers(service).count())
+}
+
+/// The places where backends of several services listen, in one protocol: a NAT port is in use towards a place.
+fn shared(config: &Config) -> Vec<(String, BTreeSet<&str>)> {
+    let mut places: BTreeMap<(Protocol, Ipv4Addr, u16), BTreeSet<&str>> = BTreeMap::new();
+    for service in &config.services {
+        for backend in takers(service) {
+            places.entry((service.protocol, backend.address, backend.port)).or_default().insert(&service.name);
+        }
+    }
+    let shared = places.into_iter().filter(|(_, names)| names.len() > 1);
+    shared.map(|((protocol, address, port), names)| (format!("{protocol} {address}:{port}"), names)).collect()
+}
+
+/// Some lines for people.
+impl fmt::Display for Capacity {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { flows, flow_bytes, maglev_bytes, services, weak } = self;
+        let ways = flow_bytes / (size_of::<Bucket<u64>>() / WAYS) as u64;
+        write!(
+            out,
+            "tables: {flow_bytes} bytes for {flows} connections ({ways} entries), {maglev_bytes} bytes for the choice of backends"
+        )?;
+        services.iter().try_for_each(|service| write!(out, "\n{service}"))?;
+        weak.iter().try_for_each(|weak| write!(out, "\nweak: {weak}"))
+    }
+}
+
+impl fmt::Display for ServiceCapacity {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { name, at_once, limit, a_second, a_second_by_take_over } = self;
+        let limit = match limit {
+            Limit::NoBackend => return write!(out, "service \"{name}\": no connections (no backend)"),
+            Limit::NatPorts => "NAT ports",
+            Limit::MaxFlows => "max-flows",
+        };
+        write!(
+            out,
+            "service \"{name}\": {at_once} connections at once ({limit}), {a_second} new ones a second for ever, or up to \
+             {a_second_by_take_over} where those that have ended give way after a second"
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn capacity(max_flows: u32, nat: &str, services: &[&str]) -> Capacity {
+        let mut text = format!("[dataplane]\nmax-flows = {max_flows}\n[nat]\n{nat}\n");
+        for (number, service) in services.iter().enumerate() {
+            let port = 80 + number;
+            text += &format!("[[service]]\nname = \"s{number}\"\naddress = \"192.0.2.10\"\nport = {port}\n{service}\n");
+        }
+        Capacity::of(&Config::parse("test", &text).expect("it is right"))
+    }
+
+    fn tcp(backends: &[(u8, u16)], more: &str) -> String {
+        let backends: Vec<_> = backends
+            .iter()
+            .map(|(last, weight)| format!("{{ address = \"10.0.0.{last}\", port = 80, weight = {weight} }}"))
+            .collect();
+        format!("protocol = \"tcp\"\n{more}\nbackends = [{}]", backends.join(", "))
+    }
+
+    const NAT: &str = "addresses = [\"192.0.2.1\"]";
+
+    #[test]
+    fn nat_ports_count_once_towards_each_backend() {
+        let figures = |nat: &str, service: &str| {
+            let service = capacity(1 << 20, nat, &[service]).services.remove(0);
+            (service.at_once, service.limit, service.a_second, service.a_second_by_take_over)
+        };
+        // 1024-65279.
+        assert_eq!(figures(NAT, &tcp(&[(2, 1), (3, 1)], "")), (128_512, Limit::NatPorts, 2141, 128_512));
+        let two = "addresses = [\"192.0.2.1\", \"192.0.2.2\"]\nports = \"1000-1999\"";
+        assert_eq!(figures(two, &tcp(&[(2, 1), (3, 1)], "")).0, 4000);
+        assert_eq!(figures(two, &tcp(&[(2, 1), (3, 3)], "")).0, 2666, "the second has three of four");
+        assert_eq!(figures(two, &tcp(&[(2, 1), (3, 0)], "")).0, 2000);
+        assert_eq!(figures(two, &tcp(&[(2, 1)], "idle = { closing = \"4s\" }")), (2000, Limit::NatPorts, 500, 2000));
+        let udp = tcp(&[(2, 1)], "idle = { udp-answered = \"2s\" }").replace("\"tcp\"", "\"udp\"");
+        assert_eq!(figures(two, &udp), (2000, Limit::NatPorts, 1000, 2000));
+        assert_eq!(figures(NAT, &tcp(&[], "")), (0, Limit::NoBackend, 0, 0));
+    }
+
+    #[test]
+    fn tables_have_the_sizes_that_planes_make_them_of() {
+        let capacity = capacity(1 << 20, NAT, &[&tcp(&[(2, 1)], ""), &tcp(&[(3, 1)], "")]);
+        assert_eq!((capacity.flow_bytes, capacity.maglev_bytes), (128 << 20, 2 * 65537 * 4));
+        let capacity = self::capacity(64, NAT, &[&tcp(&[(2, 1)], "")]);
+        assert_eq!(capacity.flow_bytes, 32 * 256);
+        assert_eq!((capacity.services[0].at_once, capacity.services[0].limit), (64, Limit::MaxFlows));
+    }
+
+    #[test]
+    fn what_is_weak_is_said_and_nothing_else() {
+        let two_addresses = "addresses = [\"192.0.2.1\", \"192.0.2.2\"]";
+        let (few, many) = (tcp(&[(2, 1), (3, 1)], ""), tcp(&[(4, 1), (5, 1), (6, 1), (7, 1), (8, 1)], ""));
+        let elsewhere = few.replace("port = 80", "port = 81");
+        let drained = tcp(&[(2, 0)], "");
+        for (max_flows, nat, services, expected) in [
+            (1 << 20, two_addresses, vec![few.as_str(), &elsewhere], &[][..]),
+            (1 << 20, NAT, vec![&many], &[]),
+            (1 << 20, NAT, vec![&few], &["service \"s0\", and a flood"]),
+            (1 << 20, NAT, vec![&few, &elsewhere], &["service \"s0\" and 1 more"]),
+            (1 << 14, NAT, vec![&many], &["max-flows = 65536 has room"]),
+            (
+                1 << 20,
+                "addresses = [\"192.0.2.1\"]\nports = \"2000-2999\"",
+                vec![&few],
+                &["ports 2000-2999 allow 1000"],
+            ),
+            (1 << 20, NAT, vec![&drained], &["\"s0\" has no backend"]),
+            (1 << 20, two_addresses, vec![&few, &few], &["backend tcp 10.0.0.2:80 serves 2", "10.0.0.3:80 serves 2"]),
+        ] {
+            let weak = capacity(max_flows, nat, &services).weak;
+            assert_eq!(weak.len(), expected.len(), "{weak:?}");
+            assert!(weak.iter().zip(expected).all(|(weak, expected)| weak.contains(expected)), "{weak:?}");
+        }
+    }
+}
