@@ -12,6 +12,10 @@ use std::time::Duration;
 /// Connections that one server serves at once. Each has a thread that waits for it: short ones cost no new thread.
 const WORKERS: usize = 64;
 
+/// Connections that may wait for a server. No more, since it is also how many SYNs of a flood a Linux server remembers before it
+/// goes over to cookies: each of them keeps a NAT port busy, in that its next owner's first SYN is answered by an ACK.
+const BACKLOG: i32 = 256;
+
 /// Has a server in each of these namespaces. They end with the test's process.
 pub fn echo_servers(namespaces: &[&'static str], port: u16) {
     for namespace in namespaces {
@@ -19,7 +23,7 @@ pub fn echo_servers(namespaces: &[&'static str], port: u16) {
             let socket = Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::TCP))?;
             socket.set_reuse_address(true)?;
             socket.bind(&SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, port).into())?;
-            socket.listen(4096)?;
+            socket.listen(BACKLOG)?;
             io::Result::Ok(TcpListener::from(socket))
         });
         let listener = Arc::new(listener.expect("the port is free"));
@@ -81,11 +85,11 @@ pub struct Transfer {
 const BLOCK: usize = 1 << 14;
 
 impl Transfer {
-    /// Begins one to this end. `patience` is how long it may stand still.
+    /// Begins one to this end. `patience` is how long it may stand still, `rest` how long it pauses after each 16 KiB.
     ///
     /// # Panics
     /// Nobody takes the connection.
-    pub fn start(to: SocketAddrV4, patience: Duration, seed: u64) -> Self {
+    pub fn start(to: SocketAddrV4, patience: Duration, rest: Duration, seed: u64) -> Self {
         let stream = TcpStream::connect(to).expect("somebody takes the connection");
         // Never so much under way that the end takes long to come.
         let limits = SockRef::from(&stream).set_send_buffer_size(1 << 18);
@@ -105,6 +109,7 @@ impl Transfer {
                 noise.fill(&mut block);
                 outgoing.write_all(&block)?;
                 written += BLOCK as u64;
+                thread::sleep(rest);
             }
             outgoing.shutdown(Shutdown::Write)?;
             Ok(written)

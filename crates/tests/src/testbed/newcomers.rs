@@ -26,6 +26,8 @@ struct Shared {
     served: AtomicU64,
     /// Why others were not, and how often.
     failed: Mutex<BTreeMap<String, u64>>,
+    /// Of those that were served, who had to ask twice.
+    late: AtomicU64,
     /// How long the slowest that was served has taken, in microseconds.
     slowest: AtomicU64,
 }
@@ -35,6 +37,8 @@ struct Shared {
 pub struct Welcome {
     /// Those that got their answer.
     pub served: u64,
+    /// Those of them that waited for so long that they had to send something twice: Linux sends a SYN again after a second.
+    pub late: u64,
     /// Why others did not.
     pub failed: BTreeMap<String, u64>,
     /// The longest that one waited and was served.
@@ -52,6 +56,9 @@ impl Welcome {
         self.served + self.failed.values().sum::<u64>()
     }
 }
+
+/// A little less than Linux waits before it sends a SYN again.
+const RETRY: Duration = Duration::from_millis(900);
 
 /// How newcomers behave.
 #[derive(Clone, Debug)]
@@ -114,7 +121,9 @@ impl Shared {
             match ask(manners, number) {
                 Ok(()) => {
                     self.served.fetch_add(1, Relaxed);
-                    self.slowest.fetch_max(began.elapsed().as_micros() as u64, Relaxed);
+                    let took = began.elapsed();
+                    self.late.fetch_add((took >= RETRY).into(), Relaxed);
+                    self.slowest.fetch_max(took.as_micros() as u64, Relaxed);
                 }
                 Err(error) => {
                     let mut failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
@@ -127,6 +136,7 @@ impl Shared {
     fn welcome(&self) -> Welcome {
         Welcome {
             served: self.served.load(Relaxed),
+            late: self.late.load(Relaxed),
             failed: self.failed.lock().unwrap_or_else(PoisonError::into_inner).clone(),
             slowest: Duration::from_micros(self.slowest.load(Relaxed)),
         }

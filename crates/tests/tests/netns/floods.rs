@@ -1,7 +1,7 @@
 //! Floods from strangers, for real: whoever was connected loses nothing, whoever comes is served, and nobody is called down.
 //!
 //! In the suite a flood is at a pace that leaves room for other tests, against small tables and few NAT ports, which it fills
-//! in a second. With `EVENKEEL_FLOOD=KIND:SECONDS` (a kind by its name in [`kind`]) it is as fast as one CPU sends, against the
+//! in some seconds. With `EVENKEEL_FLOOD=KIND:SECONDS` (a kind by its name in [`kind`]) it is as fast as one CPU sends, against the
 //! defaults, and its figures are told: docs/floods.md has them.
 
 use evenkeel_tests::on_every_plane;
@@ -21,7 +21,7 @@ on_every_plane! {
 const SERVICE: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(10, 0, 0, 10), SERVICE_PORT);
 /// What the testbed calls the local machine's interface.
 const INTERFACE: &str = "veth0";
-const TRANSFERS: u64 = 4;
+const TRANSFERS: u64 = 2;
 
 /// The variable that asks for the long form.
 const LONG: &str = "EVENKEEL_FLOOD";
@@ -31,6 +31,8 @@ const UNDISTURBED: Duration = Duration::from_secs(10);
 /// In the suite: packets a second, and how long each flood lasts.
 const PACE: u64 = 20_000;
 const SHORT: Duration = Duration::from_secs(2);
+/// There transfers pause, so that others get through.
+const REST: Duration = Duration::from_millis(2);
 
 /// A TCP service and a UDP service in front of h2 and h3.
 fn config(head: &str, nat: &str) -> String {
@@ -69,7 +71,9 @@ impl Scene {
     }
 
     fn transfer(&mut self) {
-        self.transfers = (0..TRANSFERS).map(|seed| Transfer::start(SERVICE, testbed::DEADLINE, seed)).collect();
+        self.transfers = (0..std::env::var("TR").map_or(TRANSFERS, |it| it.parse().unwrap()))
+            .map(|seed| Transfer::start(SERVICE, testbed::DEADLINE, seed))
+            .collect();
     }
 
     fn carried(&self) -> u64 {
@@ -110,8 +114,8 @@ fn no_flood_harms_who_is_connected_or_keeps_anybody_out(bed: &Testbed) {
     if let Ok(long) = std::env::var(LONG) {
         return at_full_speed(bed, &long);
     }
-    let mut scene = Scene::set(bed, &config("max-flows = 8192", "ports = \"20000-24999\""));
-    scene.transfer();
+    let mut scene = Scene::set(bed, &config("max-flows = 32768", "ports = \"40000-64999\""));
+    scene.transfer(REST);
     let aimed = Flood::Aimed(scene.transfers[0].from());
     let floods = [
         Flood::Syns,
@@ -165,7 +169,7 @@ fn at_full_speed(bed: &Testbed, long: &str) {
     let lasts = Duration::from_secs(seconds.parse().expect("seconds"));
     let mut scene = Scene::set(bed, &config("", ""));
     pin(0);
-    scene.transfer();
+    scene.transfer(Duration::ZERO);
     let undisturbed_comers = newcomers(100);
     thread::sleep(Duration::from_secs(1));
     let before = Measure::take(&scene);
