@@ -138,7 +138,8 @@ pub fn claim_port<T: Tables + ?Sized>(tables: &T, request: &PortRequest) -> u64 
     let Some(ports) = Ports::new(tables.settings(), request.seed) else { return 0 };
     let now = Now(request.now);
     let mut met = Met(0);
-    for turn in 0..PORT_TRIES {
+    let mut turn = 0;
+    while turn < PORT_TRIES && !met.is_enough(turn) {
         let Some(nat) = ports.candidate(tables, turn) else { return 0 };
         let insertion = tables.insert(&request.entry(nat), now);
         if let Insertion::Done { slot, uses, victim } = Insertion::from_bits(insertion) {
@@ -147,9 +148,7 @@ pub fn claim_port<T: Tables + ?Sized>(tables: &T, request: &PortRequest) -> u64 
         }
         tables.count_event(Event::PortCollision);
         met = met.with(insertion, turn);
-        if turn >= FREE_TRIES && (met.yielding() >= FREE_TRIES / 2 || is_finished(met.worth())) {
-            break;
-        }
+        turn += 1;
     }
     if met.worth() == 0 {
         return if met.is_full() { Claimed::TABLE_FULL << Claimed::OUTCOME_SHIFT } else { 0 };
@@ -191,10 +190,11 @@ impl Met {
         Self(best | counts << Self::YIELDING_SHIFT)
     }
 
-    /// How many would be given up.
+    /// Whether the search can end before this turn.
     #[inline(always)]
-    fn yielding(self) -> u32 {
-        (self.0 >> Self::YIELDING_SHIFT) as u32 & 0xff
+    fn is_enough(self, turn: u32) -> bool {
+        let yielding = (self.0 >> Self::YIELDING_SHIFT) as u32 & 0xff;
+        turn > FREE_TRIES && (yielding >= FREE_TRIES / 2 || is_finished(self.worth()))
     }
 
     /// Whether there was no room in some bucket.
