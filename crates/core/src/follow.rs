@@ -123,7 +123,7 @@ fn goes_elsewhere<T: Tables + ?Sized>(
         BackendState::Finishing if is_udp => newcomers(tables, packet.key).is_some(),
         BackendState::Finishing => match state {
             State::Established | State::HalfClosed => false,
-            State::Reset => flow.meta.age(now) >= UNANSWERED,
+            State::Reset => flow.meta.has_fin(Side::Backend) && flow.meta.age(now) >= UNANSWERED,
             _ => true,
         },
         _ => state == State::Closing && newcomers(tables, packet.key) != Some(flow.backend),

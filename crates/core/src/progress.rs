@@ -125,7 +125,10 @@ fn step(meta: Meta, heard: Heard, now: Now) -> Meta {
     if heard.has(TcpFlags::RST) {
         let is_refusal = side == Side::Backend && heard.is(Heard::HOLDS);
         return match state {
-            State::Opening | State::Answered if is_refusal => to(meta, State::Closing),
+            // Of a connection over the remains of another it may be that one's, and said in the backend's name.
+            State::Opening | State::Answered if is_refusal => {
+                to(meta, if meta.has_no_fin() { State::Closing } else { State::Reset })
+            }
             State::Established | State::HalfClosed => to(meta.without_fins().with_fin(side), State::Reset),
             State::Reset => meta.with_fin(side),
             _ => meta,
@@ -140,6 +143,10 @@ fn step(meta: Meta, heard: Heard, now: Now) -> Meta {
             (State::Established | State::HalfClosed, Side::Client) if heard.is(Heard::LAST_CALL) => {
                 to(meta.without_fins().with_fin(Side::Backend), State::Reset)
             }
+            // What is said to have been reset by its client; the time for its backend to answer begins now.
+            (State::Reset, Side::Client) if heard.is(Heard::LAST_CALL) && !meta.has_fin(Side::Backend) => {
+                meta.with_fin(Side::Backend).with_seen(now)
+            }
             // A retransmission, or for the backend to judge.
             _ => meta,
         };
@@ -147,8 +154,9 @@ fn step(meta: Meta, heard: Heard, now: Now) -> Meta {
     if state == State::Answered && side == Side::Client && heard.is(Heard::HOLDS) {
         return close(meta.without_fins(), heard, now);
     }
-    // Who has more to say has not finished, nor begun anew; and after a reset nobody says anything.
-    let goes_on = state == State::Reset || heard.is(Heard::DATA) && !heard.has(TcpFlags::FIN);
+    // Who has more to say has not finished, nor begun anew. After a reset nobody says anything, nor before the proof.
+    let is_word_enough = matches!(state, State::Reset | State::Answered);
+    let goes_on = is_word_enough || heard.is(Heard::DATA) && !heard.has(TcpFlags::FIN);
     if goes_on && meta.has_fin(side) {
         let rest = meta.without_fin(side);
         return match state {

@@ -1,11 +1,13 @@
 //! A full table: who makes room, and who never does.
 
 use crate::support::*;
-use evenkeel_core::flow::{FlowKey, HopNumber, IdleTimes, Insertion, Meta, NewEntry, Side, State, Tick, find, insert};
+use evenkeel_core::flow::{
+    Bucket, FlowKey, HopNumber, IdleTimes, Insertion, Meta, NewEntry, Now, Side, State, Tick, Victim, find, insert,
+};
 use evenkeel_core::{Event, Reason};
 use evenkeel_wire::IpProtocol;
 use std::collections::HashSet;
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 /// Establishes connections until the table takes no more.
 fn fill(plane: &MemoryPlane) -> Vec<Connection> {
@@ -92,35 +94,84 @@ fn the_oldest_half_open_connection_makes_room_first() {
     }
 }
 
+fn client_entry(n: u16, protocol: IpProtocol, seen: Now) -> NewEntry {
+    let key = FlowKey::new(address(client(n)), address(WEB), protocol);
+    NewEntry::new(key, Side::Client, seen, FIRST, 0, address(at(NAT, n)), HopNumber(7))
+}
+
+fn set_state(bucket: &Bucket<AtomicU64>, slot: u8, state: State, seen: Now) {
+    let meta = &bucket.0[usize::from(slot)].meta;
+    meta.store(Meta(meta.load(Relaxed)).with_state(state).with_seen(seen).0, Relaxed);
+}
+
 #[test]
 fn half_open_makes_room_before_answered_and_answered_before_closing() {
     let plane: MemoryPlane = scene(1);
     let bucket = &plane.buckets[0];
     let timeouts = &plane.settings.timeouts;
-    let entry = |n: u16, seen: u16| {
-        let key = FlowKey::new(address(client(n)), address(WEB), IpProtocol::TCP);
-        NewEntry::new(key, Side::Client, Tick(seen), FIRST, address(at(NAT, n)), HopNumber(7))
-    };
+    let entry = |n: u16, seen: u32| client_entry(n, IpProtocol::TCP, Now(seen));
+    let now = Now(1040);
     // Two of each state, the older one second; the states that go first are the youngest.
     let states = [State::Established, State::Closing, State::Answered, State::Opening];
     for (n, state) in states.iter().flat_map(|state| [*state; 2]).enumerate() {
-        let seen = 1000 + 10 * (n as u16 / 2) - n as u16 % 2;
-        let Insertion::Done { slot, .. } = insert(bucket, 0, &entry(n as u16, seen), timeouts) else { panic!("{n}") };
-        let meta = &bucket.0[usize::from(slot)].meta;
-        meta.store(Meta(meta.load(Relaxed)).with_state(state).0, Relaxed);
+        let seen = 1000 + 10 * (n as u32 / 2) - n as u32 % 2;
+        let Insertion::Done { slot, .. } = insert(bucket, 0, &entry(n as u16, seen), timeouts, now) else {
+            panic!("{n}")
+        };
+        set_state(bucket, slot, state, Now(seen));
     }
     let gone = || (0..8).filter(|n| find(bucket, entry(*n, 0).key(), 0).is_none()).collect::<Vec<_>>();
     let mut expected = Vec::new();
     for (newcomer, victim) in (100..).zip([7, 6, 5, 4, 3, 2]) {
-        let Insertion::Done { slot, evicted: true, .. } = insert(bucket, 0, &entry(newcomer, 1040), timeouts) else {
+        let Insertion::Done { slot, victim: Some(kind), .. } = insert(bucket, 0, &entry(newcomer, 1040), timeouts, now)
+        else {
             panic!("{newcomer} has evicted nobody")
         };
-        let meta = &bucket.0[usize::from(slot)].meta;
-        meta.store(Meta(meta.load(Relaxed)).with_state(State::Established).0, Relaxed);
+        assert_eq!(kind, if victim < 4 { Victim::Finished } else { Victim::HalfOpen });
+        set_state(bucket, slot, State::Established, now);
         expected.insert(0, victim);
         assert_eq!(gone(), expected);
     }
-    assert_eq!(insert(bucket, 0, &entry(200, 1040), timeouts), Insertion::Full);
+    assert_eq!(insert(bucket, 0, &entry(200, 1040), timeouts, now), Insertion::Full);
+}
+
+/// One of each kind in one bucket, and all of one age: the order in which they make room. The last two never do.
+#[test]
+fn every_kind_of_flow_has_its_turn() {
+    let plane: MemoryPlane = scene(1);
+    let bucket = &plane.buckets[0];
+    let timeouts = &plane.settings.timeouts;
+    let order = [
+        (IpProtocol::UDP, State::Opening, Some(Victim::Udp)),
+        (IpProtocol::TCP, State::Opening, Some(Victim::HalfOpen)),
+        (IpProtocol::TCP, State::Answered, Some(Victim::HalfOpen)),
+        (IpProtocol::TCP, State::Closing, Some(Victim::Finished)),
+        (IpProtocol::UDP, State::Answered, Some(Victim::Udp)),
+        (IpProtocol::UDP, State::Established, Some(Victim::Udp)),
+        (IpProtocol::TCP, State::Reset, Some(Victim::Finished)),
+        (IpProtocol::TCP, State::HalfClosed, None),
+    ];
+    let (then, now) = (Now(1 << 12), Now((1 << 12) + 64));
+    // The last to go comes first.
+    for (n, (protocol, state, _)) in order.into_iter().enumerate().rev() {
+        let Insertion::Done { slot, .. } = insert(bucket, 0, &client_entry(n as u16, protocol, then), timeouts, now)
+        else {
+            panic!("{n}")
+        };
+        set_state(bucket, slot, state, then);
+    }
+    for (n, (protocol, state, victim)) in order.into_iter().enumerate() {
+        let newcomer = client_entry(100 + n as u16, IpProtocol::TCP, now);
+        let outcome = insert(bucket, 0, &newcomer, timeouts, now);
+        let Some(victim) = victim else {
+            assert_eq!(outcome, Insertion::Full);
+            continue;
+        };
+        let Insertion::Done { slot, victim: found, .. } = outcome else { panic!("{state:?}: {outcome:?}") };
+        assert_eq!(found, Some(victim), "{state:?}");
+        assert!(find(bucket, client_entry(n as u16, protocol, then).key(), 0).is_none(), "{state:?}");
+        set_state(bucket, slot, State::Established, now);
+    }
 }
 
 #[test]

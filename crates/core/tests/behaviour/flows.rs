@@ -2,11 +2,21 @@
 
 use crate::support::*;
 use evenkeel_core::backend::Link;
-use evenkeel_core::flow::{IdleTimes, State, Tick};
+use evenkeel_core::flow::{IdleTimes, Now, State, Tick};
 use evenkeel_core::{BackendRef, BackendState, Event, Reason};
 use evenkeel_wire::MacAddress;
 
 const IDLE: IdleTimes = IdleTimes::DEFAULT;
+
+/// An idle time of a state that is stamped finely, in units of the clock.
+fn fine(milliseconds: u32) -> u32 {
+    Now::span(milliseconds).into()
+}
+
+/// One of a state that is stamped in ticks.
+fn coarse(milliseconds: u32) -> u32 {
+    u32::from(Tick::span(milliseconds)) << 6
+}
 
 fn other(backend: SocketAddr) -> SocketAddr {
     if backend == H2 { H3 } else { H2 }
@@ -54,14 +64,18 @@ fn fins_from_both_sides_close() {
         if !client_first {
             fins.reverse();
         }
-        plane.verdict(&fins[0]);
-        plane.assert_state(&connection, State::Established);
-        plane.assert_works(&connection);
-        plane.verdict(&fins[1]);
+        plane.assert_carries(&connection, &fins[0]);
+        plane.assert_state(&connection, State::HalfClosed);
+        // The other side may go on for as long as it likes.
+        let more = [connection.answers(ACK), connection.says(ACK)];
+        plane.assert_carries(&connection, &more[usize::from(!client_first)]);
+        plane.assert_acknowledges(&connection);
+        plane.assert_state(&connection, State::HalfClosed);
+        plane.assert_carries(&connection, &fins[1]);
         plane.assert_state(&connection, State::Closing);
         // The last acknowledgements, and FINs sent again, still get through.
-        plane.assert_works(&connection);
-        plane.to_backend(&connection.says(FIN | ACK));
+        plane.assert_acknowledges(&connection);
+        fins.iter().for_each(|fin| plane.assert_carries(&connection, fin));
         plane.assert_state(&connection, State::Closing);
     }
 }
@@ -71,7 +85,11 @@ fn a_reset_from_either_side_closes() {
     let plane: MemoryPlane = scene(64);
     let first = plane.establish(client(1));
     plane.to_backend(&first.says(RST));
-    plane.assert_state(&first, State::Closing);
+    plane.assert_state(&first, State::Reset);
+    let first = plane.establish(client(3));
+    plane.reset(&first);
+    plane.assert_state(&first, State::Reset);
+    // A refusal that acknowledges the SYN is believed at once.
     let second = plane.open(client(2));
     plane.to_client(&second.answers(RST | ACK));
     plane.assert_state(&second, State::Closing);
@@ -87,25 +105,25 @@ fn a_syn_over_a_closing_connection_reopens_it() {
     assert_eq!(plane.establish(client(1)), connection);
     // The FINs of the last connection are forgotten: one alone does not close this one.
     plane.to_backend(&connection.says(FIN | ACK));
-    plane.assert_state(&connection, State::Established);
+    plane.assert_state(&connection, State::HalfClosed);
 }
 
 #[test]
 fn a_syn_over_a_closing_connection_leaves_a_draining_backend() {
     let plane: MemoryPlane = scene(64);
     let connection = plane.establish(client(1));
-    plane.reset(&connection);
+    plane.close(&connection);
     plane.set_state(reference(connection.backend), BackendState::Draining);
     plane.set_maglev(TABLE, &[reference(other(connection.backend))]);
     let again = plane.establish(client(1));
     assert_eq!(again.backend, other(connection.backend));
     plane.assert_works(&again);
-    assert_eq!(plane.verdict(&connection.answers(ACK)), Reason::FlowMissing, "the old backend is heard no more");
+    assert_eq!(plane.verdict(&connection.answers(ACK)), Reason::NoService, "the old backend is heard no more");
     plane.assert_works(&again);
 }
 
 #[test]
-fn a_udp_flow_is_established_when_the_client_speaks_after_the_answer() {
+fn a_udp_flow_is_established_when_the_client_speaks_two_seconds_after_the_answer() {
     let plane: MemoryPlane = scene(64);
     let flow = plane.open_udp(client(1));
     for _ in 0..3 {
@@ -116,6 +134,13 @@ fn a_udp_flow_is_established_when_the_client_speaks_after_the_answer() {
         plane.to_client(&flow.answers_by_udp());
         plane.assert_state(&flow, State::Answered);
     }
+    // A question asked again, or a second one, is no stream.
+    for units in [0, 119] {
+        plane.pass(units);
+        assert!(flow.is_at_backend(&plane.to_backend(&flow.asks_by_udp())));
+        plane.assert_state(&flow, State::Answered);
+    }
+    plane.pass(1);
     assert!(flow.is_at_backend(&plane.to_backend(&flow.asks_by_udp())));
     plane.assert_state(&flow, State::Established);
 }
@@ -124,15 +149,25 @@ fn a_udp_flow_is_established_when_the_client_speaks_after_the_answer() {
 fn a_flow_lives_for_its_idle_time_and_no_longer() {
     let plane: MemoryPlane = scene(1024);
     type Prepare = fn(&MemoryPlane, SocketAddr) -> Connection;
-    let cases: [(&str, u16, Prepare); 4] = [
-        ("opening", Tick::span(IDLE.opening), |plane, client| plane.open(client)),
-        ("answered", Tick::span(IDLE.answered), |plane, client| {
+    let cases: [(&str, u32, Prepare); 6] = [
+        ("opening", fine(IDLE.opening), |plane, client| plane.open(client)),
+        ("answered", fine(IDLE.answered), |plane, client| {
             let connection = plane.open(client);
             plane.to_client(&connection.answers(SYN | ACK));
             connection
         }),
-        ("established", Tick::span(IDLE.established), |plane, client| plane.establish(client)),
-        ("closing", Tick::span(IDLE.closing), |plane, client| {
+        ("established", coarse(IDLE.established), |plane, client| plane.establish(client)),
+        ("half-closed", coarse(IDLE.half_closed), |plane, client| {
+            let connection = plane.establish(client);
+            plane.to_backend(&connection.says(FIN | ACK));
+            connection
+        }),
+        ("reset", fine(IDLE.closing), |plane, client| {
+            let connection = plane.establish(client);
+            plane.reset(&connection);
+            connection
+        }),
+        ("closing", fine(IDLE.closing), |plane, client| {
             let connection = plane.establish(client);
             plane.close(&connection);
             connection
@@ -142,11 +177,31 @@ fn a_flow_lives_for_its_idle_time_and_no_longer() {
         let n = 10 * n as u16;
         let (alive, dead_for_client, dead_for_backend) =
             (prepare(&plane, client(n)), prepare(&plane, client(n + 1)), prepare(&plane, client(n + 2)));
-        plane.wait(idle);
+        plane.pass(idle);
         plane.assert_works(&alive);
-        plane.wait(1);
+        // One unit more, of the kind that the stamp is in.
+        plane.pass(if idle == coarse(IDLE.established) || idle == coarse(IDLE.half_closed) { 64 } else { 1 });
         assert_eq!(plane.verdict(&dead_for_client.says(ACK)), Reason::FlowMissing, "{what}");
         assert_eq!(plane.verdict(&dead_for_backend.answers(ACK)), Reason::FlowMissing, "{what}");
+    }
+}
+
+#[test]
+fn a_udp_flow_lives_for_its_idle_time_and_no_longer() {
+    let plane: MemoryPlane = scene(1024);
+    type Prepare = fn(&MemoryPlane, SocketAddr) -> Connection;
+    let cases: [(&str, u32, u32, Prepare); 3] = [
+        ("opening", fine(IDLE.udp_opening), 1, |plane, client| plane.open_udp(client)),
+        ("answered", fine(IDLE.udp_answered), 1, |plane, client| plane.answered_udp(client)),
+        ("established", coarse(IDLE.udp_established), 64, |plane, client| plane.stream(client)),
+    ];
+    for (n, (what, idle, unit, prepare)) in cases.into_iter().enumerate() {
+        let n = 10 * n as u16;
+        let (alive, dead_for_backend) = (prepare(&plane, client(n)), prepare(&plane, client(n + 2)));
+        plane.pass(idle - if what == "established" { 128 } else { 0 });
+        assert_eq!(plane.to_client(&alive.answers_by_udp()).to, client(n), "{what}");
+        plane.pass(unit + if what == "established" { 128 } else { 0 });
+        assert_eq!(plane.verdict(&dead_for_backend.answers_by_udp()), Reason::FlowMissing, "{what}");
     }
 }
 
@@ -156,7 +211,9 @@ fn an_idle_udp_flow_is_forgotten_sooner_than_a_tcp_connection() {
     let tcp = plane.establish(client(1));
     let udp = plane.open_udp(client(2));
     plane.to_client(&udp.answers_by_udp());
+    plane.wait(2);
     plane.to_backend(&udp.asks_by_udp());
+    plane.assert_state(&udp, State::Established);
     plane.wait(Tick::span(IDLE.udp_established) + 1);
     assert_eq!(plane.verdict(&udp.answers_by_udp()), Reason::FlowMissing);
     plane.assert_works(&tcp);
@@ -181,6 +238,7 @@ fn a_stamp_is_renewed_only_when_it_is_old() {
     let plane: MemoryPlane = scene(64);
     let connection = plane.establish(client(1));
     let stamps = || plane.remembered().iter().map(|entry| entry.meta.seen()).collect::<Vec<_>>();
+    plane.assert_state(&connection, State::Established);
     let Tick(start) = stamps()[0];
     let renew = plane.settings.timeouts.renew;
     plane.wait(renew - 1);
@@ -199,7 +257,7 @@ fn a_connection_stays_when_the_table_changes_or_its_backend_drains() {
     plane.set_maglev(TABLE, &[reference(other(connection.backend))]);
     plane.assert_works(&connection);
     plane.set_state(reference(connection.backend), BackendState::Draining);
-    plane.wait(100.min(Tick::span(IDLE.opening)));
+    plane.wait(Tick::span(IDLE.opening) - 1);
     plane.assert_works(&connection);
     assert_eq!(plane.open(client(2)), half_open);
     plane.set_maglev(TABLE, &[]);

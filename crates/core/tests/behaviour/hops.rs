@@ -105,12 +105,12 @@ fn a_hop_is_remembered_for_as_long_as_its_connections_and_then_forgotten() {
     let longest = plane.settings.timeouts.longest;
     for _ in 0..5 {
         plane.wait(longest - 1);
-        sweep(&plane.hops, longest, plane.time());
+        sweep(&plane.hops, longest, plane.time().tick());
         // By the backend's packets alone, which say nothing of the client's neighbour.
         assert_eq!(plane.to_client(&connection.answers(ACK)).destination_mac, CLIENT_MAC);
     }
     plane.wait(longest + 3 * 256);
-    sweep(&plane.hops, longest, plane.time());
+    sweep(&plane.hops, longest, plane.time().tick());
     assert_eq!(known(&plane).len(), 0);
 }
 
@@ -119,7 +119,7 @@ fn a_neighbour_that_has_proved_nothing_is_forgotten_soon() {
     let plane: MemoryPlane = scene(64);
     plane.open(client(1));
     plane.wait(3 * 256);
-    sweep(&plane.hops, plane.settings.timeouts.longest, plane.time());
+    sweep(&plane.hops, plane.settings.timeouts.longest, plane.time().tick());
     assert_eq!(known(&plane).len(), 0);
 }
 

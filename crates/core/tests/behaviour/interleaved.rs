@@ -136,7 +136,7 @@ fn a_reset_may_meet_a_segment() {
         one_connection,
         |plane, connection| drop(plane.to_backend(&connection.says(ACK))),
         |plane, connection| drop(plane.to_client(&connection.answers(RST))),
-        |plane, connection, at| assert_eq!(plane.states(connection), (State::Closing, State::Closing), "access {at}"),
+        |plane, connection, at| assert_eq!(plane.states(connection), (State::Reset, State::Reset), "access {at}"),
     );
 }
 

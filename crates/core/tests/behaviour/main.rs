@@ -19,5 +19,6 @@ mod reference;
 mod refusals;
 mod refuse;
 mod services;
+mod strangers;
 mod translate;
 mod words;

@@ -69,14 +69,14 @@ fn exhaustion_is_counted_and_harms_nobody() {
 fn a_port_is_free_again_only_when_its_flow_is_gone() {
     let plane = few_ports(10_000, 10_000);
     let first = plane.establish(client(1));
-    plane.close(&first);
-    let idle = Tick::span(IdleTimes::DEFAULT.closing);
+    let idle = Tick::span(IdleTimes::DEFAULT.established);
     for wait in [0, idle, 1] {
         plane.wait(wait);
         assert_eq!(plane.verdict(&tcp(client(2), WEB, SYN)), Reason::NatPortsExhausted);
     }
     plane.wait(1);
     let second = plane.establish(client(2));
+    assert_eq!(plane.happened(Event::PortTakenOver), 0, "nobody had it any more");
     assert_eq!(second.nat, first.nat);
     assert_eq!(plane.verdict(&first.says(ACK)), Reason::FlowMissing);
     plane.assert_works(&second);
@@ -107,7 +107,7 @@ fn the_range_of_all_ports_works() {
 #[test]
 fn flows_of_one_client_with_affinity_begin_at_different_ports() {
     let mut plane = few_ports(10_000, 19_999);
-    let service = evenkeel_core::Service { table: 0, flags: evenkeel_core::Service::CLIENT_ADDRESS };
+    let service = evenkeel_core::Service { table: 0, flags: evenkeel_core::Service::CLIENT_ADDRESS, idle: 0 };
     plane.add_service(WEB.ip(), WEB.port(), evenkeel_wire::IpProtocol::TCP, service);
     for port in 0..200 {
         plane.open(at(client(1).ip(), 30_000 + port));

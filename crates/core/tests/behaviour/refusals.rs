@@ -97,6 +97,15 @@ const CASES: &[Case] = &[
         [FIRST, SECOND].iter().for_each(|backend| plane.set_state(*backend, BackendState::Down));
         plane.verdict(&connection.says(ACK))
     }),
+    (Reason::DownReset, |plane| {
+        let connection = plane.establish(client(1));
+        [FIRST, SECOND].iter().for_each(|backend| plane.set_state(*backend, BackendState::Resetting));
+        plane.verdict(&connection.says(ACK))
+    }),
+    (Reason::StaleReset, |plane| {
+        let connection = plane.open(client(1));
+        plane.verdict(&connection.answers(SYN | ACK).numbers(1, 2))
+    }),
     (Reason::ClientUnresolved, |plane| {
         let connection = plane.establish(client(1));
         plane.hops.iter().for_each(|hop| hop.store(0));

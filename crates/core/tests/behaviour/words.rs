@@ -2,7 +2,7 @@
 
 use crate::support::*;
 use evenkeel_core::Reason;
-use evenkeel_core::flow::{IdleTimes, Insertion, Tick};
+use evenkeel_core::flow::{IdleTimes, Insertion, Now, State, Tick, Victim};
 use proptest::prelude::*;
 
 #[test]
@@ -24,13 +24,43 @@ fn a_connection_lives_across_the_wrap_of_the_clock() {
 }
 
 #[test]
-fn seconds_are_covered_whole() {
-    for seconds in [0, 1, 60, 300, 7440] {
-        let covered = u64::from(Tick::span(seconds)) << 30;
-        assert!((0..1 << 30).contains(&(covered - u64::from(seconds) * 1_000_000_000)));
+fn milliseconds_are_covered_whole() {
+    for milliseconds in [0, 1, 100, 1000, 60_000, 300_000, 500_001] {
+        for (covered, shift) in [(Tick::span(milliseconds), 30), (Now::span(milliseconds), 24)] {
+            let beyond = (u64::from(covered) << shift) - u64::from(milliseconds) * 1_000_000;
+            assert!((0..1 << shift).contains(&beyond), "{milliseconds} ms");
+        }
     }
-    assert_eq!(Tick::span(u32::MAX), Tick::LONGEST);
-    assert_eq!(Tick::from_nanoseconds(3 << 30), Tick(3));
+    assert_eq!((Tick::span(u32::MAX), Now::span(u32::MAX)), (Tick::LONGEST, Tick::LONGEST));
+    // The longest idle times are not cut short.
+    assert!(u64::from(Tick::span(IdleTimes::LONGEST)) << 30 >= u64::from(IdleTimes::LONGEST) * 1_000_000);
+    assert!(u64::from(Now::span(IdleTimes::LONGEST_FINE)) << 24 >= u64::from(IdleTimes::LONGEST_FINE) * 1_000_000);
+    assert_eq!((Now::from_nanoseconds(3 << 30).tick(), Now::at(Tick(3))), (Tick(3), Now(3 << 6)));
+    assert_eq!(Now::from_nanoseconds(5 << 24), Now(5));
+}
+
+/// What is stamped finely is told modulo 18 minutes, ages up to half of that: it is swept before, or looks young again.
+#[test]
+fn a_fine_stamp_goes_round_unless_its_entry_is_swept() {
+    for (swept, lives) in [(false, true), (true, false)] {
+        let plane: MemoryPlane = scene(4);
+        let connection = plane.open(client(1));
+        plane.wait(9 * 56);
+        if swept {
+            plane.sweep();
+        }
+        plane.wait(1024 - 9 * 56);
+        assert_eq!(plane.states(&connection).0 != State::Free, lives);
+        assert_eq!(plane.verdict(&connection.answers(SYN | ACK)) == Reason::ToClient, lives);
+    }
+    // What both sides have proved is stamped in ticks, and outlives that by far.
+    let plane: MemoryPlane = scene(4);
+    let connection = plane.establish(client(1));
+    for _ in 0..12 {
+        plane.wait(9 * 56);
+        plane.sweep();
+    }
+    plane.assert_works(&connection);
 }
 
 #[test]
@@ -40,8 +70,7 @@ fn a_sweep_frees_what_is_abandoned_and_nothing_else() {
     plane.wait(Tick::span(IdleTimes::DEFAULT.opening) + 2);
     let established = plane.establish(client(2));
     let young = plane.open(client(3));
-    let now = evenkeel_core::Tables::now(&plane);
-    plane.buckets.iter().for_each(|bucket| bucket.sweep(&plane.settings.timeouts, now));
+    plane.sweep();
     assert_eq!(plane.remembered().len(), 4);
     assert_eq!(plane.verdict(&old.answers(SYN | ACK)), Reason::NoService);
     plane.assert_works(&established);
@@ -52,9 +81,10 @@ proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn an_insertion_survives_being_a_number(slot: u8, uses: u8, evicted: bool) {
-        let done = Insertion::Done { slot, uses, evicted };
-        for outcome in [done, Insertion::Taken, Insertion::Full, Insertion::Contended] {
+    fn an_insertion_survives_being_a_number(slot: u8, uses: u8, worth in 0..1_u32 << 24) {
+        let victims = [None, Some(Victim::HalfOpen), Some(Victim::Finished), Some(Victim::Udp)];
+        let done = victims.map(|victim| Insertion::Done { slot, uses, victim });
+        for outcome in done.into_iter().chain([Insertion::Taken { worth }, Insertion::Full, Insertion::Contended]) {
             prop_assert_eq!(Insertion::from_bits(outcome.bits()), outcome);
         }
     }

@@ -125,6 +125,16 @@ impl<W: Word + From<u64>> MemoryPlane<W> {
         self.clock.fetch_add(u32::from(ticks) << 6, Relaxed);
     }
 
+    /// Moves the clock on by units of [`Now`], 16.8 ms each.
+    pub(crate) fn pass(&self, units: u32) {
+        self.clock.fetch_add(units, Relaxed);
+    }
+
+    /// Frees the entries whose place may be given away.
+    pub(crate) fn sweep(&self) {
+        self.buckets.iter().for_each(|bucket| bucket.sweep(&self.settings.timeouts, self.time()));
+    }
+
     /// Now.
     pub(crate) fn time(&self) -> Now {
         Now(self.clock.load(Relaxed))

@@ -70,6 +70,16 @@ impl Connection {
         tcp(self.backend, self.nat, flags).source_mac(backend_mac(self.backend))
     }
 
+    /// The client's segment that carries nothing.
+    pub(crate) fn acknowledges(&self) -> Draft {
+        self.says(ACK).payload(b"")
+    }
+
+    /// The backend's segment that carries nothing.
+    pub(crate) fn is_acknowledged(&self) -> Draft {
+        self.answers(ACK).payload(b"")
+    }
+
     pub(crate) fn asks_by_udp(&self) -> Draft {
         udp(self.client, DNS)
     }
@@ -108,6 +118,23 @@ impl<W: Word + From<u64>> MemoryPlane<W> {
         Connection { client, nat: view.from, backend: view.to }
     }
 
+    /// A datagram there and one back.
+    #[track_caller]
+    pub(crate) fn answered_udp(&self, client: SocketAddr) -> Connection {
+        let flow = self.open_udp(client);
+        self.to_client(&flow.answers_by_udp());
+        flow
+    }
+
+    /// Datagrams that go on for longer than a question and its answer.
+    #[track_caller]
+    pub(crate) fn stream(&self, client: SocketAddr) -> Connection {
+        let flow = self.answered_udp(client);
+        self.wait(2);
+        self.to_backend(&flow.asks_by_udp());
+        flow
+    }
+
     /// FIN from both sides.
     #[track_caller]
     pub(crate) fn close(&self, connection: &Connection) {
@@ -120,13 +147,30 @@ impl<W: Word + From<u64>> MemoryPlane<W> {
         self.to_client(&connection.answers(RST));
     }
 
-    /// Both directions carry a segment, each to where it belongs.
+    /// Both directions carry a segment with data, each to where it belongs.
     #[track_caller]
     pub(crate) fn assert_works(&self, connection: &Connection) {
-        let view = self.to_backend(&connection.says(ACK));
-        assert!(connection.is_at_backend(&view), "{connection:?}: {view:?}");
-        let view = self.to_client(&connection.answers(ACK));
-        assert_eq!((view.from, view.to), (WEB, connection.client), "{connection:?}: {view:?}");
+        self.assert_carries(connection, &connection.says(ACK));
+        self.assert_carries(connection, &connection.answers(ACK));
+    }
+
+    /// Both directions carry an acknowledgement of what was sent before.
+    #[track_caller]
+    pub(crate) fn assert_acknowledges(&self, connection: &Connection) {
+        self.assert_carries(connection, &connection.acknowledges());
+        self.assert_carries(connection, &connection.is_acknowledged());
+    }
+
+    /// The connection's segment goes to where it belongs.
+    #[track_caller]
+    pub(crate) fn assert_carries(&self, connection: &Connection, segment: &Draft) {
+        if segment.from == connection.client {
+            let view = self.to_backend(segment);
+            assert!(connection.is_at_backend(&view), "{connection:?}: {view:?}");
+        } else {
+            let view = self.to_client(segment);
+            assert_eq!((view.from, view.to), (WEB, connection.client), "{connection:?}: {view:?}");
+        }
     }
 }
 
