@@ -11,6 +11,7 @@ mod metrics;
 mod operate;
 mod restart;
 mod service;
+mod strangers;
 mod top;
 mod traffic;
 mod walkthrough;
