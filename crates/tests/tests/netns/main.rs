@@ -2,11 +2,13 @@
 //! ([`evenkeel_tests::testbed`]), so that they run side by side.
 
 mod changes;
+mod churn;
 mod configuration;
 mod dpdk;
 mod extent;
 mod floods;
 mod health;
+mod leaving;
 mod metrics;
 mod operate;
 mod restart;

@@ -1,11 +1,8 @@
-//! Packets from strangers who know, or guess, who speaks with whom, but not the numbers: they change no connection. And
-//! connections that follow one another closely.
+//! Packets from strangers who know, or guess, who speaks with whom, but not the numbers: they change no connection.
 
 use evenkeel_packets::{ACK, FIN, RST, SYN, tcp};
 use evenkeel_tests::on_every_plane;
-use evenkeel_tests::testbed::{
-    Connection, Manners, Newcomers, SERVICE_PORT, Servers, Stranger, Testbed, echo_servers, file, until,
-};
+use evenkeel_tests::testbed::{Connection, SERVICE_PORT, Servers, Stranger, Testbed, file, until};
 use serde_json::Value;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddrV4};
@@ -17,7 +14,6 @@ on_every_plane! {
     a_handshake_that_is_guessed_establishes_nothing[],
     a_syn_over_a_live_connection_of_a_draining_backend_does_not_cut_it[],
     who_uses_a_port_again_is_a_new_connection[],
-    more_connections_in_a_row_than_there_are_ports_all_come_about[],
 }
 
 const SERVICE: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(10, 0, 0, 10), SERVICE_PORT);
@@ -196,14 +192,4 @@ fn who_uses_a_port_again_is_a_new_connection(bed: &Testbed) {
         let on_h2 = ports(leave).filter(|port| use_port(*port, leave) == "h2").count();
         assert!(on_h2 > 0, "{leave:?}: h2 has its share again");
     }
-}
-
-fn more_connections_in_a_row_than_there_are_ports_all_come_about(bed: &Testbed) {
-    echo_servers(&["h2", "h3"], SERVICE_PORT);
-    let _balancer = bed.balance_config(&both("", "").replace("[nat]\n", "[nat]\nports = \"20000-20049\"\n"));
-    // Each port has its turn eight times, and rests for a second after each.
-    let manners =
-        Manners { to: SERVICE, from: Vec::new(), at_once: 4, pace: 80, most: 800, patience: Duration::from_secs(8) };
-    let welcome = Newcomers::start(&manners).wait();
-    assert_eq!((welcome.served, welcome.tried()), (800, 800), "{welcome:?}");
 }
