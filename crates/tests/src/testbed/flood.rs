@@ -1,14 +1,12 @@
 //! Floods from strangers: frames from addresses that are nobody's, as fast as one thread sends them or at a pace.
 
+use super::stranger::Stranger;
 use crate::program::pin;
 use evenkeel_packets::{ACK, Draft, FIN, Mac, RST, SYN, end, tcp, udp};
 use evenkeel_wire::checksum::Adjustment;
 use std::collections::VecDeque;
-use std::ffi::CString;
-use std::fs;
-use std::io;
-use std::net::{Ipv4Addr, SocketAddrV4};
-use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd};
+use std::net::SocketAddrV4;
+use std::os::fd::AsRawFd as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::thread::{self, JoinHandle};
@@ -165,24 +163,17 @@ impl Flood {
         }
     }
 
-    /// Sends it out of this interface of the local machine to the service, for so long and not longer; so many packets a
+    /// Sends it from the local machine to the service, for so long and not longer; so many packets a
     /// second, or as many as there can be. `cpu` is the place of the CPU that it is to keep to, if any.
     ///
     /// # Panics
     /// The kernel does not let us.
-    pub fn start(
-        self,
-        interface: &str,
-        to: SocketAddrV4,
-        pace: Option<u64>,
-        lasts: Duration,
-        cpu: Option<usize>,
-    ) -> Flooding {
-        let kinds = self.kinds((mac_of_interface(interface), mac_of_neighbour(*to.ip())), to);
-        let socket = raw_socket(interface).expect("root may send frames");
+    pub fn start(self, to: SocketAddrV4, pace: Option<u64>, lasts: Duration, cpu: Option<usize>) -> Flooding {
+        let stranger = Stranger::at_client();
+        let kinds = self.kinds(stranger.macs(), to);
         let (is_over, sent) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
         let mut sender = Sender {
-            socket,
+            stranger,
             kinds,
             pace,
             end: Instant::now() + lasts,
@@ -245,7 +236,7 @@ impl Drop for Flooding {
 }
 
 struct Sender {
-    socket: OwnedFd,
+    stranger: Stranger,
     kinds: Vec<Kind>,
     pace: Option<u64>,
     end: Instant,
@@ -325,7 +316,8 @@ impl Sender {
         while sent < messages.len() {
             let rest = &mut messages[sent..];
             // SAFETY: as many headers as said, each with a part that lives as long as `frames`, of which the kernel only reads.
-            match unsafe { libc::sendmmsg(self.socket.as_raw_fd(), rest.as_mut_ptr(), rest.len() as u32, 0) } {
+            match unsafe { libc::sendmmsg(self.stranger.socket().as_raw_fd(), rest.as_mut_ptr(), rest.len() as u32, 0) }
+            {
                 // No room where it goes: what is lost on the way is lost.
                 ..=0 => break,
                 more => sent += more as usize,
@@ -348,35 +340,6 @@ impl Course {
     }
 }
 
-fn raw_socket(interface: &str) -> io::Result<OwnedFd> {
-    // SAFETY: numbers only. Protocol 0: it receives nothing.
-    let socket = unsafe { libc::socket(libc::AF_PACKET, libc::SOCK_RAW | libc::SOCK_CLOEXEC, 0) };
-    if socket < 0 {
-        return Err(io::Error::last_os_error());
-    }
-    // SAFETY: it was just opened, and is nobody else's.
-    let socket = unsafe { OwnedFd::from_raw_fd(socket) };
-    let name = CString::new(interface).expect("a name of an interface");
-    // SAFETY: a string that lives, an address that is all plain numbers and of the length that is said, and an integer.
-    let done = unsafe {
-        let mut address: libc::sockaddr_ll = std::mem::zeroed();
-        address.sll_family = libc::AF_PACKET as u16;
-        address.sll_ifindex = libc::if_nametoindex(name.as_ptr()) as i32;
-        // Past the queue in front of the device, which a veth has none of anyway.
-        let bypass: libc::c_int = 1;
-        let length = size_of::<libc::c_int>() as u32;
-        libc::setsockopt(
-            socket.as_raw_fd(),
-            libc::SOL_PACKET,
-            libc::PACKET_QDISC_BYPASS,
-            (&raw const bypass).cast(),
-            length,
-        );
-        libc::bind(socket.as_raw_fd(), (&raw const address).cast(), size_of::<libc::sockaddr_ll>() as u32)
-    };
-    if done == 0 { Ok(socket) } else { Err(io::Error::last_os_error()) }
-}
-
 /// CPU time that the calling thread has had.
 fn cpu_time_of_thread() -> Duration {
     // SAFETY: the kernel writes a time into what is one.
@@ -386,21 +349,4 @@ fn cpu_time_of_thread() -> Duration {
         time
     };
     Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
-}
-
-fn mac_of_interface(interface: &str) -> Mac {
-    let path = format!("/sys/class/net/{interface}/address");
-    parse_mac(&fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path}: {error}")))
-}
-
-/// The Ethernet address of somebody whom this machine has just spoken with.
-fn mac_of_neighbour(address: Ipv4Addr) -> Mac {
-    let table = fs::read_to_string("/proc/net/arp").expect("the kernel tells its neighbours");
-    let line = table.lines().find(|line| line.split_whitespace().next() == Some(&address.to_string()));
-    parse_mac(line.and_then(|line| line.split_whitespace().nth(3)).unwrap_or_else(|| panic!("no {address} in {table}")))
-}
-
-fn parse_mac(text: &str) -> Mac {
-    let mut parts = text.trim().split(':').map(|part| u8::from_str_radix(part, 16).expect("two digits"));
-    std::array::from_fn(|_| parts.next().expect("six parts"))
 }

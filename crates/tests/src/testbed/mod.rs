@@ -19,6 +19,7 @@ mod plane;
 mod process;
 mod refusal;
 mod scenario;
+mod stranger;
 
 pub use ask::{address, is_up};
 pub use backend::Backend;
@@ -34,6 +35,7 @@ pub use plane::{Plane, TAP, connect_tap, wait_for_walkthrough_backends};
 pub use process::{Ended, Running};
 pub use refusal::{assert_clean, assert_refused};
 pub use scenario::{Scenario, on};
+pub use stranger::Stranger;
 
 use std::ffi::OsStr;
 use std::fs;

@@ -4,11 +4,11 @@
 //! A message is its length in four bytes and the payload. A server answers with its own name and the same payload.
 
 use super::DEADLINE;
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read, Write};
-use std::net::{Ipv4Addr, SocketAddrV4, TcpListener, TcpStream, UdpSocket};
+use std::net::{Ipv4Addr, Shutdown, SocketAddrV4, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::AsRawFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
@@ -206,6 +206,20 @@ impl Connection {
         let (server, rest) = answer.split_at_checked(2).unwrap_or_default();
         assert!(rest == payload, "another connection's answer, or a damaged one: {} bytes", answer.len());
         Ok(String::from_utf8_lossy(server).into_owned())
+    }
+
+    /// Ends it in peace: FIN, and the server's FIN.
+    ///
+    /// # Panics
+    /// The server says something else.
+    pub fn close(mut self) {
+        self.stream.shutdown(Shutdown::Write).expect("it is connected");
+        assert_eq!(self.stream.read(&mut [0]).expect("the server ends it, too"), 0);
+    }
+
+    /// Ends it by a reset.
+    pub fn reset(self) {
+        SockRef::from(&self.stream).set_linger(Some(Duration::ZERO)).expect("a socket can linger for no time");
     }
 
     /// Sends a message, takes the answer.

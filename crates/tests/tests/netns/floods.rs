@@ -19,8 +19,6 @@ on_every_plane! {
 }
 
 const SERVICE: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(10, 0, 0, 10), SERVICE_PORT);
-/// What the testbed calls the local machine's interface.
-const INTERFACE: &str = "veth0";
 const TRANSFERS: u64 = 2;
 
 /// The variable that asks for the long form.
@@ -70,10 +68,9 @@ impl Scene {
         Self { balancer, transfers: Vec::new(), silent }
     }
 
-    fn transfer(&mut self) {
-        self.transfers = (0..std::env::var("TR").map_or(TRANSFERS, |it| it.parse().unwrap()))
-            .map(|seed| Transfer::start(SERVICE, testbed::DEADLINE, seed))
-            .collect();
+    fn transfer(&mut self, rest: Duration) {
+        let start = |seed| Transfer::start(SERVICE, testbed::DEADLINE, rest, seed);
+        self.transfers = (0..TRANSFERS).map(start).collect();
     }
 
     fn carried(&self) -> u64 {
@@ -128,7 +125,7 @@ fn no_flood_harms_who_is_connected_or_keeps_anybody_out(bed: &Testbed) {
         Flood::Mixture,
     ];
     for flood in floods {
-        let flooding = flood.start(INTERFACE, SERVICE, Some(PACE), SHORT, None);
+        let flooding = flood.start(SERVICE, Some(PACE), SHORT, None);
         // Once it has got somewhere.
         until("the flood comes", || (flooding.sent() > PACE / 2).then_some(()));
         let newcomers = newcomers(60);
@@ -180,7 +177,7 @@ fn at_full_speed(bed: &Testbed, long: &str) {
     let flood = kind(name, scene.transfers[0].from());
     let comers = newcomers(100);
     let before = Measure::take(&scene);
-    let flooding = flood.start(INTERFACE, SERVICE, None, lasts, Some(1));
+    let flooding = flood.start(SERVICE, None, lasts, Some(1));
     while !flooding.is_over() {
         thread::sleep(Duration::from_millis(100));
     }

@@ -2,15 +2,18 @@
 //! ([`evenkeel_tests::testbed`]), so that they run side by side.
 
 mod changes;
+mod churn;
 mod configuration;
 mod dpdk;
 mod extent;
 mod floods;
 mod health;
+mod leaving;
 mod metrics;
 mod operate;
 mod restart;
 mod service;
+mod strangers;
 mod top;
 mod traffic;
 mod walkthrough;
