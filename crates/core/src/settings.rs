@@ -27,10 +27,10 @@ pub struct Settings {
     pub nat_port_last: u16,
     /// The Ethernet address that frames for us carry, and that we send from.
     pub mac: MacAddress,
-    /// Idle times.
-    pub timeouts: Timeouts,
     /// Always 0.
     pub reserved: [u8; 2],
+    /// Idle times.
+    pub timeouts: Timeouts,
 }
 
 impl Settings {

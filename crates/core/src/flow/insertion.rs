@@ -113,7 +113,7 @@ pub fn insert<E: Record, const N: usize>(
     let Some(slot) = most_expendable(bucket, start, now, timeouts) else { return Insertion::Full };
     let Some(entry) = bucket.entry(slot) else { return Insertion::Full };
     let meta = Meta(entry.meta().load());
-    let worth = worth::place(meta, entry.class(), now, timeouts);
+    let worth = timeouts.worth(meta, entry.class(), now);
     // Somebody else may have used the place since: for a connection that is not given away, or for this very key, which
     // would then be in the bucket twice.
     if worth < worth::EVICTABLE || meta.is_live() && entry.key() == key {
@@ -195,7 +195,7 @@ fn most_expendable<E: Record, const N: usize>(
     let mut best = 0;
     for step in 0..N {
         let entry = bucket.entry(start + step)?;
-        let worth = worth::place(Meta(entry.meta().load()), entry.class(), now, timeouts);
+        let worth = timeouts.worth(Meta(entry.meta().load()), entry.class(), now);
         best = black_box(best.max(worth * N as u32 + (N - 1 - step) as u32));
     }
     if best < worth::EVICTABLE * N as u32 { None } else { Some((start + N - 1 - best as usize % N) & (N - 1)) }

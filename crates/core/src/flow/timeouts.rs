@@ -2,6 +2,7 @@
 
 use super::meta::{Meta, State};
 use super::time::{Now, Tick};
+use super::worth;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// How many sets of idle times there can be; an entry says which of them is its own.
@@ -69,27 +70,37 @@ impl IdleTimes {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable)]
 #[repr(C)]
 pub struct Timeouts {
-    /// Idle time by class and [`Meta::kind`], in the unit of that kind of stamp.
-    idle: [u16; IDLE_CLASSES * Meta::KINDS],
     /// How old the stamp of an established flow may become before a packet renews it, in ticks; far below the idle
     /// times.
     pub renew: u16,
     /// The longest of the idle times, in ticks.
     pub longest: u16,
+    /// By class and [`Meta::kind`], and made so that one word tells all that the search for a place asks of an entry. From the
+    /// low end: the idle time in the unit of that kind of stamp (16 bits), [`worth::rank`] (4), the unit as a power of two of
+    /// [`Now`]'s (4).
+    kinds: [u32; IDLE_CLASSES * Meta::KINDS],
 }
 
 impl Timeouts {
+    /// Where an entry's rank is in [`Timeouts::worth`], and in the words of the table.
+    pub(super) const RANK_SHIFT: u32 = 16;
+    const UNIT_SHIFT: u32 = 20;
+    /// How far past its time an entry is before its place may be given away, in units of its stamp. That is one unit later than
+    /// [`Timeouts::expired`], so that two CPUs whose clocks differ by one never disagree to a connection's harm.
+    const GRACE: i32 = 2;
+
     /// The packet path's form of these sets of idle times.
     pub const fn new(sets: &[IdleTimes; IDLE_CLASSES]) -> Self {
         // Free and claimed places do not age.
         const NEVER: u16 = u16::MAX - 1;
-        let mut timeouts = Self { idle: [NEVER; IDLE_CLASSES * Meta::KINDS], renew: Tick::span(8_000), longest: 0 };
+        let mut timeouts = Self { kinds: [0; IDLE_CLASSES * Meta::KINDS], renew: Tick::span(8_000), longest: 0 };
         let mut index = 0;
-        while index < timeouts.idle.len() {
+        while index < timeouts.kinds.len() {
             let (class, kind) = (index / Meta::KINDS, index % Meta::KINDS);
             let state = Meta(kind as u64).state();
+            let mut idle = NEVER;
             if let Some(time) = sets[class].of(state, kind >= Meta::KINDS / 2) {
-                timeouts.idle[index] = if state.is_coarse() { Tick::span(time) } else { Now::span(time) };
+                idle = if state.is_coarse() { Tick::span(time) } else { Now::span(time) };
                 let ticks = Tick::span(time);
                 if state.is_coarse() && ticks / 8 < timeouts.renew {
                     timeouts.renew = ticks / 8;
@@ -98,6 +109,8 @@ impl Timeouts {
                     timeouts.longest = ticks;
                 }
             }
+            let unit = if state.is_coarse() { Now::TICK } else { 0 };
+            timeouts.kinds[index] = idle as u32 | worth::rank(kind) << Self::RANK_SHIFT | unit << Self::UNIT_SHIFT;
             index += 1;
         }
         timeouts
@@ -108,29 +121,32 @@ impl Timeouts {
         Self::new(&[times; IDLE_CLASSES])
     }
 
-    /// The idle time of an entry, in the unit of its stamp. `class` is below [`IDLE_CLASSES`].
+    /// What is said of an entry of this kind. `class` is below [`IDLE_CLASSES`].
     #[inline(always)]
-    fn of(&self, meta: Meta, class: usize) -> u16 {
-        self.idle.get(class % IDLE_CLASSES * Meta::KINDS + meta.kind()).copied().unwrap_or(0)
+    fn of(&self, meta: Meta, class: usize) -> u32 {
+        self.kinds.get(class % IDLE_CLASSES * Meta::KINDS + meta.kind()).copied().unwrap_or(0)
     }
 
     /// Whether packets may no longer use the entry.
     #[inline(always)]
     pub fn expired(&self, meta: Meta, class: usize, now: Now) -> bool {
-        meta.age(now) > self.of(meta, class)
+        meta.age(now) > self.of(meta, class) as u16
     }
 
-    /// How far past its time the entry is, in units of its stamp; negative as long as its place may not be given away. That
-    /// is one unit later than [`Timeouts::expired`], so that two CPUs whose clocks differ by one never disagree to a
-    /// connection's harm.
+    /// How gladly the entry's place is given away: four bits that rise with [`worth::rank`], the highest of them set if it has
+    /// been idle for too long; then its age.
     #[inline(always)]
-    pub(super) fn overdue(&self, meta: Meta, class: usize, now: Now) -> i32 {
-        i32::from(meta.age(now)) - i32::from(self.of(meta, class)) - 2
+    pub(super) fn worth(&self, meta: Meta, class: usize, now: Now) -> u32 {
+        let kind = self.of(meta, class);
+        let age = Tick((now.0 >> (kind >> Self::UNIT_SHIFT & 7)) as u16).since(meta.seen());
+        // The sign bit, inverted: 1 when overdue.
+        let abandoned = !((i32::from(age) - (kind & 0xffff) as i32 - Self::GRACE) as u32) >> 31;
+        kind & 0xf << Self::RANK_SHIFT | abandoned << (Self::RANK_SHIFT + 3) | u32::from(age)
     }
 
     /// Whether the entry's place may be given away.
     #[inline(always)]
     pub fn abandoned(&self, meta: Meta, class: usize, now: Now) -> bool {
-        self.overdue(meta, class, now) >= 0
+        i32::from(meta.age(now)) >= (self.of(meta, class) & 0xffff) as i32 + Self::GRACE
     }
 }

@@ -18,25 +18,23 @@ pub enum Victim {
     Udp,
 }
 
-/// Worths of places below this are never given away.
+/// Places of a [`Timeouts::worth`] below this are never given away.
 pub(super) const EVICTABLE: u32 = 1 << AGE_BITS;
 /// From here on the place is free, or its owner has been idle for too long.
 pub(super) const IDLE: u32 = 8 << AGE_BITS;
 
-const AGE_BITS: u32 = 16;
+const AGE_BITS: u32 = Timeouts::RANK_SHIFT;
 
-/// How gladly a place is given away: free before abandoned before what may still be of use, there unanswered datagrams before
-/// half-open TCP before finished TCP before answered datagrams; the oldest first. A connection that two sides have proved
-/// gives way to nobody.
+/// How gladly the place of an entry of this [`Meta::kind`] is given away: free before what may still be of use, there
+/// unanswered datagrams before half-open TCP before finished TCP before answered datagrams; 0: never. A connection that two
+/// sides have proved gives way to nobody before its idle time is over; then any goes before all that are not abandoned. Of
+/// one rank the oldest first.
 ///
 /// One order for all newcomers: so neither kind of flood locks the other protocol out, since each lives off its own.
-#[inline(always)]
-pub(super) fn place(meta: Meta, class: usize, now: Now, timeouts: &Timeouts) -> u32 {
+pub(super) const fn rank(kind: usize) -> u32 {
     // Free 15, claimed 0; TCP: opening 6, answered 5, established 0, closing 4, half-closed 0, reset 1; UDP: 7, 3, 2.
     const RANKS: u64 = 0x0002_3700_1040_560f;
-    // The sign bit, inverted: 1 when overdue.
-    let abandoned = !(timeouts.overdue(meta, class, now) as u32) >> 31;
-    (nibble(RANKS, meta) | 8 * abandoned) << AGE_BITS | u32::from(meta.age(now))
+    (RANKS >> (kind * 4)) as u32 & 0xf
 }
 
 /// Who lost a place of this worth.
@@ -98,7 +96,7 @@ mod tests {
     fn places_are_given_away_in_this_order() {
         let timeouts = Timeouts::uniform(IdleTimes::DEFAULT);
         let (then, now) = (Now(0x40_0000), Now(0x40_0000 + 128));
-        let worth = |meta: Meta| place(meta, 0, now, &timeouts);
+        let worth = |meta: Meta| timeouts.worth(meta, 0, now);
         let order = [
             meta(State::Free, false, now),
             meta(State::Opening, true, then),
@@ -119,7 +117,7 @@ mod tests {
         // Whatever has been idle for too long goes before all that has not.
         let late = Now(0x40_0000 + (9 * 3600 << 6));
         for state in STATES {
-            assert!(place(meta(state, false, then), 0, late, &timeouts) >= IDLE || !state.is_coarse(), "{state:?}");
+            assert!(timeouts.worth(meta(state, false, then), 0, late) >= IDLE || !state.is_coarse(), "{state:?}");
         }
         assert_eq!(victim(worth(meta(State::Free, false, now))), None);
     }
