@@ -9,8 +9,8 @@ use super::meta::Meta;
 use super::time::Now;
 use super::timeouts::Timeouts;
 use super::worth::{self, Victim};
+use crate::branchless::larger;
 use crate::word::Word;
-use core::hint::black_box;
 
 /// How often a change is tried again when another CPU changes the same entry.
 pub(crate) const TRIES: usize = 3;
@@ -97,6 +97,9 @@ pub fn insert<E: Record, const N: usize>(
     now: Now,
 ) -> Insertion {
     let key = E::key_of(new);
+    // The greatest worth and, in the low bits, how many steps are left: one number to keep, and no branch, which a CPU could
+    // foretell as little as who is the oldest.
+    let mut best = 0;
     for step in 0..N {
         let Some(entry) = bucket.entry(start + step) else { break };
         let meta = Meta(entry.meta().load());
@@ -109,8 +112,13 @@ pub fn insert<E: Record, const N: usize>(
                 return Insertion::Contended;
             }
         }
+        let worth = timeouts.worth(meta, entry.class(), now);
+        best = larger(u64::from(worth * N as u32 + (N - 1 - step) as u32), best);
     }
-    let Some(slot) = most_expendable(bucket, start, now, timeouts) else { return Insertion::Full };
+    if best < u64::from(worth::EVICTABLE) * N as u64 {
+        return Insertion::Full;
+    }
+    let slot = (start + N - 1 - best as usize % N) & (N - 1);
     let Some(entry) = bucket.entry(slot) else { return Insertion::Full };
     let meta = Meta(entry.meta().load());
     let worth = timeouts.worth(meta, entry.class(), now);
@@ -180,25 +188,6 @@ fn settle<E: Record, const N: usize>(
         }
     }
     Insertion::Done { slot: slot as u8, uses: meta.uses(), victim }
-}
-
-/// Where the entry is that is given away most gladly, if any is. Of equals the first that the search comes by.
-#[inline(always)]
-fn most_expendable<E: Record, const N: usize>(
-    bucket: &BucketOf<E, N>,
-    start: usize,
-    now: Now,
-    timeouts: &Timeouts,
-) -> Option<usize> {
-    // The worth and, in the low bits, how many steps are left: one number to keep. The black box sees to it that it is kept:
-    // compared at the end, all candidates would lie on BPF's stack until then.
-    let mut best = 0;
-    for step in 0..N {
-        let entry = bucket.entry(start + step)?;
-        let worth = timeouts.worth(Meta(entry.meta().load()), entry.class(), now);
-        best = black_box(best.max(worth * N as u32 + (N - 1 - step) as u32));
-    }
-    if best < worth::EVICTABLE * N as u32 { None } else { Some((start + N - 1 - best as usize % N) & (N - 1)) }
 }
 
 /// Takes an entry back that was just inserted, as long as it is still the same use of its place. Another CPU may have
