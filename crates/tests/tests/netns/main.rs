@@ -8,6 +8,7 @@ mod extent;
 mod floods;
 mod health;
 mod metrics;
+mod nobody;
 mod operate;
 mod restart;
 mod service;
