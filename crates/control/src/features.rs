@@ -1,11 +1,14 @@
 //! What a configuration asks of the packet path.
 
-use crate::config::{Affinity, AllDown, Config, OnDown, OnMissing};
+use crate::config::{Affinity, AllDown, Config, OnDown, OnMissing, Unserved};
 use evenkeel_core::Features;
 
 /// The features that some packet for a service of this configuration can need.
 pub fn features(config: &Config) -> Features {
-    let mut features = Features::NONE;
+    let mut features = match config.dataplane.unserved {
+        Unserved::Refuse => Features::REFUSE,
+        Unserved::Drop => Features::NONE,
+    };
     for service in &config.services {
         if service.all_down == AllDown::Reset || service.on_missing == OnMissing::Reset {
             features = features | Features::RESET;

@@ -1,6 +1,6 @@
 //! How large a plane's tables are, and what it must know before its first packet.
 
-use crate::config::Config;
+use crate::config::{Config, Unserved};
 use crate::secrets::Secrets;
 use evenkeel_core::Settings;
 use evenkeel_core::flow::{IdleTimes, Timeouts, WAYS};
@@ -51,6 +51,9 @@ impl Sizes {
             nat_port_first: config.nat.own_ports().0,
             nat_port_last: config.nat.own_ports().1,
             mac,
+            check_port_first: config.nat.check_ports().0,
+            check_port_last: config.nat.check_ports().1,
+            refuses: u16::from(config.dataplane.unserved == Unserved::Refuse),
             timeouts: Timeouts::uniform(times),
             ..Settings::EMPTY
         }

@@ -23,9 +23,8 @@ impl Choice {
 
     const CHOSEN: u64 = 1;
     const NO_SERVICE: u64 = 2;
-    const NOT_OURS: u64 = 3;
-    const REFUSED: u64 = 4;
-    const NO_BACKEND: u64 = 5;
+    const REFUSED: u64 = 3;
+    const NO_BACKEND: u64 = 4;
 
     #[inline(always)]
     fn outcome(self) -> u64 {
@@ -37,7 +36,6 @@ impl Choice {
     pub(crate) fn service(self) -> Result<(), Reason> {
         match self.outcome() {
             Self::NO_SERVICE => Err(Reason::NoService),
-            Self::NOT_OURS => Err(Reason::NotOurs),
             _ => Ok(()),
         }
     }
@@ -68,11 +66,7 @@ impl Choice {
 /// What a new connection with this key finds, as one number that the core understands.
 #[inline(always)]
 pub fn choose<T: Tables + ?Sized>(tables: &T, key: FlowKey) -> u64 {
-    let service = match service(tables, key) {
-        Ok(service) => service,
-        Err(Reason::NoService) => return Choice::NO_SERVICE << Choice::OUTCOME_SHIFT,
-        Err(_) => return Choice::NOT_OURS << Choice::OUTCOME_SHIFT,
-    };
+    let Ok(service) = service(tables, key) else { return Choice::NO_SERVICE << Choice::OUTCOME_SHIFT };
     let random = pick_hash(tables, key, service.flags);
     let slot = hash::scale((random >> 32) as u32, MAGLEV_SLOTS);
     let resets = tables.features().include(Features::RESET) && service.flags & Service::RESET != 0;
@@ -96,7 +90,8 @@ pub(crate) fn newcomers<T: Tables + ?Sized>(tables: &T, key: FlowKey) -> Option<
     Choice(tables.choose(key)).backend().ok()
 }
 
-/// The service that packets with this key are for: with its port, or with any port.
+/// The service that packets with this key are for: with its port, or with any port. If there is none, the address may not even
+/// be ours: whoever has no more to do than to say so finds out (`Station::Refuse`).
 #[inline(always)]
 pub(crate) fn service<T: Tables + ?Sized>(tables: &T, key: FlowKey) -> Result<Service, Reason> {
     let Peer { address, port } = key.destination();
@@ -106,11 +101,7 @@ pub(crate) fn service<T: Tables + ?Sized>(tables: &T, key: FlowKey) -> Result<Se
         return Ok(service);
     }
     wanted.port = Port([0; 2]);
-    match tables.service(&wanted) {
-        Some(service) => Ok(service),
-        None if tables.is_ours(address) => Err(Reason::NoService),
-        None => Err(Reason::NotOurs),
-    }
+    tables.service(&wanted).ok_or(Reason::NoService)
 }
 
 /// The random number that a connection's backend and NAT port come from.

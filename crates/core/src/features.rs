@@ -18,7 +18,8 @@ impl Features {
     pub const CLIENT_ADDRESS: Self = Self(1 << 1);
     /// Some backend resets its connections while it is down ([`crate::BackendState::Resetting`]).
     pub const DOWN_RESET: Self = Self(1 << 2);
-    /// What belongs to nobody is refused, and whoever lets a packet's time to live run out here is told.
+    /// What belongs to nobody is refused, and whoever lets a packet's time to live run out here is told
+    /// ([`crate::Settings::refuses`]).
     pub const REFUSE: Self = Self(1 << 3);
     /// All there are, and all there will be.
     pub const ALL: Self = Self(u32::MAX);

@@ -26,6 +26,7 @@ pub mod hop;
 mod key;
 mod layout;
 mod open;
+mod ours;
 mod parse;
 mod ports;
 mod progress;
@@ -45,6 +46,7 @@ pub use features::Features;
 pub use filter::AddressFilter;
 pub use frame::{Frame, SliceFrame};
 pub use layout::{LAYOUT, counter_names};
+pub use ours::Ours;
 pub use parse::Packet;
 pub use ports::{PORT_TRIES, PortRequest, claim_port};
 pub use progress::progress;
@@ -77,8 +79,8 @@ pub enum Glance {
     /// A TCP segment or UDP datagram for an address that may be ours, and where its flow would be kept: see
     /// [`hash::bucket`] and [`hash::start`].
     Flow(Packet, u64),
-    /// An ICMP message to an address that may be ours.
-    Icmp,
+    /// Neither TCP nor UDP, to an address that may be ours.
+    Other,
     /// Nothing more to find out.
     Decided(Reason),
 }
@@ -122,9 +124,7 @@ fn classify<F: Frame, T: Tables>(frame: &mut F, tables: &T) -> Result<Glance, Re
             // `may_be_ours` may be wrong, and what is not ours is not ours to drop.
             Err(reason) => Err(if tables.is_ours(ip.destination) { reason } else { Reason::NotOurs }),
         },
-        IpProtocol::ICMP => Ok(Glance::Icmp),
-        _ if tables.is_ours(ip.destination) => Err(Reason::NotTcpUdp),
-        _ => Err(Reason::NotOurs),
+        _ => Ok(Glance::Other),
     }
 }
 
@@ -132,7 +132,7 @@ fn classify<F: Frame, T: Tables>(frame: &mut F, tables: &T) -> Result<Glance, Re
 fn forward<F: Frame, T: Tables>(frame: &mut F, tables: &T, glance: &Glance) -> Next {
     let outcome = match glance {
         Glance::Flow(packet, place) => balance(frame, tables, packet, *place),
-        Glance::Icmp => Ok(Next::Go(Station::Icmp)),
+        Glance::Other => Ok(Next::Go(Station::Other)),
         Glance::Decided(reason) => Err(*reason),
     };
     arrived(tables, outcome)

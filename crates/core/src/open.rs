@@ -2,6 +2,7 @@
 
 use crate::backend::Link;
 use crate::choose::{Choice, service};
+use crate::features::Features;
 use crate::flow::{Insertion, NewEntry, Now, withdraw};
 use crate::hash;
 use crate::hop::renew;
@@ -9,6 +10,7 @@ use crate::key::{FlowKey, Side};
 use crate::parse::{Packet, Segment};
 use crate::ports::{Claimed, PortRequest, count_victim};
 use crate::rewrite::Route;
+use crate::service::Service;
 use crate::source::check_source;
 use crate::tables::Tables;
 use crate::verdict::{Event, Reason};
@@ -24,8 +26,7 @@ pub(crate) fn open<T: Tables + ?Sized>(
     now: Now,
 ) -> Result<Route, Reason> {
     if !opens(packet) {
-        service(tables, packet.key)?;
-        return Err(Reason::FlowMissing);
+        return Err(missing(tables, packet, service(tables, packet.key)?));
     }
     let choice = Choice(tables.choose(packet.key));
     choice.service()?;
@@ -76,6 +77,18 @@ pub(crate) fn open<T: Tables + ?Sized>(
 pub(crate) fn opens(packet: &Packet) -> bool {
     let opening = TcpFlags::SYN.with(TcpFlags::ACK).with(TcpFlags::RST).with(TcpFlags::FIN);
     packet.key.protocol() == IpProtocol::UDP || packet.flags.0 & opening.0 == TcpFlags::SYN.0
+}
+
+/// What becomes of a segment that opens nothing, for a service. A flood of them is decided on here, unless somebody wants to be
+/// told or it may be an answer to a question of the host's.
+#[inline(always)]
+fn missing<T: Tables + ?Sized>(tables: &T, packet: &Packet, service: Service) -> Reason {
+    let resets = tables.features().include(Features::RESET) && service.flags & Service::MISSING_RESET != 0;
+    match packet.key.destination().port {
+        port if tables.settings().is_check_port(port) => Reason::NoService,
+        _ if resets => Reason::ResetMissing,
+        _ => Reason::FlowMissing,
+    }
 }
 
 /// The index of the bucket that a key belongs in.

@@ -1,7 +1,7 @@
 //! What the control side decides before packets fly, and does not change while they do.
 
 use crate::flow::{IdleTimes, Timeouts};
-use evenkeel_wire::MacAddress;
+use evenkeel_wire::{MacAddress, Port};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// The number of slots of every Maglev table: a prime (Eisenbud et al., "Maglev", NSDI 2016, section 3.4), large
@@ -27,10 +27,16 @@ pub struct Settings {
     pub nat_port_last: u16,
     /// The Ethernet address that frames for us carry, and that we send from.
     pub mac: MacAddress,
-    /// Always 0.
-    pub reserved: [u8; 2],
+    /// Whether what is for one of our addresses and nobody's there is refused, and not only dropped, if it is not 0.
+    pub refuses: u16,
+    /// First port that the host asks questions from, host byte order; 0: none. Answers to it are the kernel's.
+    pub check_port_first: u16,
+    /// Last of them, host byte order.
+    pub check_port_last: u16,
     /// Idle times.
     pub timeouts: Timeouts,
+    /// Always 0.
+    pub reserved: [u8; 4],
 }
 
 impl Settings {
@@ -44,6 +50,16 @@ impl Settings {
         nat_port_last: 0,
         mac: MacAddress([0; 6]),
         timeouts: Timeouts::uniform(IdleTimes::DEFAULT),
-        reserved: [0; 2],
+        refuses: 0,
+        check_port_first: 0,
+        check_port_last: 0,
+        reserved: [0; 4],
     };
+
+    /// Whether the host asks questions from this port.
+    #[inline(always)]
+    pub fn is_check_port(&self, port: Port) -> bool {
+        let number = port.number();
+        self.check_port_first != 0 && self.check_port_first <= number && number <= self.check_port_last
+    }
 }

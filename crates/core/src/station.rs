@@ -5,7 +5,7 @@
 //! bytes in all. A plane in user space calls [`visit`]; in the kernel every station is a program of its own, reached by a
 //! tail call.
 
-use crate::answer::{echo, reset};
+use crate::answer::{expire, other, refuse, reset};
 use crate::features::Features;
 use crate::flow::find;
 use crate::follow::{Followed, follow};
@@ -50,8 +50,12 @@ stations! {
     Follow = "evenkeel_follow";
     /// A packet that belongs to no known connection and may open one.
     Open = "evenkeel_open";
-    /// An ICMP message to an address that may be ours.
-    Icmp = "evenkeel_icmp";
+    /// A packet to an address that may be ours, neither TCP nor UDP.
+    Other = "evenkeel_other";
+    /// A segment or datagram that no connection is known for and none is opened for.
+    Refuse = "evenkeel_refuse";
+    /// A packet that would be sent on if its time to live had not ended.
+    Expire = "evenkeel_expire";
 }
 
 /// Takes a packet through a station.
@@ -59,8 +63,10 @@ stations! {
 pub fn visit<F: Frame, T: Tables>(station: Station, frame: &mut F, tables: &T) -> Next {
     let outcome = match station {
         Station::Follow => visit_follow(frame, tables),
-        Station::Open => visit_open(frame, tables).map(Next::Done),
-        Station::Icmp => visit_icmp(frame, tables).map(Next::Done),
+        Station::Open => visit_open(frame, tables),
+        Station::Other => visit_other(frame, tables).map(Next::Done),
+        Station::Refuse => visit_refuse(frame, tables).map(Next::Done),
+        Station::Expire => visit_expire(frame, tables).map(Next::Done),
     };
     arrived(tables, outcome)
 }
@@ -84,7 +90,7 @@ fn visit_follow<F: Frame, T: Tables>(frame: &mut F, tables: &T) -> Result<Next, 
     // It may have gone since the packet was sent here.
     let Some(flow) = find(bucket, packet.key, hash::start(place)) else { return Ok(Next::Go(Station::Open)) };
     if packet.ttl <= 1 {
-        return Err(Reason::TtlExpired);
+        return expired(tables);
     }
     match follow(tables, &packet, &segment, &flow, tables.now())? {
         Followed::Over => Ok(Next::Go(Station::Open)),
@@ -94,21 +100,45 @@ fn visit_follow<F: Frame, T: Tables>(frame: &mut F, tables: &T) -> Result<Next, 
 }
 
 #[inline(always)]
-fn visit_open<F: Frame, T: Tables>(frame: &mut F, tables: &T) -> Result<Reason, Reason> {
+fn visit_open<F: Frame, T: Tables>(frame: &mut F, tables: &T) -> Result<Next, Reason> {
     let (packet, segment) = segment(frame, tables)?;
     match open(tables, &packet, &segment, tables.now()) {
-        Ok(route) => leave(frame, tables, &packet, &route),
-        Err(Reason::Refused) if tables.features().include(Features::RESET) => {
-            reset(frame, &packet).map(|()| Reason::Refused)
-        }
+        Ok(route) => leave(frame, tables, &packet, &route).map(Next::Done),
+        Err(Reason::NoService | Reason::Refused | Reason::ResetMissing) => Ok(Next::Go(Station::Refuse)),
+        Err(Reason::TtlExpired) => expired(tables),
         Err(reason) => Err(reason),
     }
 }
 
+/// Where a packet goes that may travel no further.
 #[inline(always)]
-fn visit_icmp<F: Frame, T: Tables>(frame: &mut F, tables: &T) -> Result<Reason, Reason> {
+fn expired<T: Tables>(tables: &T) -> Result<Next, Reason> {
+    let is_answered = tables.features().include(Features::REFUSE);
+    if is_answered { Ok(Next::Go(Station::Expire)) } else { Err(Reason::TtlExpired) }
+}
+
+#[inline(always)]
+fn visit_other<F: Frame, T: Tables>(frame: &mut F, tables: &T) -> Result<Reason, Reason> {
     let ip = ip(frame, tables)?;
-    echo(frame, tables, &ip)
+    other(frame, tables, &ip)
+}
+
+#[inline(always)]
+fn visit_refuse<F: Frame, T: Tables>(frame: &mut F, tables: &T) -> Result<Reason, Reason> {
+    let packet = packet(frame, tables)?;
+    refuse(frame, tables, &packet)
+}
+
+#[inline(always)]
+fn visit_expire<F: Frame, T: Tables>(frame: &mut F, tables: &T) -> Result<Reason, Reason> {
+    let packet = packet(frame, tables)?;
+    expire(frame, tables, &packet)
+}
+
+#[inline(always)]
+fn packet<F: Frame, T: Tables>(frame: &mut F, tables: &T) -> Result<Packet, Reason> {
+    let ip = ip(frame, tables)?;
+    parse::transport(frame, &ip)
 }
 
 /// The packet once more. That it is TCP or UDP, for us and whole was found out before it was sent here.

@@ -7,6 +7,7 @@ use crate::flow::{self, Bucket, Insertion, NewEntry, Now, Tick};
 use crate::hash;
 use crate::hop;
 use crate::key::{FlowKey, HopNumber, Side};
+use crate::ours::Ours;
 use crate::ports::{PortRequest, claim_port};
 use crate::progress::progress;
 use crate::service::{Service, ServiceKey};
@@ -33,8 +34,11 @@ pub trait Tables {
     /// packet, so that traffic which is not ours leaves early.
     fn may_be_ours(&self, address: Ipv4Address) -> bool;
 
-    /// Whether the address is a service's or a NAT address.
-    fn is_ours(&self, address: Ipv4Address) -> bool;
+    /// What is known of the address, if it is a service's or a NAT address.
+    fn ours(&self, address: Ipv4Address) -> Option<Ours>;
+
+    /// The word that says how many packets may be answered unasked, shared by all CPUs; begins as zero.
+    fn allowance(&self) -> Option<&Self::Word>;
 
     /// The bucket of the flow table with this index, which is at most [`Settings::flow_mask`].
     fn flows(&self, index: u32) -> Option<&Bucket<Self::Word>>;
@@ -69,6 +73,12 @@ pub trait Tables {
     #[inline(always)]
     fn features(&self) -> Features {
         Features::ALL
+    }
+
+    /// Whether the address is a service's or a NAT address.
+    #[inline(always)]
+    fn is_ours(&self, address: Ipv4Address) -> bool {
+        self.ours(address).is_some()
     }
 
     /// Inserts an entry into its bucket of the flow table; see [`flow::insert`]. What came of it is as [`Insertion::bits`] has it.

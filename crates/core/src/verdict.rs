@@ -58,19 +58,24 @@ reasons! {
     ToClient = "to-client", Transmit, "A backend's packet, translated and sent to its client.";
     EchoReply = "echo-reply", Transmit, "An ICMP echo request to one of our addresses, answered.";
     Refused = "refused", Transmit, "A SYN for a service that has no backend for it, answered by a reset (all-down = \"reset\").";
+    ResetMissing = "reset-missing", Transmit, "A TCP segment that opens nothing and belongs to no known connection, answered by a reset (on-missing = \"reset\").";
     DownReset = "down-reset", Transmit, "A TCP segment of a connection whose backend is down, answered by a reset (on-down = \"reset\").";
     StaleReset = "stale-reset", Transmit, "A backend's segment of the connection that a NAT port belonged to before, answered by a reset: the port has a new owner.";
+    UnservedRefused = "unserved-refused", Transmit, "A packet for one of our addresses, but for no service there, answered by a reset or by ICMP port unreachable (unserved = \"refuse\").";
+    TimeExceeded = "time-exceeded", Transmit, "A packet that may travel no further, answered by ICMP time exceeded (unserved = \"refuse\").";
 
     NotIpv4 = "not-ipv4", Pass, "ARP, IPv6, more than two VLAN tags, or another protocol that is not balanced.";
     NotOurMac = "not-our-mac", Pass, "The frame is a broadcast or for another host's Ethernet address.";
     NotOurs = "not-ours", Pass, "The packet is for an address that is neither a service's nor a NAT address.";
-    NoService = "no-service", Pass, "The packet is for one of our addresses, but for no service there.";
-    NotTcpUdp = "not-tcp-udp", Pass, "The packet is for one of our addresses, but neither TCP, UDP nor an ICMP echo request.";
+    NoService = "no-service", Pass, "The packet is for one of our addresses that the host has as well, but for no service there.";
+    NotTcpUdp = "not-tcp-udp", Pass, "The packet is for one of our addresses that the host has as well, but neither TCP, UDP nor an ICMP echo request.";
     Truncated = "truncated", Pass, "The frame ends before its Ethernet or IPv4 header does.";
 
     Malformed = "malformed", Drop, "A header of a packet for one of our addresses contradicts itself or the frame's length.";
     Fragment = "fragment", Drop, "A fragment for one of our addresses: only the first part would have ports.";
     TtlExpired = "ttl-expired", Drop, "The packet may travel no further: its time to live is used up.";
+    Unserved = "unserved", Drop, "The packet is for one of our addresses that no host has, but for no service there, and is not answered: another protocol, a reset, or unserved = \"drop\".";
+    AnswerLimit = "answer-limit", Drop, "The packet would have been answered, by a reset or by an ICMP error, but so many were in the last moments that this one is not.";
     MartianSource = "martian-source", Drop, "The packet claims to come from an address that no single host has.";
     OwnSource = "own-source", Drop, "The packet claims to come from one of our own addresses.";
     FlowMissing = "flow-missing", Drop, "A TCP segment that opens nothing and belongs to no known connection.";

@@ -11,7 +11,7 @@ use evenkeel_core::flow::{
 };
 use evenkeel_core::hash;
 use evenkeel_core::hop::{HOPS, Hop};
-use evenkeel_core::{AddressFilter, Counters, LAYOUT, MAGLEV_SLOTS, Service, ServiceKey, Traffic};
+use evenkeel_core::{AddressFilter, Counters, LAYOUT, MAGLEV_SLOTS, Ours, Service, ServiceKey, Traffic};
 use evenkeel_wire::{IpProtocol, Ipv4Address, MacAddress, Port};
 use std::fmt::Write as _;
 use zerocopy::IntoBytes;
@@ -125,6 +125,7 @@ fn words(text: &mut String) {
     let service = ServiceKey::ipv4(Ipv4Address([192, 0, 2, 10]), Port::from_number(443), IpProtocol::TCP);
     writeln!(text, "{:x?}", service.as_bytes()).expect("text grows");
     writeln!(text, "{} {} {}", Service::CLIENT_ADDRESS, Service::RESET, Service::MISSING_RESET).expect("text grows");
+    writeln!(text, "{:x?} {:x?}", Ours::ALONE.as_bytes(), Ours::HOSTS.as_bytes()).expect("text grows");
     writeln!(text, "{:x}", hash::filter_bit(Ipv4Address([192, 0, 2, 10]))).expect("text grows");
     writeln!(text, "{:?}", Now::from_nanoseconds(0x1234_5678_9abc_def0)).expect("text grows");
 }

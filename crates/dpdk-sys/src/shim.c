@@ -26,6 +26,10 @@ char *evenkeel_rte_pktmbuf_append(struct rte_mbuf *mbuf, uint16_t bytes) {
     return rte_pktmbuf_append(mbuf, bytes);
 }
 
+char *evenkeel_rte_pktmbuf_prepend(struct rte_mbuf *mbuf, uint16_t bytes) {
+    return rte_pktmbuf_prepend(mbuf, bytes);
+}
+
 int evenkeel_rte_pktmbuf_chain(struct rte_mbuf *head, struct rte_mbuf *tail) {
     return rte_pktmbuf_chain(head, tail);
 }

@@ -24,6 +24,7 @@ enum evenkeel_mbuf_offset {
     EVENKEEL_MBUF_DATA_LEN = offsetof(struct rte_mbuf, data_len),
     EVENKEEL_MBUF_PKT_LEN = offsetof(struct rte_mbuf, pkt_len),
     EVENKEEL_MBUF_NEXT = offsetof(struct rte_mbuf, next),
+    EVENKEEL_MBUF_NB_SEGS = offsetof(struct rte_mbuf, nb_segs),
 };
 
 /* Macros whose values bindings cannot be made from. */
@@ -40,6 +41,7 @@ uint16_t evenkeel_rte_eth_tx_burst(uint16_t port, uint16_t queue, struct rte_mbu
 struct rte_mbuf *evenkeel_rte_pktmbuf_alloc(struct rte_mempool *pool);
 void evenkeel_rte_pktmbuf_free(struct rte_mbuf *mbuf);
 char *evenkeel_rte_pktmbuf_append(struct rte_mbuf *mbuf, uint16_t bytes);
+char *evenkeel_rte_pktmbuf_prepend(struct rte_mbuf *mbuf, uint16_t bytes);
 int evenkeel_rte_pktmbuf_chain(struct rte_mbuf *head, struct rte_mbuf *tail);
 unsigned int evenkeel_rte_ring_enqueue_burst(struct rte_ring *ring, void *const *objects, unsigned int count);
 unsigned int evenkeel_rte_ring_dequeue_burst(struct rte_ring *ring, void **objects, unsigned int count);

@@ -57,6 +57,13 @@ impl Mbuf<'_> {
         unsafe { self.raw.as_ptr().cast::<u8>().add(offset as usize).cast::<T>().read() }
     }
 
+    /// Writes such a field.
+    #[inline(always)]
+    fn set_field<T: Copy>(&mut self, offset: u32, value: T) {
+        // SAFETY: as for `field`, and the structure is ours alone.
+        unsafe { self.raw.as_ptr().cast::<u8>().add(offset as usize).cast::<T>().write(value) }
+    }
+
     /// Length of the packet, all its segments together, in bytes.
     #[inline(always)]
     pub fn length(&self) -> usize {
@@ -129,6 +136,29 @@ impl Frame for Mbuf<'_> {
         // overflows), `T` may stand anywhere and holds any bytes (`Header`), and `&mut self` makes the reference the
         // only one.
         Some(unsafe { &mut *self.data().add(offset).cast::<T>() })
+    }
+
+    #[inline(always)]
+    fn grow_front(&mut self, bytes: usize) -> bool {
+        // SAFETY: it is ours alone.
+        unsafe { !sys::evenkeel_rte_pktmbuf_prepend(self.as_raw(), bytes as u16).is_null() }
+    }
+
+    #[inline(always)]
+    fn trim(&mut self, length: usize) -> bool {
+        if length > self.first_length() {
+            return false;
+        }
+        // What is in other segments goes back to where it is from.
+        if let Some(rest) = NonNull::new(self.field::<*mut sys::rte_mbuf>(sys::EVENKEEL_MBUF_NEXT)) {
+            self.set_field(sys::EVENKEEL_MBUF_NEXT, std::ptr::null_mut::<sys::rte_mbuf>());
+            self.set_field(sys::EVENKEEL_MBUF_NB_SEGS, 1_u16);
+            // SAFETY: nothing but this packet has led there.
+            drop(unsafe { Mbuf::from_raw(rest) });
+        }
+        self.set_field(sys::EVENKEEL_MBUF_DATA_LEN, length as u16);
+        self.set_field(sys::EVENKEEL_MBUF_PKT_LEN, length as u32);
+        true
     }
 }
 

@@ -9,7 +9,7 @@ use evenkeel_control::Sizes;
 use evenkeel_core::flow::{Bucket, HopNumber, Now, Side, Timeouts, WAYS};
 use evenkeel_core::hop::HOPS;
 use evenkeel_core::{
-    AddressFilter, Backend, BackendRef, Event, MAGLEV_SLOTS, Reason, Service, ServiceKey, Settings, hash,
+    AddressFilter, Backend, BackendRef, Event, MAGLEV_SLOTS, Ours, Reason, Service, ServiceKey, Settings, hash,
 };
 use evenkeel_wire::Ipv4Address;
 use std::collections::{HashMap, HashSet};
@@ -32,6 +32,8 @@ pub struct Tables {
     pub(crate) backends: Box<[Backend<AtomicU64>]>,
     pub(crate) directory: ArcSwap<Directory>,
     pub(crate) lcores: Box<[LcoreCounters]>,
+    /// How many packets may be answered unasked.
+    allowance: AtomicU64,
     /// Raised whenever a backend's Ethernet address or state changes: packets that wait for one are tried again.
     links: AtomicU64,
 }
@@ -71,6 +73,7 @@ impl Tables {
             backends: (0..sizes.backends).map(|_| Backend::default()).collect(),
             directory: ArcSwap::from_pointee(nothing),
             lcores: (0..lcores).map(|_| LcoreCounters::new(sizes.backends)).collect(),
+            allowance: AtomicU64::new(0),
             links: AtomicU64::new(0),
         })
     }
@@ -83,6 +86,11 @@ impl Tables {
     /// The hops towards clients.
     pub fn hops(&self) -> &[AtomicU64] {
         &self.hops
+    }
+
+    /// The word that says how many packets may be answered unasked.
+    pub fn allowance(&self) -> &AtomicU64 {
+        &self.allowance
     }
 
     /// What the flow table lies in, and its size in bytes.
@@ -162,8 +170,14 @@ impl evenkeel_core::Tables for View<'_> {
     }
 
     #[inline(always)]
-    fn is_ours(&self, address: Ipv4Address) -> bool {
-        self.directory.ours.contains(&address)
+    fn ours(&self, address: Ipv4Address) -> Option<Ours> {
+        // There is no kernel behind.
+        self.directory.ours.contains(&address).then_some(Ours::ALONE)
+    }
+
+    #[inline(always)]
+    fn allowance(&self) -> Option<&AtomicU64> {
+        Some(&self.tables.allowance)
     }
 
     #[inline(always)]

@@ -1,6 +1,6 @@
 //! The core's packet, over an XDP context.
 
-use aya_ebpf::helpers::bpf_xdp_get_buff_len;
+use aya_ebpf::helpers::{bpf_xdp_adjust_head, bpf_xdp_adjust_tail, bpf_xdp_get_buff_len};
 use aya_ebpf::programs::XdpContext;
 use evenkeel_core::Frame;
 use evenkeel_wire::Header;
@@ -37,6 +37,22 @@ impl Frame for XdpFrame<'_> {
         // SAFETY: the bytes are inside the packet (checked above, seen by the verifier), `T` may stand anywhere and
         // holds any bytes (`Header`), and `&mut self` makes the reference the only one.
         Some(unsafe { &mut *(start as *mut T) })
+    }
+
+    #[inline(always)]
+    fn grow_front(&mut self, bytes: usize) -> bool {
+        // SAFETY: the helper moves the packet's beginning in the context, where `header` reads it anew. `&mut self`: no
+        // reference into the packet is left.
+        unsafe { bpf_xdp_adjust_head(self.ctx.ctx, -(bytes as i32)) == 0 }
+    }
+
+    #[inline(always)]
+    fn trim(&mut self, length: usize) -> bool {
+        // SAFETY: as for `holds`.
+        let more = unsafe { bpf_xdp_get_buff_len(self.ctx.ctx) } as i64 - length as i64;
+        // Nothing to cut is no reason to ask: a packet of several buffers may not be able to grow by nothing.
+        // SAFETY: as for `grow_front`, at the other end.
+        more == 0 || more > 0 && unsafe { bpf_xdp_adjust_tail(self.ctx.ctx, -(more as i32)) == 0 }
     }
 }
 

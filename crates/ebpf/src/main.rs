@@ -42,8 +42,22 @@ pub fn evenkeel_open(ctx: XdpContext) -> u32 {
 
 #[xdp(frags)]
 #[inline(always)]
-pub fn evenkeel_icmp(ctx: XdpContext) -> u32 {
-    let next = visit(Station::Icmp, &mut XdpFrame::new(&ctx), &Maps);
+pub fn evenkeel_other(ctx: XdpContext) -> u32 {
+    let next = visit(Station::Other, &mut XdpFrame::new(&ctx), &Maps);
+    act(&ctx, next)
+}
+
+#[xdp(frags)]
+#[inline(always)]
+pub fn evenkeel_refuse(ctx: XdpContext) -> u32 {
+    let next = visit(Station::Refuse, &mut XdpFrame::new(&ctx), &Maps);
+    act(&ctx, next)
+}
+
+#[xdp(frags)]
+#[inline(always)]
+pub fn evenkeel_expire(ctx: XdpContext) -> u32 {
+    let next = visit(Station::Expire, &mut XdpFrame::new(&ctx), &Maps);
     act(&ctx, next)
 }
 

@@ -10,7 +10,9 @@ use aya_ebpf::macros::btf_map;
 use core::cell::UnsafeCell;
 use evenkeel_core::flow::Bucket;
 use evenkeel_core::hop::HOPS as HOP_COUNT;
-use evenkeel_core::{AddressFilter, Backend, Counters, Features, MAGLEV_SLOTS, Service, ServiceKey, Settings, Traffic};
+use evenkeel_core::{
+    AddressFilter, Backend, Counters, Features, MAGLEV_SLOTS, Ours, Service, ServiceKey, Settings, Traffic,
+};
 use evenkeel_wire::Ipv4Address;
 
 /// Written once by the loader, before the program is attached.
@@ -52,7 +54,11 @@ pub(crate) static OURS_FILTER: Array<AddressFilter, 1> = Array::new();
 
 /// Our addresses, exactly.
 #[btf_map]
-pub(crate) static OURS: HashMap<Ipv4Address, u32, 1> = HashMap::new();
+pub(crate) static OURS: HashMap<Ipv4Address, Ours, 1> = HashMap::new();
+
+/// How many packets may be answered unasked.
+#[btf_map]
+pub(crate) static ALLOWANCE: Array<Cell, 1, { BPF_F_MMAPABLE as usize }> = Array::new();
 
 #[btf_map]
 pub(crate) static NAT_ADDRESSES: Array<Ipv4Address, 1> = Array::new();

@@ -15,7 +15,9 @@ pub(crate) fn jump(ctx: &XdpContext, station: Station) {
     match station {
         Station::Follow => tail_call::<{ Station::Follow as u32 }>(ctx),
         Station::Open => tail_call::<{ Station::Open as u32 }>(ctx),
-        Station::Icmp => tail_call::<{ Station::Icmp as u32 }>(ctx),
+        Station::Other => tail_call::<{ Station::Other as u32 }>(ctx),
+        Station::Refuse => tail_call::<{ Station::Refuse as u32 }>(ctx),
+        Station::Expire => tail_call::<{ Station::Expire as u32 }>(ctx),
     }
 }
 

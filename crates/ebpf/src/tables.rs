@@ -5,10 +5,13 @@
 
 use crate::cell::Cell;
 use crate::maps::{
-    BACKENDS, COUNTERS, FEATURES, FLOWS, HOPS, MAGLEV, NAT_ADDRESSES, OURS, OURS_FILTER, SERVICES, SETTINGS, TRAFFIC,
+    ALLOWANCE, BACKENDS, COUNTERS, FEATURES, FLOWS, HOPS, MAGLEV, NAT_ADDRESSES, OURS, OURS_FILTER, SERVICES, SETTINGS,
+    TRAFFIC,
 };
 use evenkeel_core::flow::{Bucket, FlowKey, HopNumber, Insertion, NewEntry, Now, Side, Tick};
-use evenkeel_core::{Backend, BackendRef, Event, Features, PortRequest, Reason, Service, ServiceKey, Settings, Tables, hop};
+use evenkeel_core::{
+    Backend, BackendRef, Event, Features, Ours, PortRequest, Reason, Service, ServiceKey, Settings, Tables, hop,
+};
 use evenkeel_wire::Ipv4Address;
 
 pub(crate) struct Maps;
@@ -33,9 +36,14 @@ impl Tables for Maps {
     }
 
     #[inline(always)]
-    fn is_ours(&self, address: Ipv4Address) -> bool {
-        // SAFETY: only whether there is a value matters.
-        unsafe { OURS.get(&address) }.is_some()
+    fn ours(&self, address: Ipv4Address) -> Option<Ours> {
+        // SAFETY: values are words, and freed only after the program has run (RCU).
+        unsafe { OURS.get(&address) }.copied()
+    }
+
+    #[inline(always)]
+    fn allowance(&self) -> Option<&Cell> {
+        ALLOWANCE.get(0)
     }
 
     #[inline(always)]

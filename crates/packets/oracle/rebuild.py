@@ -29,10 +29,16 @@ class Gue(Packet):
 bind_layers(UDP, Gue, dport=6080)
 
 
+class Quoted(Raw):
+    """What an ICMP message quotes of a packet, which may end in the middle of a header: scapy would add what is missing."""
+
+    name = "Quoted"
+
+
 def headers(frame):
     """All but those of a packet that an ICMP message quotes: it is as it was."""
     layer = frame
-    while not isinstance(layer, (NoPayload, IPerror, IPerror6)):
+    while not isinstance(layer, (NoPayload, IPerror, IPerror6, Quoted)):
         yield layer
         layer = layer.payload
 
@@ -76,6 +82,10 @@ def forget_what_can_be_computed(frame):
                 del layer.chksum
         elif isinstance(layer, ICMP):
             del layer.chksum
+            if isinstance(layer.payload, IPerror):
+                quoted = Quoted(layer.payload.original)
+                layer.remove_payload()
+                layer.add_payload(quoted)
         elif hasattr(layer, "cksum"):
             del layer.cksum
 

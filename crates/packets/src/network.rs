@@ -200,6 +200,11 @@ impl Network {
         }
     }
 
+    pub(crate) fn set_identification(&mut self, identification: u16) {
+        let Self::V4(header) = self else { panic!("IPv6 has none in its header") };
+        header.identification = identification;
+    }
+
     pub(crate) fn set_options(&mut self, options: &[u8]) {
         let Self::V4(header) = self else { panic!("IPv6 has no options in its header") };
         header.options = options.try_into().expect("a multiple of four bytes, at most 40");

@@ -195,16 +195,45 @@ fn both_oracles_make_the_same_of_a_change() {
 }
 
 #[test]
-fn scapy_agrees_with_the_reset_that_refuses_a_syn() {
-    let drafts = [V4, V6].map(|[from, to]| [tcp(from, to, SYN), tcp(from, to, SYN).tcp_options(&[1; 40]).payload(b"")]);
-    let resets: Vec<_> = drafts.as_flattened().iter().map(|draft| draft.packet().refused().bytes()).collect();
-    for (draft, reset) in drafts.as_flattened().iter().zip(&resets) {
-        let view = View::of(reset);
-        assert_eq!((view.from, view.to, view.flags), (draft.to, draft.from, RST | ACK));
-        assert_eq!((view.ttl, view.payload.len(), reset.len()), (64, 0, draft.bytes().len()));
+fn scapy_agrees_with_the_reset_that_answers_a_segment() {
+    let segments = [(SYN, RST | ACK), (FIN, RST | ACK), (ACK, RST), (SYN | ACK, RST)];
+    for ([from, to], (flags, answer)) in [V4, V6].into_iter().flat_map(|ends| segments.map(|flags| (ends, flags))) {
+        let drafts = [tcp(from, to, flags), tcp(from, to, flags).tcp_options(&[1; 40]).payload(b"")];
+        let resets = drafts.clone().map(|draft| draft.packet().reset().bytes());
+        for (draft, reset) in drafts.iter().zip(&resets) {
+            let view = View::of(reset);
+            assert_eq!((view.from, view.to, view.flags), (draft.to, draft.from, answer));
+            assert_eq!((view.ttl, view.payload.len(), reset.len()), (64, 0, draft.bytes().len()));
+        }
+        for headers in scapy::read(&resets) {
+            assert!(headers.ends_with("TCP/Padding"), "{headers}");
+        }
     }
-    for headers in scapy::read(&resets) {
-        assert!(headers.ends_with("TCP/Padding"), "{headers}");
+}
+
+#[test]
+fn scapy_agrees_with_what_is_said_about_a_packet() {
+    let [from, to] = V4;
+    let drafts = [udp(from, to), udp(from, to).payload(b""), tcp(from, to, SYN).options(&[1; 40]).tag(VLAN, 7)];
+    let said = drafts.iter().flat_map(|draft| {
+        [(draft, draft.packet().unreachable(), [3, 3]), (draft, draft.packet().time_exceeded(), [11, 0])]
+    });
+    let mut messages = Vec::new();
+    for (draft, message, kind) in said {
+        let bytes = message.bytes();
+        let view = View::of(&bytes);
+        assert_eq!((view.from.ip(), view.to.ip(), view.ttl), (to.ip(), from.ip(), 64));
+        // Behind the message's own two headers is the packet from its IP header to eight bytes behind that.
+        let packet = draft.bytes();
+        let ip = if packet[12..14] == [0x08, 0x00] { 14 } else { 18 };
+        let header = usize::from(packet[ip] & 0xf) * 4;
+        assert_eq!(view.payload, packet[ip..ip + header + 8], "{draft:?}");
+        let icmp = bytes.len() - view.payload.len() - 8;
+        assert_eq!(bytes[icmp..icmp + 2], kind);
+        messages.push(bytes);
+    }
+    for headers in scapy::read(&messages) {
+        assert!(headers.ends_with("IP/ICMP"), "{headers}");
     }
 }
 

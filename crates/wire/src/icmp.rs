@@ -1,4 +1,4 @@
-//! ICMP echo (RFC 792, page 14).
+//! ICMP (RFC 792): echo, and what tells a sender that its packet went no further.
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned, native_endian};
 
@@ -10,8 +10,12 @@ pub struct IcmpType(pub u8);
 impl IcmpType {
     /// The answer to an echo request.
     pub const ECHO_REPLY: Self = Self(0);
+    /// A packet's destination cannot be reached.
+    pub const UNREACHABLE: Self = Self(3);
     /// "Are you there?"
     pub const ECHO_REQUEST: Self = Self(8);
+    /// A packet's time to live has ended.
+    pub const TIME_EXCEEDED: Self = Self(11);
 }
 
 /// The header of echo request and echo reply.
@@ -41,4 +45,33 @@ impl IcmpEcho {
     }
 }
 
-const _: () = assert!(IcmpEcho::LENGTH == 8);
+/// The header of "destination unreachable" and "time exceeded". Behind it stands the beginning of the packet that it is about.
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+#[repr(C)]
+pub struct IcmpError {
+    /// Message type.
+    pub kind: IcmpType,
+    /// Which case of it.
+    pub code: u8,
+    /// Checksum over the whole message, wire bytes in memory order.
+    pub checksum: native_endian::U16,
+    /// Always 0.
+    pub unused: [u8; 4],
+}
+
+impl IcmpError {
+    /// Length in bytes.
+    pub const LENGTH: usize = size_of::<Self>();
+    /// Of [`IcmpType::UNREACHABLE`]: nobody has the port.
+    pub const PORT_UNREACHABLE: u8 = 3;
+    /// Of [`IcmpType::TIME_EXCEEDED`]: on the way.
+    pub const IN_TRANSIT: u8 = 0;
+
+    /// The 16-bit word that holds type and code, wire bytes in memory order.
+    #[inline(always)]
+    pub fn type_word(&self) -> u16 {
+        u16::from_ne_bytes([self.kind.0, self.code])
+    }
+}
+
+const _: () = assert!(IcmpEcho::LENGTH == 8 && IcmpError::LENGTH == 8);

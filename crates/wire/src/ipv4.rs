@@ -1,6 +1,6 @@
 //! IPv4 (RFC 791).
 
-use crate::Ipv4Address;
+use crate::{Adjustment, Ipv4Address};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned, big_endian, native_endian};
 
 /// An IP protocol number (IANA "Assigned Internet Protocol Numbers").
@@ -44,6 +44,47 @@ pub struct Ipv4 {
 impl Ipv4 {
     /// Length in bytes without options.
     pub const LENGTH: usize = size_of::<Self>();
+
+    /// The header of a packet of our own making, which nobody may cut in pieces, and so has no need of an identification
+    /// (RFC 6864, section 4.1). `payload`: its length in bytes.
+    #[inline(always)]
+    pub fn new(
+        protocol: IpProtocol,
+        traffic_class: u8,
+        ttl: u8,
+        payload: u16,
+        source: Ipv4Address,
+        destination: Ipv4Address,
+    ) -> Self {
+        let mut header = Self {
+            version_and_length: 4 << 4 | (Self::LENGTH / 4) as u8,
+            traffic_class,
+            total_length: big_endian::U16::new(payload + Self::LENGTH as u16),
+            identification: big_endian::U16::ZERO,
+            flags_and_offset: [0x40, 0],
+            ttl,
+            protocol,
+            checksum: native_endian::U16::ZERO,
+            source,
+            destination,
+        };
+        header.set_checksum();
+        header
+    }
+
+    /// Computes the checksum of a header without options.
+    #[inline(always)]
+    fn set_checksum(&mut self) {
+        let first = u16::from_ne_bytes([self.version_and_length, self.traffic_class]);
+        let sum = Adjustment::of(self.source.bits())
+            .and(self.destination.bits())
+            .and(u32::from(first))
+            .and(u32::from(u16::from_ne_bytes(self.total_length.to_bytes())))
+            .and(u32::from(u16::from_ne_bytes(self.identification.to_bytes())))
+            .and(u32::from(u16::from_ne_bytes(self.flags_and_offset)))
+            .and(u32::from(self.ttl_word()));
+        self.checksum.set(sum.checksum());
+    }
 
     /// The version field; 4 in every valid header.
     #[inline(always)]

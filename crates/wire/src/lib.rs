@@ -21,7 +21,7 @@ pub use address::{Ipv4Address, MacAddress, Port};
 pub use arp::{Arp, ArpOperation};
 pub use checksum::Adjustment;
 pub use ethernet::{EtherType, Ethernet, VlanTag};
-pub use icmp::{IcmpEcho, IcmpType};
+pub use icmp::{IcmpEcho, IcmpError, IcmpType};
 pub use ipv4::{IpProtocol, Ipv4};
 pub use tcp::{Tcp, TcpFlags};
 pub use udp::Udp;

@@ -10,7 +10,7 @@ use evenkeel_control::host::Host;
 use evenkeel_control::{Operator, Plane, Secrets};
 use evenkeel_daemon::{Announcer, SetupError, Stop};
 use evenkeel_xdp::netlink::{self, News};
-use evenkeel_xdp::{Claim, Interface, Memory, Neighbours, Start, Started};
+use evenkeel_xdp::{Claim, HostAddresses, Interface, Memory, Neighbours, Start, Started};
 use std::path::PathBuf;
 
 /// What shall be done.
@@ -83,14 +83,18 @@ async fn balance(run: &Run<'_>) -> Result<(), RunError> {
             return Ok(());
         }
     }
+    // Before the first packet: what is for the host's kernel must not be refused.
+    let host = HostAddresses::find(&netlink).await?;
+    operator.balancer_mut().plane_mut().set_host_addresses(host.all())?;
     let mut daemon = Daemon::begin(operator, socket.as_deref()).await?;
     let attachment = claim.attach(&netlink, *mode, daemon.operator().balancer().plane()).await?;
     announce::veth_traps(announcer, attachment.interface(), attachment.mode());
     announce::ready(announcer, &attachment, inherited);
     daemon.is_ready();
 
-    let ended =
-        Watch::new(netlink.clone(), news, &attachment, hops, neighbours, &mut daemon).until_stopped(&mut stop).await;
+    let ended = Watch::new(netlink.clone(), news, &attachment, hops, neighbours, host, &mut daemon)
+        .until_stopped(&mut stop)
+        .await;
     // A new connection: what the one before had was under way has no answer any more.
     let netlink = netlink::connect().unwrap_or(netlink);
     let counters = daemon.operator().balancer().plane().counters();

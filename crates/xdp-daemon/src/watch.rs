@@ -5,7 +5,7 @@ use crate::next_hops::NextHops;
 use evenkeel_control::daemon::{Daemon, every};
 use evenkeel_daemon::Stop;
 use evenkeel_xdp::netlink::{self, News, Told};
-use evenkeel_xdp::{Attachment, Neighbours, Resolution, XdpError, XdpPlane};
+use evenkeel_xdp::{Attachment, HostAddresses, Neighbours, Resolution, XdpError, XdpPlane};
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::link::LinkMessage;
 use rtnetlink::Handle;
@@ -24,6 +24,7 @@ pub(crate) struct Watch<'a> {
     attachment: &'a Attachment,
     hops: NextHops,
     neighbours: Neighbours,
+    host: HostAddresses,
     daemon: &'a mut Daemon<XdpPlane>,
     refresh: Interval,
     /// Backends whose next hops were asked for.
@@ -38,10 +39,11 @@ impl<'a> Watch<'a> {
         attachment: &'a Attachment,
         hops: NextHops,
         neighbours: Neighbours,
+        host: HostAddresses,
         daemon: &'a mut Daemon<XdpPlane>,
     ) -> Self {
         let known = daemon.operator().balancer().backend_addresses();
-        Self { netlink, news, attachment, hops, neighbours, daemon, refresh: every(REFRESH), known }
+        Self { netlink, news, attachment, hops, neighbours, host, daemon, refresh: every(REFRESH), known }
     }
 
     /// Keeps next hops and the flow table in order until there is a reason to end. Being told to stop comes before all
@@ -81,6 +83,7 @@ impl<'a> Watch<'a> {
         let end = self.look_at_place().await;
         if end.is_none() {
             self.refresh_hops().await?;
+            self.look_at_host().await?;
         }
         Ok(end)
     }
@@ -99,6 +102,14 @@ impl<'a> Watch<'a> {
                     let balancer = self.daemon.operator_mut().balancer_mut();
                     self.hops.note(balancer, hop.address, Resolution::Known(hop.mac))?;
                 }
+            }
+            RouteNetlinkMessage::NewAddress(message) => {
+                self.host.change(&message, true);
+                self.tell_of_host()?;
+            }
+            RouteNetlinkMessage::DelAddress(message) => {
+                self.host.change(&message, false);
+                self.tell_of_host()?;
             }
             RouteNetlinkMessage::NewRoute(_)
             | RouteNetlinkMessage::DelRoute(_)
@@ -151,6 +162,26 @@ impl<'a> Watch<'a> {
             self.connect_again();
         }
         Ok(())
+    }
+
+    /// Asks the kernel for the host's addresses again. If it does not answer, what is known holds.
+    async fn look_at_host(&mut self) -> Result<(), RunError> {
+        match HostAddresses::find(&self.netlink).await {
+            Ok(host) => {
+                self.host = host;
+                self.tell_of_host()
+            }
+            Err(error) => {
+                self.hops.unanswered(&error);
+                self.connect_again();
+                Ok(())
+            }
+        }
+    }
+
+    /// Tells the plane of the host's addresses.
+    fn tell_of_host(&mut self) -> Result<(), RunError> {
+        Ok(self.daemon.operator_mut().balancer_mut().plane_mut().set_host_addresses(self.host.all())?)
     }
 
     /// A connection that has failed once may be of no use any more.

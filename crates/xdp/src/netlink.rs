@@ -39,7 +39,7 @@ pub fn connect() -> io::Result<Handle> {
     Ok(handle)
 }
 
-/// What the kernel tells by itself of interfaces, routes and neighbours in our network namespace.
+/// What the kernel tells by itself of interfaces, addresses, routes and neighbours in our network namespace.
 #[expect(missing_debug_implementations, reason = "it is a stream")]
 pub struct News {
     messages: Messages,
@@ -61,7 +61,13 @@ impl News {
     /// # Errors
     /// The kernel refuses.
     pub fn listen() -> io::Result<Self> {
-        let groups = [MulticastGroup::Link, MulticastGroup::Neigh, MulticastGroup::Ipv4Route, MulticastGroup::Ipv4Rule];
+        let groups = [
+            MulticastGroup::Link,
+            MulticastGroup::Neigh,
+            MulticastGroup::Ipv4Ifaddr,
+            MulticastGroup::Ipv4Route,
+            MulticastGroup::Ipv4Rule,
+        ];
         let (mut connection, _, messages) = rtnetlink::new_multicast_connection(&groups)?;
         enlarge(connection.socket_mut().as_raw_fd());
         let connection = tokio::spawn(connection).abort_handle();

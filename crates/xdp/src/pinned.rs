@@ -16,7 +16,7 @@ use aya::programs::Xdp;
 use aya_obj::programs::XdpAttachType;
 use evenkeel_core::flow::Bucket;
 use evenkeel_core::hop::{HOPS, Hop};
-use evenkeel_core::{AddressFilter, Backend, Counters, Service, Traffic};
+use evenkeel_core::{AddressFilter, Backend, Counters, Ours, Service, Traffic};
 use evenkeel_wire::Ipv4Address;
 use std::fs;
 use std::os::fd::{AsFd, OwnedFd};
@@ -32,7 +32,7 @@ pub(crate) const MAPS: [(&str, usize); 10] = [
     // Ids of the maps inside.
     ("MAGLEV", size_of::<u32>()),
     ("OURS_FILTER", size_of::<AddressFilter>()),
-    ("OURS", size_of::<u32>()),
+    ("OURS", size_of::<Ours>()),
     ("NAT_ADDRESSES", size_of::<Ipv4Address>()),
     ("COUNTERS", size_of::<Counters>()),
     ("TRAFFIC", size_of::<Traffic>()),

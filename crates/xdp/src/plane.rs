@@ -19,9 +19,10 @@ use evenkeel_core::backend::Link;
 use evenkeel_core::flow::{Bucket, Now, Peer, Timeouts};
 use evenkeel_core::hop::HOPS;
 use evenkeel_core::{
-    AddressFilter, Backend, Counters, Features, Service, ServiceKey, Settings, Standing, Traffic, Word,
+    AddressFilter, Backend, Counters, Features, Ours, Service, ServiceKey, Settings, Standing, Traffic, Word,
 };
 use evenkeel_wire::{IpProtocol, Ipv4Address};
+use std::collections::{BTreeMap, HashSet};
 use std::net::Ipv4Addr;
 use std::os::fd::AsFd;
 use std::sync::atomic::AtomicU64;
@@ -38,13 +39,17 @@ pub struct XdpPlane {
     settings: Settings,
     flows: Arc<Flows>,
     backends: MappedArray<Backend<AtomicU64>>,
+    allowance: MappedArray<AtomicU64>,
     services: HashMap<MapData, Plain<ServiceKey>, Plain<Service>>,
     maglev: MaglevTables,
     filter: Array<MapData, Plain<AddressFilter>>,
-    addresses: HashMap<MapData, Plain<Ipv4Address>, u32>,
+    addresses: HashMap<MapData, Plain<Ipv4Address>, Plain<Ours>>,
     counters: PerCpuArray<MapData, Plain<Counters>>,
     traffic: PerCpuArray<MapData, Plain<Traffic>>,
-    ours: Vec<Ipv4Addr>,
+    /// What is in `addresses`.
+    ours: BTreeMap<Ipv4Addr, Ours>,
+    /// Addresses that the host has.
+    hosts: HashSet<Ipv4Addr>,
     /// Where tables and program have names, if they outlive this process.
     staging: Option<Staging>,
     /// Where the program is attached.
@@ -117,7 +122,8 @@ impl XdpPlane {
             let value = Plain(Ipv4Address::from(*address));
             nat_addresses.set(index, value, 0).map_err(|error| failed("NAT_ADDRESSES", error))?;
         }
-        let addresses: HashMap<_, Plain<Ipv4Address>, u32> = programs.take("OURS")?;
+        let addresses: HashMap<_, Plain<Ipv4Address>, Plain<Ours>> = programs.take("OURS")?;
+        let ours = entries(&addresses)?;
         let flows = Flows {
             table: programs.mapped("FLOWS", sizes.buckets())?,
             hops: programs.mapped("HOPS", HOPS)?,
@@ -125,10 +131,12 @@ impl XdpPlane {
             clock: Clock::of(programs.clock()?)?,
         };
         let mut plane = Self {
-            ours: keys(&addresses)?,
+            hosts: ours.iter().filter(|(_, ours)| ours.is_hosts()).map(|(address, _)| *address).collect(),
+            ours,
             addresses,
             flows: Arc::new(flows),
             backends: programs.mapped("BACKENDS", sizes.backends)?,
+            allowance: programs.mapped("ALLOWANCE", 1)?,
             services: programs.take("SERVICES")?,
             maglev: MaglevTables::new(&mut programs)?,
             filter: programs.take("OURS_FILTER")?,
@@ -144,7 +152,7 @@ impl XdpPlane {
         };
         if !plane.ours.is_empty() {
             // A process that was killed while it changed them may have left the filter behind.
-            plane.set_our_addresses(&plane.ours.clone())?;
+            plane.set_our_addresses(&Vec::from_iter(plane.ours.keys().copied()))?;
         }
         Ok(plane)
     }
@@ -198,6 +206,27 @@ impl XdpPlane {
         self.flows.now()
     }
 
+    /// Tells which addresses the host has: what is for one of ours among them, and for no service there, is for its kernel.
+    ///
+    /// # Errors
+    /// A table could not be changed.
+    pub fn set_host_addresses(&mut self, addresses: HashSet<Ipv4Addr>) -> Result<(), XdpError> {
+        self.hosts = addresses;
+        let ours: Vec<_> = self.ours.keys().copied().collect();
+        ours.into_iter().try_for_each(|address| self.write_address(address))
+    }
+
+    /// Writes what is known of an address of ours, if the map says otherwise.
+    fn write_address(&mut self, address: Ipv4Addr) -> Result<(), XdpError> {
+        let ours = if self.hosts.contains(&address) { Ours::HOSTS } else { Ours::ALONE };
+        if self.ours.get(&address) != Some(&ours) {
+            let key = Plain(Ipv4Address::from(address));
+            self.addresses.insert(key, Plain(ours), 0).map_err(full("OURS", "addresses", self.sizes.addresses))?;
+            self.ours.insert(address, ours);
+        }
+        Ok(())
+    }
+
     /// The flow table, shared with the program.
     pub fn flow_table(&self) -> &[Bucket<AtomicU64>] {
         &self.flows.table
@@ -208,16 +237,23 @@ impl XdpPlane {
         &self.flows.hops
     }
 
+    /// The word that says how many packets may be answered unasked, shared with the program.
+    pub fn allowance(&self) -> &AtomicU64 {
+        &self.allowance[0]
+    }
+
     /// What the program was started with.
     pub fn settings(&self) -> &Settings {
         &self.settings
     }
 }
 
-/// The addresses that are ours.
-fn keys(ours: &HashMap<MapData, Plain<Ipv4Address>, u32>) -> Result<Vec<Ipv4Addr>, XdpError> {
-    let key = |key: Result<_, _>| key.map(|Plain(address): Plain<Ipv4Address>| address.into());
-    ours.keys().map(key).collect::<Result<_, _>>().map_err(|error| failed("OURS", error))
+/// The addresses that are ours, as the map has them.
+fn entries(map: &HashMap<MapData, Plain<Ipv4Address>, Plain<Ours>>) -> Result<BTreeMap<Ipv4Addr, Ours>, XdpError> {
+    let entry = |entry: Result<_, _>| {
+        entry.map(|(Plain(address), Plain(ours)): (Plain<Ipv4Address>, Plain<Ours>)| (address.into(), ours))
+    };
+    map.iter().map(entry).collect::<Result<_, _>>().map_err(|error| failed("OURS", error))
 }
 
 impl Plane for XdpPlane {
@@ -227,18 +263,15 @@ impl Plane for XdpPlane {
         let mut filter = AddressFilter::EMPTY;
         for address in addresses {
             filter.insert((*address).into());
-            if !self.ours.contains(address) {
-                let key = Plain(Ipv4Address::from(*address));
-                self.addresses.insert(key, 0, 0).map_err(full("OURS", "addresses", self.sizes.addresses))?;
-            }
+            self.write_address(*address)?;
         }
         // The kernel copies word by word, and each word is right before and after.
         self.filter.set(0, Plain(filter), 0).map_err(|error| failed("OURS_FILTER", error))?;
-        for address in self.ours.iter().filter(|address| !addresses.contains(address)) {
-            let key = Plain(Ipv4Address::from(*address));
-            self.addresses.remove(&key).map_err(|error| failed("OURS", error))?;
+        let gone: Vec<_> = self.ours.keys().filter(|address| !addresses.contains(address)).copied().collect();
+        for address in gone {
+            self.addresses.remove(&Plain(Ipv4Address::from(address))).map_err(|error| failed("OURS", error))?;
+            self.ours.remove(&address);
         }
-        self.ours = addresses.to_vec();
         Ok(())
     }
 
@@ -252,7 +285,7 @@ impl Plane for XdpPlane {
             let (Plain(key), Plain(service)) = entry.map_err(|error| failed("SERVICES", error))?;
             services.push((key, service));
         }
-        let addresses = keys(&self.addresses)?;
+        let addresses = entries(&self.addresses)?.into_keys().collect();
         Ok(Contents { places: Contents::read_places(&self.backends), services, addresses })
     }
 

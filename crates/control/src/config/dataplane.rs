@@ -26,6 +26,8 @@ pub struct Dataplane {
     pub idle: Idle,
     /// What backends are picked by; without it, a random one, which lives as long as the tables.
     pub secret: Option<PickSecret>,
+    /// What becomes of a packet that is for an address of ours, which no host has, and for no service there.
+    pub unserved: Unserved,
 }
 
 impl Default for Dataplane {
@@ -39,6 +41,7 @@ impl Default for Dataplane {
             gateway: None,
             idle: Idle::Sleep,
             secret: None,
+            unserved: Unserved::Refuse,
         }
     }
 }
@@ -61,6 +64,17 @@ pub enum Idle {
     Sleep,
     /// Polls without a pause, and keeps its CPU busy.
     Poll,
+}
+
+/// What becomes of a packet that is for an address of ours, which no host has, and for no service there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Unserved {
+    /// Its sender is told: by a reset, or by ICMP port unreachable. And by ICMP time exceeded where a packet's time to live ends
+    /// here. Some thousand times a second at most.
+    Refuse,
+    /// Nothing is said.
+    Drop,
 }
 
 /// An address and the length of its network's prefix, as in 192.0.2.5/24.

@@ -23,7 +23,7 @@ mod spans;
 #[cfg(test)]
 mod tests;
 
-pub use dataplane::{Dataplane, HostAddress, Idle, Kind, XdpMode};
+pub use dataplane::{Dataplane, HostAddress, Idle, Kind, Unserved, XdpMode};
 pub use fault::{ConfigError, Fault};
 pub use file::{Config, Metrics, Nat};
 pub use health::{Health, HttpCheck, Probe};

@@ -1,7 +1,7 @@
 //! From text to typed values: which keys there are, and what they are when they are left out.
 
 use super::check;
-use super::dataplane::{Dataplane, Idle, XdpMode};
+use super::dataplane::{Dataplane, Idle, Unserved, XdpMode};
 use super::fault::{Fault, Faults};
 use super::file::{Config, Metrics, Nat};
 use super::health::{self, Health, Time};
@@ -89,6 +89,7 @@ fn read_dataplane(mut section: Section<'_, '_>, spans: &mut Spans) -> Option<Dat
         let read = PickSecret::read(&file.value);
         read.map_err(|error| section.faults().add(file.span, format!("secret-file: {error}"))).ok()
     });
+    let unserved = section.optional::<Unserved>("unserved");
     section.end();
     spans.interface = span(&interface);
     spans.max_flows = span(&max_flows);
@@ -103,6 +104,7 @@ fn read_dataplane(mut section: Section<'_, '_>, spans: &mut Spans) -> Option<Dat
         gateway: value(gateway),
         idle: value(idle).unwrap_or(default.idle),
         secret,
+        unserved: value(unserved).unwrap_or(default.unserved),
     })
 }
 

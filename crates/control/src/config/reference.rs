@@ -94,6 +94,12 @@ const DATAPLANE: Section = Section {
             Some("a random secret, as long as connections are kept"),
             "File with the secret that backends are picked by: where it is the same, a fresh start and another node pick alike. 16 to 4096 bytes, white space at the end not counted, such as `openssl rand -hex 16` writes; root's or the balancer's own, and not to be read by everybody.",
         ),
+        key(
+            "unserved",
+            Kind::Word(&["refuse", "drop"]),
+            Some("refuse"),
+            "What becomes of a packet for a service or NAT address, but for no service there, if the host does not have the address itself: refused by a reset or ICMP port unreachable, or dropped. With `refuse`, a packet whose time to live ends here is answered by ICMP time exceeded. About 1,000 such answers a second.",
+        ),
     ],
 };
 

@@ -1,7 +1,10 @@
 //! Files that are right, and a collection of those that are not.
 
 use super::*;
+use crate::{Secrets, Sizes};
+use evenkeel_core::Features;
 use evenkeel_core::flow::IdleTimes;
+use evenkeel_wire::MacAddress;
 use proptest::prelude::*;
 use std::net::Ipv4Addr;
 use std::time::Duration;
@@ -130,6 +133,7 @@ fn every_fault_is_named_with_its_place() {
         ("interface = \"veth6\"", "kind = \"ebpf\"", "3:8: ", "kind: unknown variant `ebpf`, expected `xdp` or `dpdk`"),
         ("interface = \"veth6\"", "xdp-mode = \"skb\"", "3:12: ", "xdp-mode: unknown variant `skb`"),
         ("interface = \"veth6\"", "idle = \"nap\"", "3:8: ", "idle: unknown variant `nap`"),
+        ("interface = \"veth6\"", "unserved = \"pass\"", "3:12: ", "unserved: unknown variant `pass`"),
         // Addresses.
         ("address = \"10.0.0.10\"", "address = \"10.0.0.300\"", "11:11: ", "address: invalid IPv4 address"),
         ("address = \"10.0.0.10\"", "address = \"10.0.0\"", "11:11: ", "address: invalid IPv4 address"),
@@ -460,6 +464,23 @@ fn what_only_a_host_of_its_own_needs_is_read() {
     let own = HostAddress { address: Ipv4Addr::new(10, 0, 0, 10), prefix: 24 };
     assert_eq!((kind, address, idle), (Some(Kind::Dpdk), Some(own), Idle::Poll));
     assert_eq!(gateway, Some(Ipv4Addr::new(10, 0, 0, 254)));
+}
+
+#[test]
+fn what_nobody_serves_is_refused_unless_the_file_says_otherwise() {
+    for (line, unserved, refuses) in [
+        ("", Unserved::Refuse, 1),
+        ("unserved = \"refuse\"\n", Unserved::Refuse, 1),
+        ("unserved = \"drop\"\n", Unserved::Drop, 0),
+    ] {
+        let text = GOOD.replace("interface = \"veth6\"", &format!("{line}interface = \"veth6\""));
+        let config = Config::parse("unserved.toml", &text).expect("it is right");
+        assert_eq!(config.dataplane.unserved, unserved);
+        let secrets = Secrets { pick: [0; 2], flow: [0; 4] };
+        let sizes = Sizes::for_config(&config);
+        assert_eq!(sizes.settings(&config, &secrets, MacAddress::default(), IdleTimes::DEFAULT).refuses, refuses);
+        assert_eq!(crate::features(&config).include(Features::REFUSE), refuses != 0);
+    }
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! ICMP echo (RFC 792): answered for our own addresses, and for nobody else's.
+//! ICMP echo (RFC 792): answered for our own addresses, and for nobody else's. Whatever else is neither TCP nor UDP is not.
 
 use super::TTL;
 use crate::frame::Frame;
@@ -6,19 +6,21 @@ use crate::parse::{Ip, payload};
 use crate::source::check_source;
 use crate::tables::Tables;
 use crate::verdict::Reason;
-use evenkeel_wire::{Adjustment, Ethernet, IcmpEcho, IcmpType, Ipv4};
+use evenkeel_wire::{Adjustment, Ethernet, IcmpEcho, IcmpType, IpProtocol, Ipv4};
 
-/// Turns an echo request into its reply, in place.
+/// What becomes of a packet that is neither TCP nor UDP: an echo request is turned into its reply, in place.
 #[inline(always)]
-pub(crate) fn echo<F: Frame, T: Tables>(frame: &mut F, tables: &T, ip: &Ip) -> Result<Reason, Reason> {
-    if !tables.is_ours(ip.destination) {
-        return Err(Reason::NotOurs);
+pub(crate) fn other<F: Frame, T: Tables>(frame: &mut F, tables: &T, ip: &Ip) -> Result<Reason, Reason> {
+    let ours = tables.ours(ip.destination).ok_or(Reason::NotOurs)?;
+    let not_balanced = if ours.is_hosts() { Reason::NotTcpUdp } else { Reason::Unserved };
+    if ip.protocol != IpProtocol::ICMP {
+        return Err(not_balanced);
     }
     let offset = payload(frame, ip, IcmpEcho::LENGTH)?;
     check_source(tables, ip.source)?;
     let icmp = frame.header::<IcmpEcho>(offset).ok_or(Reason::Malformed)?;
     if icmp.kind != IcmpType::ECHO_REQUEST || icmp.code != 0 {
-        return Err(Reason::NotTcpUdp);
+        return Err(not_balanced);
     }
     let request = icmp.type_word();
     icmp.kind = IcmpType::ECHO_REPLY;

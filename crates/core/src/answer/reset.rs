@@ -110,10 +110,10 @@ mod tests {
 
     fn segment(flags: u8, payload: usize) -> Draft {
         let payload: Vec<_> = (0..payload).map(|n| n as u8).collect();
-        tcp(end([192, 0, 2, 1], 40_000), end([10, 0, 0, 10], 80), flags).payload(&payload)
+        let draft = tcp(end([192, 0, 2, 1], 40_000), end([10, 0, 0, 10], 80), flags);
+        draft.numbers(SEQUENCE, ACKNOWLEDGEMENT).payload(&payload)
     }
 
-    /// The numbers of every segment that `evenkeel_packets` makes.
     const SEQUENCE: u32 = 0x0102_0304;
     const ACKNOWLEDGEMENT: u32 = 0x0506_0708;
 

@@ -12,6 +12,7 @@ mod hammer;
 mod hops;
 mod interleaved;
 mod nat_ports;
+mod nobody;
 mod occupancy;
 mod parse;
 mod properties;

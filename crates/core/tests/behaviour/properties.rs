@@ -1,7 +1,7 @@
 //! What holds for any bytes. `PROPTEST_CASES` raises the number of tries.
 
 use crate::support::*;
-use evenkeel_core::{Reason, Verdict};
+use evenkeel_core::{Ours, Reason, Verdict};
 use proptest::prelude::*;
 use std::sync::atomic::AtomicU64;
 
@@ -103,6 +103,19 @@ proptest! {
             prop_assert_eq!(sent.checksum == 0 && reason != Reason::EchoReply, before.checksum == 0);
             prop_assert_eq!(sent.source_mac, OUR_MAC);
             prop_assert_eq!(sent.ttl, if reason == Reason::EchoReply { 64 } else { before.ttl - 1 });
+        }
+    }
+
+    #[test]
+    fn what_is_said_unasked_is_sound_as_well(draft in drafts(), ttl in 0..3u8) {
+        let mut plane = lively();
+        (plane.ours, plane.settings.refuses) = (Ours::ALONE, 1);
+        let (reason, sent) = plane.send(&draft.clone().ttl(ttl));
+        let is_translated = matches!(reason, Reason::ToBackend | Reason::ToClient);
+        if let Some(sent) = sent.filter(|_| !is_translated) {
+            // `View` has checked the checksums.
+            prop_assert_eq!((sent.source_mac, sent.destination_mac), (OUR_MAC, CLIENT_MAC), "{}", reason.name());
+            prop_assert_eq!((sent.from.ip(), sent.to.ip()), (draft.to.ip(), draft.from.ip()), "{}", reason.name());
         }
     }
 

@@ -2,7 +2,7 @@
 
 use crate::support::*;
 use evenkeel_core::backend::Link;
-use evenkeel_core::{BackendState, Reason, Service, Word};
+use evenkeel_core::{BackendState, Ours, Reason, Service, Word};
 use evenkeel_wire::{IpProtocol, MacAddress};
 use std::rc::Rc;
 
@@ -37,7 +37,7 @@ const CASES: &[Case] = &[
     (Reason::NoService, |plane| plane.verdict(&tcp(client(1), at(WEB.ip(), 81), SYN))),
     (Reason::NoService, |plane| plane.verdict(&tcp(client(1), at(NAT, 10_000), ACK))),
     (Reason::NotTcpUdp, |plane| plane.verdict(&tcp(client(1), WEB, SYN).protocol(47))),
-    (Reason::Truncated, |plane| plane.process(&mut [])),
+    (Reason::Truncated, |plane| plane.process(&mut Vec::new())),
     (Reason::Malformed, |plane| {
         let mut short_header = tcp(client(1), WEB, SYN).bytes();
         short_header[14] = 0x43;
@@ -88,6 +88,20 @@ const CASES: &[Case] = &[
         plane.set_maglev(TABLE, &[]);
         plane.verdict(&tcp(client(1), WEB, SYN))
     }),
+    (Reason::ResetMissing, |plane| {
+        let service = Service { table: TABLE as u32, flags: Service::MISSING_RESET, idle: 0 };
+        plane.add_service(WEB.ip(), WEB.port(), IpProtocol::TCP, service);
+        plane.verdict(&tcp(client(1), WEB, ACK))
+    }),
+    (Reason::UnservedRefused, |plane| alone(plane).verdict(&tcp(client(1), at(WEB.ip(), 81), SYN))),
+    (Reason::UnservedRefused, |plane| alone(plane).verdict(&udp(client(1), at(NAT, 10_000)))),
+    (Reason::TimeExceeded, |plane| alone(plane).verdict(&tcp(client(1), WEB, SYN).ttl(1))),
+    (Reason::Unserved, |plane| alone(plane).verdict(&tcp(client(1), WEB, SYN).protocol(47))),
+    (Reason::AnswerLimit, |plane| {
+        let plane = alone(plane);
+        (0..50).for_each(|_| _ = plane.verdict(&udp(client(1), at(WEB.ip(), 81))));
+        plane.verdict(&udp(client(1), at(WEB.ip(), 81)))
+    }),
     // A table that is a moment behind the backends.
     (Reason::NoBackend, |plane| with_links(plane, |link| Link::new(link.mac(), 1, BackendState::Draining))),
     (Reason::NoBackend, |plane| with_links(plane, |link| Link::new(link.mac(), 1, BackendState::Down))),
@@ -119,6 +133,13 @@ const CASES: &[Case] = &[
         with_links(plane, |link| Link::new(MacAddress::default(), link.generation(), link.state()))
     }),
 ];
+
+/// The plane, at addresses that nobody has but us.
+fn alone(plane: &mut Plane) -> &Plane {
+    plane.ours = Ours::ALONE;
+    plane.settings.refuses = 1;
+    plane
+}
 
 fn with_links(plane: &Plane, change: impl Fn(Link) -> Link) -> Reason {
     [FIRST, SECOND].iter().for_each(|backend| plane.set_link(backend.index, &change));

@@ -78,10 +78,16 @@ impl PlaneUnderTest<'_, '_> {
         }
     }
 
-    /// Forgets every connection and every client's neighbour, as a fresh plane would.
+    /// Forgets every connection and every client's neighbour, and how often it has answered, as a fresh plane would.
     pub fn forget(&self) {
         table::clear(self.flow_table());
         self.hops().iter().for_each(|hop| hop.store(0, Relaxed));
+        let allowance = match self {
+            Self::Xdp(plane) => plane.allowance(),
+            Self::Dpdk(dpdk) => dpdk.plane.tables().allowance(),
+        };
+        // As many as can be saved up.
+        allowance.store(u64::from(self.now().0) << 32 | 50, Relaxed);
     }
 
     /// What the plane was started with.

@@ -13,7 +13,7 @@ use evenkeel_core::flow::{Now, Peer};
 use evenkeel_core::{Counters, Event, Reason, Verdict};
 use evenkeel_dpdk::Eal;
 use evenkeel_packets::scapy::{self, Translation};
-use evenkeel_packets::{ACK, Draft, FIN, Mac, Packet, SYN, tcp, udp};
+use evenkeel_packets::{ACK, Draft, FIN, Mac, Packet, SYN, Transport, tcp, udp};
 use evenkeel_wire::{MacAddress, Port};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
@@ -50,10 +50,12 @@ fn try_out(plane: PlaneUnderTest, setup: Setup, test: impl FnOnce(&mut Rig)) {
         unresolved: setup.unresolved,
         ledger: Ledger::default(),
         translations: Vec::new(),
+        answers: Vec::new(),
     };
     rig.apply(&setup.config);
     test(&mut rig);
     scapy::judge(&rig.translations);
+    scapy::read(&rig.answers);
 }
 
 /// A plane and everything that was seen of it.
@@ -64,6 +66,8 @@ pub struct Rig<'a, 'p> {
     unresolved: Vec<Ipv4Addr>,
     ledger: Ledger,
     translations: Vec<Translation>,
+    /// What was sent that is no packet of a connection.
+    answers: Vec<Vec<u8>>,
 }
 
 impl<'a, 'p> Rig<'a, 'p> {
@@ -124,8 +128,9 @@ impl<'a, 'p> Rig<'a, 'p> {
         if outcome.reason.verdict() == Verdict::Transmit {
             let input = Packet::of(packet).expect("etherparse reads what is sent");
             let output = Packet::of(&outcome.sent).expect("etherparse reads what was sent");
-            if outcome.reason == Reason::Refused {
-                assert_eq!(outcome.sent, input.refused().bytes(), "etherparse would have refused otherwise (right)");
+            if let Some(answer) = answer(outcome.reason, &input) {
+                assert_eq!(outcome.sent, answer.bytes(), "etherparse would have answered otherwise (right)");
+                self.answers.push(outcome.sent.clone());
                 return outcome;
             }
             let opened = outcome.happened(Event::FlowOpened) > 0;
@@ -220,6 +225,18 @@ impl Connection {
             Protocol::Udp => udp(self.backend, self.nat),
         };
         draft.source_mac(backend_mac(self.backend.ip()))
+    }
+}
+
+/// What a packet is answered by, if this is why it was sent.
+fn answer(reason: Reason, packet: &Packet) -> Option<Packet> {
+    let packet = packet.clone();
+    match (reason, &packet.transport) {
+        (Reason::Refused | Reason::ResetMissing, _) => Some(packet.reset()),
+        (Reason::UnservedRefused, Transport::Tcp(_)) => Some(packet.reset()),
+        (Reason::UnservedRefused, _) => Some(packet.unreachable()),
+        (Reason::TimeExceeded, _) => Some(packet.time_exceeded()),
+        _ => None,
     }
 }
 

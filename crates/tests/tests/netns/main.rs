@@ -10,6 +10,7 @@ mod floods;
 mod health;
 mod leaving;
 mod metrics;
+mod nobody;
 mod operate;
 mod restart;
 mod service;

@@ -361,6 +361,8 @@ const RICH: &[(Protocol, SocketAddr)] = &[
     (Protocol::Tcp, REFUSING),
     (Protocol::Tcp, LOST),
     (Protocol::Tcp, end(NAT[0].octets(), 20_001)),
+    // For nobody.
+    (Protocol::Udp, WEB),
 ];
 
 #[test]

@@ -2,8 +2,9 @@
 
 use evenkeel_control::Plane;
 use evenkeel_control::config::Protocol::{Tcp, Udp};
+use evenkeel_control::config::Unserved;
 use evenkeel_core::flow::{IdleTimes, Side, State, Tick};
-use evenkeel_core::{BackendState, Event, Features, PORT_TRIES, Reason, Standing, hash};
+use evenkeel_core::{BackendState, Event, Features, PORT_TRIES, Reason, Service, ServiceKey, Standing, hash};
 use evenkeel_packets::{
     ACK, CLIENT_MAC, Draft, FIN, GUE_PORT, Icmp, OUR_MAC, Packet, RST, SERVICE_VLAN, SYN, Transport, VLAN, at, echo,
     end, end6, icmp, tcp, udp,
@@ -12,7 +13,8 @@ use evenkeel_tests::on_both_planes;
 use evenkeel_tests::program::scenes::{
     ANY, DNS, EMPTY, LOST, NAT, REFUSING, STICKY, WALKTHROUGH, WEB, backend_mac, client,
 };
-use evenkeel_tests::program::{Connection, On, Rig, Setup, scenes, table, trial};
+use evenkeel_tests::program::{Connection, On, PlaneUnderTest, Rig, Setup, scenes, table, trial};
+use evenkeel_wire::{IpProtocol, Port};
 use std::collections::HashSet;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -172,15 +174,15 @@ const RICH_FIXTURES: &[Fixture] = &[
             rig.expect(&tcp(client(1), ELSEWHERE, SYN).fragment(offset, more), Reason::NotOurs);
         }
     }),
-    ("TTL 1 and 0 are dropped, TTL 2 leaves as 1", |rig| {
+    ("TTL 1 and 0 are told, TTL 2 leaves as 1", |rig| {
         for ttl in [0, 1] {
-            rig.expect(&tcp(client(1), WEB, SYN).ttl(ttl), Reason::TtlExpired);
+            rig.expect(&tcp(client(1), WEB, SYN).ttl(ttl), Reason::TimeExceeded);
         }
         let connection = rig.establish(Tcp, client(1), WEB);
         for (draft, reason) in [(connection.says(ACK), Reason::ToBackend), (connection.answers(ACK), Reason::ToClient)]
         {
-            rig.expect(&draft.clone().ttl(0), Reason::TtlExpired);
-            rig.expect(&draft.clone().ttl(1), Reason::TtlExpired);
+            rig.expect(&draft.clone().ttl(0), Reason::TimeExceeded);
+            rig.expect(&draft.clone().ttl(1), Reason::TimeExceeded);
             assert_eq!(rig.expect(&draft.clone().ttl(2), reason).sent[22], 1);
             assert_eq!(rig.expect(&draft.ttl(255), reason).sent[22], 254);
         }
@@ -218,14 +220,14 @@ const RICH_FIXTURES: &[Fixture] = &[
         }
         assert!(carries > 2000);
     }),
-    ("other ICMP for us is passed", |rig| {
+    ("other ICMP for us is dropped", |rig| {
         for message in [Icmp::Reply, Icmp::Unreachable] {
-            rig.expect(&icmp(client(1).ip(), WEB.ip(), message), Reason::NotTcpUdp);
+            rig.expect(&icmp(client(1).ip(), WEB.ip(), message), Reason::Unserved);
         }
     }),
-    ("other protocols for us are passed", |rig| {
+    ("other protocols for us are dropped", |rig| {
         for protocol in [0, 2, 4, 41, 47, 50, 132, 136, 255] {
-            rig.expect(&tcp(client(1), WEB, SYN).protocol(protocol), Reason::NotTcpUdp);
+            rig.expect(&tcp(client(1), WEB, SYN).protocol(protocol), Reason::Unserved);
             rig.expect(&tcp(client(1), ELSEWHERE, SYN).protocol(protocol), Reason::NotOurs);
             rig.expect(&tcp(client(1), at(looks_like_ours(rig), 80), SYN).protocol(protocol), Reason::NotOurs);
         }
@@ -236,15 +238,16 @@ const RICH_FIXTURES: &[Fixture] = &[
             assert_eq!(rig.send(&bytes).reason, Reason::NotIpv4);
         }
     }),
-    ("IPv6 and tunnels are passed, whatever they carry", |rig| {
+    ("IPv6 is passed and tunnels to us are not taken, whatever they carry", |rig| {
         let [client6, service6] =
             [end6([0x2001, 0xdb8, 1, 0, 0, 0, 0, 1], 40_000), end6([0xfd00, 0, 0, 0, 0, 0, 0, 1], 80)];
         for draft in [tcp(client6, service6, SYN), echo(client6.ip(), service6.ip()), tcp(client(1), WEB, SYN)] {
             rig.expect(&draft.clone().ipip(client6.ip(), service6.ip()), Reason::NotIpv4);
             rig.expect(&draft.clone().gue(client6, service6), Reason::NotIpv4);
-            rig.expect(&draft.clone().ipip(client(1).ip(), WEB.ip()), Reason::NotTcpUdp);
+            rig.expect(&draft.clone().ipip(client(1).ip(), WEB.ip()), Reason::Unserved);
             rig.expect(&draft.clone().gue(client(1), at(ELSEWHERE.ip(), GUE_PORT)), Reason::NotOurs);
-            rig.expect(&draft.gue(client(1), at(WEB.ip(), GUE_PORT)), Reason::NoService);
+            let gue = draft.gue(client(1), at(WEB.ip(), GUE_PORT)).bytes();
+            assert_eq!(rig.send_any(&gue).reason, Reason::UnservedRefused);
         }
         rig.expect(&tcp(client6, service6, SYN), Reason::NotIpv4);
     }),
@@ -299,7 +302,7 @@ const RICH_FIXTURES: &[Fixture] = &[
             assert_eq!(rig.send(&bytes).reason, Reason::Malformed, "{bytes:02x?}");
         }
         // Sound as far as the balancer looks; there is no UDP service on that port.
-        assert_eq!(rig.send(&patched(last.0, last.1, last.2)).reason, Reason::NoService);
+        assert_eq!(rig.send_any(&patched(last.0, last.1, last.2)).reason, Reason::UnservedRefused);
         assert!(table::entries(rig.plane()).is_empty());
     }),
     ("what claims to come from no single host is dropped", |rig| {
@@ -335,21 +338,97 @@ const RICH_FIXTURES: &[Fixture] = &[
         rig.expect(&connection.says(RST), Reason::ToBackend);
         rig.expect(&connection.answers(RST), Reason::ToClient);
     }),
-    ("a port of ours without a service is passed", |rig| {
+    ("what is for a port of ours without a service is refused, but for a reset", |rig| {
         for to in [at(WEB.ip(), 79), at(ANY.ip(), 4433), at(NAT[0], 20_000)] {
-            rig.expect(&tcp(client(1), to, SYN), Reason::NoService);
-            rig.expect(&tcp(client(1), to, ACK), Reason::NoService);
+            rig.expect(&tcp(client(1), to, SYN), Reason::UnservedRefused);
+            rig.expect(&tcp(client(1), to, ACK), Reason::UnservedRefused);
+            rig.expect(&tcp(client(1), to, RST), Reason::Unserved);
         }
-        rig.expect(&udp(client(1), WEB), Reason::NoService);
+        rig.expect(&udp(client(1), WEB), Reason::UnservedRefused);
+    }),
+    ("what is refused or told may be of any size, have options, tags and padding", |rig| {
+        let connection = rig.establish(Udp, client(1), DNS);
+        let drafts = [
+            (tcp(client(1), at(WEB.ip(), 79), SYN), Reason::UnservedRefused),
+            (udp(client(1), WEB), Reason::UnservedRefused),
+            (connection.says(0).ttl(1), Reason::TimeExceeded),
+        ];
+        for (draft, reason) in drafts {
+            rig.expect(&draft.clone().payload(b""), reason);
+            rig.expect(&draft.clone().payload(b"").padding(18), reason);
+            rig.expect(&draft.clone().options(&[1; 40]).tag(VLAN, 7), reason);
+            rig.expect(&draft.clone().tag(SERVICE_VLAN, 7).tag(VLAN, 8), reason);
+            for length in [1, 1472, 3500, 9000] {
+                rig.expect(&draft.clone().payload(&vec![7; length]), reason);
+            }
+        }
+    }),
+    ("what is said unasked is limited", |rig| {
+        let ask = |rig: &mut Rig| (0..200).map(|_| rig.reason(&udp(client(1), WEB))).collect::<Vec<_>>();
+        let before = rig.now().0;
+        let reasons = ask(rig);
+        let units = rig.now().0 - before;
+        let answered = reasons.iter().filter(|&&reason| reason == Reason::UnservedRefused).count();
+        assert!(answered >= 50 && answered <= 50 + 17 * units as usize, "{answered} in {units} units of time");
+        assert!(reasons.iter().all(|reason| [Reason::UnservedRefused, Reason::AnswerLimit].contains(reason)));
+        // Some time or other the clock stands still for as long as two hundred packets take.
+        assert!(answered < 200 || (0..100).any(|_| ask(rig).contains(&Reason::AnswerLimit)));
+    }),
+    ("what is for an address that the host has as well, and for no service there, is its kernel's", |rig| {
+        let (web, other) = (Ipv4Addr::new(203, 0, 113, 10), at(ANY.ip(), 79));
+        if !tell_of_host(rig, &[web, NAT[1], Ipv4Addr::new(192, 0, 2, 77)]) {
+            return;
+        }
+        for to in [at(web, 79), at(NAT[1], 20_000)] {
+            for draft in [tcp(client(1), to, SYN), tcp(client(1), to, ACK), tcp(client(1), to, RST), udp(client(1), to)]
+            {
+                rig.expect(&draft, Reason::NoService);
+                rig.expect(&draft.clone().ttl(1), Reason::NoService);
+                rig.expect(&draft.protocol(47), Reason::NotTcpUdp);
+            }
+            rig.expect(&icmp(client(1).ip(), to.ip(), Icmp::Unreachable), Reason::NotTcpUdp);
+            rig.expect(&echo(client(1).ip(), to.ip()), Reason::EchoReply);
+        }
+        for to in [other, at(NAT[0], 20_000)] {
+            rig.expect(&tcp(client(1), to, SYN), Reason::UnservedRefused);
+        }
+        // It is so as long as the host has it, also over a change of what is ours.
+        tell_of_host(rig, &[NAT[0]]);
+        rig.expect(&tcp(client(1), at(web, 79), SYN), Reason::UnservedRefused);
+        rig.expect(&tcp(client(1), at(NAT[0], 20_000), SYN), Reason::NoService);
+        let config = rig.config().clone();
+        let mut fewer = config.clone();
+        fewer.services.retain(|service| service.address != web);
+        tell_of_host(rig, &[web]);
+        rig.apply(&fewer);
+        rig.apply(&config);
+        rig.expect(&tcp(client(1), at(web, 79), SYN), Reason::NoService);
+        tell_of_host(rig, &[]);
+        rig.expect(&tcp(client(1), at(web, 79), SYN), Reason::UnservedRefused);
+    }),
+    ("a service may want segments of no connection to be answered by a reset", |rig| {
+        let web = rig.plane().contents().unwrap().services.into_iter();
+        let key = ServiceKey::ipv4(Ipv4Addr::new(203, 0, 113, 10).into(), Port::from_number(80), IpProtocol::TCP);
+        let (_, plain) = web.into_iter().find(|(service, _)| *service == key).unwrap();
+        let resets = Service { flags: plain.flags | Service::MISSING_RESET, ..plain };
+        rig.balancer().plane_mut().set_service(key, resets).unwrap();
+        for draft in [tcp(client(1), WEB, ACK), tcp(client(1), WEB, FIN).payload(&[7; 1400]).tag(VLAN, 7)] {
+            (0..100).for_each(|_| _ = rig.expect(&draft, Reason::ResetMissing));
+        }
+        rig.expect(&tcp(client(1), WEB, RST), Reason::FlowMissing);
+        let connection = rig.establish(Tcp, client(1), WEB);
+        rig.assert_works(&connection);
+        rig.balancer().plane_mut().set_service(key, plain).unwrap();
+        rig.expect(&tcp(client(2), WEB, ACK), Reason::FlowMissing);
     }),
     ("a reply is accepted only from the backend, port and protocol that the connection has", |rig| {
         let connection = rig.establish(Tcp, client(1), WEB);
         let Connection { backend, nat, .. } = connection;
         let other = Ipv4Addr::new(10, 1, 0, 77);
-        rig.expect(&tcp(at(other, backend.port()), nat, ACK), Reason::NoService);
-        rig.expect(&tcp(at(backend.ip(), backend.port() + 1), nat, ACK), Reason::NoService);
-        rig.expect(&tcp(backend, at(nat.ip(), nat.port() ^ 1), ACK), Reason::NoService);
-        rig.expect(&udp(backend, nat), Reason::NoService);
+        rig.expect(&tcp(at(other, backend.port()), nat, ACK), Reason::UnservedRefused);
+        rig.expect(&tcp(at(backend.ip(), backend.port() + 1), nat, ACK), Reason::UnservedRefused);
+        rig.expect(&tcp(backend, at(nat.ip(), nat.port() ^ 1), ACK), Reason::UnservedRefused);
+        rig.expect(&udp(backend, nat), Reason::UnservedRefused);
         rig.assert_works(&connection);
     }),
     ("an address that only looks like ours is passed, whatever is wrong with the packet", |rig| {
@@ -647,6 +726,32 @@ const SMALL_TABLE_FIXTURES: &[Fixture] = &[
     }),
 ];
 
+/// Nothing is said unasked.
+const SILENT_FIXTURES: &[Fixture] = &[
+    ("what is for a port of ours without a service is dropped", |rig| {
+        for to in [at(WEB.ip(), 79), at(NAT[0], 20_000)] {
+            for flags in [SYN, ACK, RST] {
+                rig.expect(&tcp(client(1), to, flags), Reason::Unserved);
+            }
+            rig.expect(&udp(client(1), to), Reason::Unserved);
+        }
+        rig.expect(&tcp(client(1), WEB, SYN).protocol(47), Reason::Unserved);
+    }),
+    ("whose time to live ends here is not told", |rig| {
+        rig.expect(&tcp(client(1), WEB, SYN).ttl(1), Reason::TtlExpired);
+        let connection = rig.establish(Tcp, client(1), WEB);
+        rig.expect(&connection.says(ACK).ttl(1), Reason::TtlExpired);
+        rig.expect(&connection.answers(ACK).ttl(1), Reason::TtlExpired);
+    }),
+];
+
+/// Tells the plane that the host has these addresses as well, if there is a host behind it.
+fn tell_of_host(rig: &mut Rig, addresses: &[Ipv4Addr]) -> bool {
+    let PlaneUnderTest::Xdp(plane) = rig.balancer().plane_mut() else { return false };
+    plane.set_host_addresses(addresses.iter().copied().collect()).unwrap();
+    true
+}
+
 fn udp_checksum(bytes: &[u8]) -> u16 {
     match Packet::of(bytes).unwrap().transport {
         Transport::Udp(header) => header.checksum,
@@ -689,11 +794,14 @@ fn play(on: On, setup: Setup, fixtures: &[Fixture], counted: &Mutex<[u64; 64]>) 
 fn every_fixture_comes_out_as_it_should_and_every_reason_is_given(on: On) {
     let small = scenes::one_backend(scenes::rich());
     let few_ports = Setup::new(scenes::one_backend(scenes::few_ports(20_000, 20_003)), 256);
+    let mut silent = scenes::rich();
+    silent.dataplane.unserved = Unserved::Drop;
     let scenes = [
         (Setup::new(evenkeel_control::walkthrough(), 1024), WALKTHROUGH_FIXTURES),
         (Setup::new(scenes::rich(), 4096), RICH_FIXTURES),
         (Setup { features: Features::ALL, ..few_ports }, FEW_PORTS_FIXTURES),
         (Setup::new(small, 1), SMALL_TABLE_FIXTURES),
+        (Setup::new(silent, 64), SILENT_FIXTURES),
     ];
     let counted = Mutex::new([0; 64]);
     let played = thread::scope(|scope| {
@@ -709,8 +817,10 @@ fn every_fixture_comes_out_as_it_should_and_every_reason_is_given(on: On) {
     if counted.iter().sum::<u64>() == 0 {
         return; // Skipped, and said so.
     }
-    // Where a station is missing is shown in `stations`.
+    // Where a station is missing is shown in `stations`. There is no kernel behind DPDK.
+    let kernels = [Reason::NoService, Reason::NotTcpUdp];
     let expected = Reason::ALL.iter().filter(|&&reason| reason != Reason::StationMissing);
+    let expected = expected.filter(|reason| on == On::Xdp || !kernels.contains(reason));
     let missing: Vec<_> =
         expected.filter(|&&reason| counted[reason as usize] == 0).map(|reason| reason.name()).collect();
     assert!(missing.is_empty(), "these reasons were never given: {missing:?}");

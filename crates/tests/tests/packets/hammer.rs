@@ -1,7 +1,7 @@
 //! Several CPUs in the core at once, and what must be true of the flow table when they are done.
 
 use evenkeel_control::Plane;
-use evenkeel_control::config::Protocol;
+use evenkeel_control::config::{Protocol, Unserved};
 use evenkeel_core::flow::{IdleTimes, Tick};
 use evenkeel_core::{Event, Reason, Verdict};
 use evenkeel_packets::{ACK, CLIENT_MAC, FIN, Packet, RST, SYN, tcp};
@@ -215,7 +215,8 @@ fn repeat(plane: &PlaneUnderTest, queue: usize, packet: &[u8], times: u32) {
 }
 
 fn a_million_refusals_leave_nothing_behind(on: On) {
-    let config = scenes::one_backend(scenes::few_ports(20_000, 20_003));
+    let mut config = scenes::one_backend(scenes::few_ports(20_000, 20_003));
+    config.dataplane.unserved = Unserved::Drop;
     trial(on, Setup { queues: 2, ..Setup::new(config, 64) }, |rig| {
         let connections: Vec<_> = (0..4).map(|n| rig.establish(Protocol::Tcp, client(n), WEB)).collect();
         let before = table::words(rig.plane().flow_table());

@@ -4,7 +4,7 @@
 use aya::maps::{Map, MapData, ProgramArray};
 use evenkeel_control::config::Protocol::Tcp;
 use evenkeel_core::{Features, Reason, Station};
-use evenkeel_packets::{ACK, SYN, echo, tcp};
+use evenkeel_packets::{ACK, SYN, echo, tcp, udp};
 use evenkeel_tests::program::scenes::{WEB, client};
 use evenkeel_tests::program::{On, PlaneUnderTest, Rig, Setup, scenes, trial, xdp};
 
@@ -23,7 +23,9 @@ fn a_packet_for_a_station_that_is_missing_is_dropped_and_counted_and_others_go_o
         let established = rig.establish(Tcp, client(1), WEB);
         let opened = rig.open(Tcp, client(2), WEB);
         let lost = [
-            (Station::Icmp, echo(client(1).ip(), WEB.ip())),
+            (Station::Other, echo(client(1).ip(), WEB.ip())),
+            (Station::Refuse, udp(client(3), WEB)),
+            (Station::Expire, tcp(client(3), WEB, SYN).ttl(1)),
             (Station::Open, tcp(client(3), WEB, SYN)),
             (Station::Follow, opened.answers(SYN | ACK)),
         ];

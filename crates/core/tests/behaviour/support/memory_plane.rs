@@ -3,11 +3,11 @@
 use evenkeel_core::backend::Link;
 use evenkeel_core::flow::{Bucket, BucketOf, Entry, FlowKey, HopNumber, IdleTimes, Meta, Now, Peer, Side, Timeouts};
 use evenkeel_core::{
-    Backend, BackendRef, BackendState, Event, Reason, Service, ServiceKey, Settings, SliceFrame, Tables, Verdict, Word,
-    process,
+    Backend, BackendRef, BackendState, Event, Features, Frame, Ours, Reason, Service, ServiceKey, Settings, Tables,
+    Verdict, Word, process,
 };
 use evenkeel_packets::{Draft, OUR_MAC, View};
-use evenkeel_wire::{IpProtocol, Ipv4Address, MacAddress};
+use evenkeel_wire::{Header, IpProtocol, Ipv4Address, MacAddress};
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::RwLock;
@@ -16,6 +16,11 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 pub(crate) struct MemoryPlane<W = AtomicU64> {
     pub(crate) settings: Settings,
     pub(crate) addresses: Vec<Ipv4Address>,
+    /// What is known of each of them: the host has it as well, unless a test says otherwise.
+    pub(crate) ours: Ours,
+    pub(crate) features: Features,
+    /// How many packets may be answered unasked.
+    pub(crate) allowance: W,
     pub(crate) nat_addresses: Vec<Ipv4Address>,
     pub(crate) services: HashMap<ServiceKey, Service>,
     /// Per table, the backends that its slots name in turn.
@@ -29,6 +34,30 @@ pub(crate) struct MemoryPlane<W = AtomicU64> {
     events: [AtomicU64; 16],
     /// Packets and bytes by backend and side.
     traffic: [[(AtomicU64, AtomicU64); 2]; 8],
+}
+
+/// A packet with room in front of it.
+struct Roomy<'a>(&'a mut Vec<u8>);
+
+impl Frame for Roomy<'_> {
+    fn holds(&self, bytes: usize) -> bool {
+        self.0.len() >= bytes
+    }
+
+    fn header<T: Header>(&mut self, offset: usize) -> Option<&mut T> {
+        T::mut_from_prefix(self.0.get_mut(offset..)?).ok().map(|(header, _)| header)
+    }
+
+    fn grow_front(&mut self, bytes: usize) -> bool {
+        self.0.splice(..0, vec![0x5a; bytes]);
+        true
+    }
+
+    fn trim(&mut self, length: usize) -> bool {
+        let is_shorter = length <= self.0.len();
+        self.0.truncate(length);
+        is_shorter
+    }
 }
 
 /// An address as the tables have it.
@@ -64,6 +93,9 @@ impl<W: Word + From<u64>> MemoryPlane<W> {
                 ..Settings::EMPTY
             },
             addresses: Vec::new(),
+            ours: Ours::HOSTS,
+            features: Features::ALL,
+            allowance: W::from(0),
             nat_addresses: Vec::new(),
             services: HashMap::new(),
             maglev: RwLock::default(),
@@ -175,10 +207,10 @@ impl<W: Word + From<u64>> MemoryPlane<W> {
     }
 
     /// What becomes of these bytes. A packet that is not sent must be left as it came.
-    pub(crate) fn process(&self, bytes: &mut [u8]) -> Reason {
-        let before = bytes.to_vec();
-        let reason = process(&mut SliceFrame(bytes), self);
-        assert!(reason.verdict() == Verdict::Transmit || bytes == before, "{reason:?} changed the packet");
+    pub(crate) fn process(&self, bytes: &mut Vec<u8>) -> Reason {
+        let before = bytes.clone();
+        let reason = process(&mut Roomy(bytes), self);
+        assert!(reason.verdict() == Verdict::Transmit || *bytes == before, "{reason:?} changed the packet");
         reason
     }
 
@@ -228,8 +260,16 @@ impl<W: Word> Tables for MemoryPlane<W> {
         self.is_ours(address) || address.0[3].is_multiple_of(2)
     }
 
-    fn is_ours(&self, address: Ipv4Address) -> bool {
-        self.addresses.contains(&address)
+    fn ours(&self, address: Ipv4Address) -> Option<Ours> {
+        self.addresses.contains(&address).then_some(self.ours)
+    }
+
+    fn allowance(&self) -> Option<&W> {
+        Some(&self.allowance)
+    }
+
+    fn features(&self) -> Features {
+        self.features
     }
 
     fn flows(&self, index: u32) -> Option<&Bucket<W>> {
