@@ -97,9 +97,6 @@ pub fn insert<E: Record, const N: usize>(
     now: Now,
 ) -> Insertion {
     let key = E::key_of(new);
-    // The greatest worth and, in the low bits, how many steps are left: one number to keep, and no branch, which a CPU could
-    // foretell as little as who is the oldest.
-    let mut best = 0;
     for step in 0..N {
         let Some(entry) = bucket.entry(start + step) else { break };
         let meta = Meta(entry.meta().load());
@@ -112,13 +109,8 @@ pub fn insert<E: Record, const N: usize>(
                 return Insertion::Contended;
             }
         }
-        let worth = timeouts.worth(meta, entry.class(), now);
-        best = larger(u64::from(worth * N as u32 + (N - 1 - step) as u32), best);
     }
-    if best < u64::from(worth::EVICTABLE) * N as u64 {
-        return Insertion::Full;
-    }
-    let slot = (start + N - 1 - best as usize % N) & (N - 1);
+    let Some(slot) = most_expendable(bucket, start, now, timeouts) else { return Insertion::Full };
     let Some(entry) = bucket.entry(slot) else { return Insertion::Full };
     let meta = Meta(entry.meta().load());
     let worth = timeouts.worth(meta, entry.class(), now);
@@ -188,6 +180,29 @@ fn settle<E: Record, const N: usize>(
         }
     }
     Insertion::Done { slot: slot as u8, uses: meta.uses(), victim }
+}
+
+/// Where the entry is that is given away most gladly, if any is. Of equals the first that the search comes by.
+#[inline(always)]
+fn most_expendable<E: Record, const N: usize>(
+    bucket: &BucketOf<E, N>,
+    start: usize,
+    now: Now,
+    timeouts: &Timeouts,
+) -> Option<usize> {
+    // The worth and, in the low bits, how many steps are left: one number to keep, and no branch, which a CPU could foretell as
+    // little as who is the oldest.
+    let mut best = 0;
+    for step in 0..N {
+        let entry = bucket.entry(start + step)?;
+        let worth = timeouts.worth(Meta(entry.meta().load()), entry.class(), now);
+        best = larger(u64::from(worth * N as u32 + (N - 1 - step) as u32), best);
+    }
+    if best < u64::from(worth::EVICTABLE) * N as u64 {
+        None
+    } else {
+        Some((start + N - 1 - best as usize % N) & (N - 1))
+    }
 }
 
 /// Takes an entry back that was just inserted, as long as it is still the same use of its place. Another CPU may have
