@@ -7,6 +7,7 @@ use evenkeel_tests::on_every_plane;
 use evenkeel_tests::testbed::{
     self, Manners, Newcomers, SERVICE_PORT, Testbed, Welcome, echo_servers, file, is_up, note, until,
 };
+use serde_json::Value;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::{Duration, Instant};
 
@@ -20,7 +21,8 @@ const LONG: &str = "EVENKEEL_CHURN";
 /// Clients of the long form, from 10.0.0.101: one has too few ports of its own, since it keeps each for a minute.
 const CLIENTS: u8 = 100;
 
-fn come(bed: &Testbed, nat: &str, manners: &Manners) -> Welcome {
+/// What becomes of newcomers, and the balancer's counters.
+fn come(bed: &Testbed, nat: &str, manners: &Manners) -> (Welcome, Value) {
     echo_servers(&["h2", "h3"], SERVICE_PORT);
     let checks = "health = { kind = \"tcp\", interval = \"1s\", timeout = \"1s\", rise = 1, fall = 3 }";
     let text = file("", checks, &[(2, ""), (3, "")]).replace("[nat]\n", &format!("[nat]\n{nat}\n"));
@@ -30,7 +32,7 @@ fn come(bed: &Testbed, nat: &str, manners: &Manners) -> Welcome {
     });
     let welcome = Newcomers::start(manners).wait();
     assert!(!balancer.stderr().contains(" is down"), "{}", balancer.stderr());
-    welcome
+    (welcome, bed.told_json(&["counters"]))
 }
 
 fn more_connections_in_a_row_than_there_are_ports_all_come_about(bed: &Testbed) {
@@ -39,7 +41,7 @@ fn more_connections_in_a_row_than_there_are_ports_all_come_about(bed: &Testbed) 
     let Ok(long) = std::env::var(LONG) else {
         // Each port has its turn eight times, and rests for a second after each.
         let manners = Manners { to, from, at_once: 4, pace: 80, most: 800, patience };
-        let welcome = come(bed, "ports = \"20000-20049\"", &manners);
+        let (welcome, _) = come(bed, "ports = \"20000-20049\"", &manners);
         assert_eq!((welcome.served, welcome.tried()), (800, 800), "{welcome:?}");
         return;
     };
@@ -51,9 +53,8 @@ fn more_connections_in_a_row_than_there_are_ports_all_come_about(bed: &Testbed) 
     }
     let manners = Manners { to, from, at_once: 64, pace, most: pace * seconds, patience };
     let began = Instant::now();
-    let welcome = come(bed, "", &manners);
+    let (welcome, counters) = come(bed, "", &manners);
     let rate = welcome.tried() as f64 / began.elapsed().as_secs_f64();
-    let counters = bed.told_json(&["counters"]);
     note(&format!("{:?}: {rate:.0} a second, {welcome:?}, {counters}", bed.plane));
     assert_eq!(welcome.served, pace * seconds, "{:?}", welcome.failed);
     assert!(welcome.slowest < testbed::DEADLINE);
