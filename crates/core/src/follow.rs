@@ -80,7 +80,7 @@ pub(crate) fn follow<T: Tables + ?Sized>(
     let resets = tables.features().include(Features::DOWN_RESET) && link.state() == BackendState::Resetting;
     if is_gone || resets {
         end(tables, packet, flow, backend);
-        return if resets { reset(packet, Reason::DownReset, Reason::BackendDown) } else { Err(Reason::BackendDown) };
+        return if resets { reset(packet, Reason::ResetDown, Reason::BackendDown) } else { Err(Reason::BackendDown) };
     }
     // It may be held to be down in error, and come back to its connections.
     if matches!(link.state(), BackendState::Down | BackendState::Resetting) {
@@ -89,7 +89,7 @@ pub(crate) fn follow<T: Tables + ?Sized>(
     let is_last_call = link.state() == BackendState::Finishing && side == Side::Client;
     let hop = match advance(tables, packet, &Segment { is_last_call, ..*segment }, flow, backend, now) {
         Progress::Alive(hop) => tables.hop(hop).map_or(Hop(0), |word| Hop(word.load())),
-        Progress::Stale => return reset(packet, Reason::StaleReset, Reason::FlowMissing),
+        Progress::Stale => return reset(packet, Reason::ResetStale, Reason::FlowMissing),
         Progress::Gone => {
             flow.release();
             return if side == Side::Client { Ok(Followed::Over) } else { Err(Reason::FlowMissing) };

@@ -59,8 +59,8 @@ reasons! {
     EchoReply = "echo-reply", Transmit, "An ICMP echo request to one of our addresses, answered.";
     Refused = "refused", Transmit, "A SYN for a service that has no backend for it, answered by a reset (all-down = \"reset\").";
     ResetMissing = "reset-missing", Transmit, "A TCP segment that opens nothing and belongs to no known connection, answered by a reset (on-missing = \"reset\").";
-    DownReset = "down-reset", Transmit, "A TCP segment of a connection whose backend is down, answered by a reset (on-down = \"reset\").";
-    StaleReset = "stale-reset", Transmit, "A backend's segment of the connection that a NAT port belonged to before, answered by a reset: the port has a new owner.";
+    ResetDown = "reset-down", Transmit, "A TCP segment of a connection whose backend is down, answered by a reset (on-down = \"reset\").";
+    ResetStale = "reset-stale", Transmit, "A backend's segment of the connection that a NAT port belonged to before, answered by a reset: the port has a new owner.";
     UnservedRefused = "unserved-refused", Transmit, "A packet for one of our addresses, but for no service there, answered by a reset or by ICMP port unreachable (unserved = \"refuse\").";
     TimeExceeded = "time-exceeded", Transmit, "A packet that may travel no further, answered by ICMP time exceeded (unserved = \"refuse\").";
 

@@ -403,7 +403,7 @@ impl Model {
                 }
                 if lost {
                     let answered = state == BackendState::Resetting && !who.1 && kind != Kind::Rst;
-                    let expected = if answered { Reason::DownReset } else { Reason::BackendDown };
+                    let expected = if answered { Reason::ResetDown } else { Reason::BackendDown };
                     assert_eq!(reason, expected, "{life:?}");
                     return;
                 }
@@ -553,7 +553,7 @@ impl Model {
         if is_gone || link.state() == BackendState::Resetting {
             self.ports.remove(&key);
             let answered =
-                if link.state() == BackendState::Resetting { Reason::DownReset } else { Reason::BackendDown };
+                if link.state() == BackendState::Resetting { Reason::ResetDown } else { Reason::BackendDown };
             assert_eq!(reason, reset(answered, Reason::BackendDown), "{life:?}");
             return;
         }
@@ -572,7 +572,7 @@ impl Model {
             };
             if life.phase == Phase::Opened && life.marks == [false; 2] && !holds && kind != Kind::Ack {
                 // Whoever the port's owner is, it is not for him. A mere acknowledgement he may answer himself.
-                assert_eq!(reason, reset(Reason::StaleReset, Reason::FlowMissing), "{life:?}");
+                assert_eq!(reason, reset(Reason::ResetStale, Reason::FlowMissing), "{life:?}");
                 return;
             }
             if life.phase == Phase::Doubtful
@@ -580,7 +580,7 @@ impl Model {
                 && holds
                 && self.choice(life.who) != Some(life.connection.backend)
             {
-                assert_eq!(reason, Reason::StaleReset);
+                assert_eq!(reason, Reason::ResetStale);
                 self.ports.remove(&key);
                 return;
             }

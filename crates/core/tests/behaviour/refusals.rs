@@ -111,12 +111,12 @@ const CASES: &[Case] = &[
         [FIRST, SECOND].iter().for_each(|backend| plane.set_state(*backend, BackendState::Down));
         plane.verdict(&connection.says(ACK))
     }),
-    (Reason::DownReset, |plane| {
+    (Reason::ResetDown, |plane| {
         let connection = plane.establish(client(1));
         [FIRST, SECOND].iter().for_each(|backend| plane.set_state(*backend, BackendState::Resetting));
         plane.verdict(&connection.says(ACK))
     }),
-    (Reason::StaleReset, |plane| {
+    (Reason::ResetStale, |plane| {
         let connection = plane.open(client(1));
         plane.verdict(&connection.answers(SYN | ACK).numbers(1, 2))
     }),

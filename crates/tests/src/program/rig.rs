@@ -232,7 +232,7 @@ impl Connection {
 fn answer(reason: Reason, packet: &Packet) -> Option<Packet> {
     let packet = packet.clone();
     match (reason, &packet.transport) {
-        (Reason::Refused | Reason::ResetMissing, _) => Some(packet.reset()),
+        (Reason::Refused | Reason::ResetMissing | Reason::ResetDown | Reason::ResetStale, _) => Some(packet.reset()),
         (Reason::UnservedRefused, Transport::Tcp(_)) => Some(packet.reset()),
         (Reason::UnservedRefused, _) => Some(packet.unreachable()),
         (Reason::TimeExceeded, _) => Some(packet.time_exceeded()),

@@ -660,7 +660,7 @@ const FEW_PORTS_FIXTURES: &[Fixture] = &[
             // An answer to another SYN, data, a FIN: each is answered by the reset that its sender will believe.
             for flags in [SYN | ACK, ACK, FIN | ACK] {
                 let stale = heir.answers(flags).numbers(7_000, 8_000);
-                let answer = rig.expect(&stale, Reason::StaleReset);
+                let answer = rig.expect(&stale, Reason::ResetStale);
                 let Transport::Tcp(reset) = Packet::of(&answer.sent).unwrap().transport else { panic!("no segment") };
                 assert_eq!((reset.sequence_number, reset.rst, reset.ack), (8_000, true, false));
             }
@@ -689,7 +689,7 @@ const FEW_PORTS_FIXTURES: &[Fixture] = &[
             rig.balancer().apply_with(&config, down).unwrap();
             let [one, other] = [connection.says(ACK), connection.answers(ACK)];
             let (first, then) = if is_from_client { (one, other) } else { (other, one) };
-            rig.expect(&first, Reason::DownReset);
+            rig.expect(&first, Reason::ResetDown);
             // The flow has ended, so the other side is told as whoever has no connection is.
             assert_ne!(rig.reason(&then), Reason::ToBackend);
             assert!(table::entries(rig.plane()).is_empty());
