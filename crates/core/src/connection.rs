@@ -51,9 +51,10 @@ pub(crate) fn advance<T: Tables + ?Sized>(
     if is_from_backend && state == State::Opening && !holds && reply.meta.has_no_fin() && !segment.is_mere_ack() {
         return Progress::Stale;
     }
-    // The backend knows nothing of the connection that was said to be reset: it is over, and the client's SYN a new one,
-    // which goes where a new one goes when the client repeats it.
-    if is_from_backend && state == State::Reset && holds && segment.flags.any(TcpFlags::SYN) {
+    // The backend takes the client's SYN for a new connection's or refuses it: it knows nothing of the one that was said to
+    // be reset. That is over, and the SYN goes where a new one goes when the client repeats it.
+    let judges_a_syn = TcpFlags::SYN.with(TcpFlags::RST);
+    if is_from_backend && state == State::Reset && holds && segment.flags.any(judges_a_syn) {
         let key = FlowKey::new(own.peer(), backend.service(packet.key.source().port), packet.key.protocol());
         if newcomers(tables, key) != Some(own.backend) {
             change(reply.entry, reply.meta, Meta::released);
