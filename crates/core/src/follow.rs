@@ -91,7 +91,10 @@ pub(crate) fn follow<T: Tables + ?Sized>(
         Progress::Alive(hop) => tables.hop(hop).map_or(Hop(0), |word| Hop(word.load())),
         Progress::Stale => return reset(packet, Reason::ResetStale, Reason::FlowMissing),
         Progress::Gone => {
-            flow.release();
+            // A reply entry that is new may be waiting for its client entry, and this packet be the port's last owner's.
+            if side == Side::Client || flow.meta.state() != State::Opening {
+                flow.release();
+            }
             return if side == Side::Client { Ok(Followed::Over) } else { Err(Reason::FlowMissing) };
         }
     };
