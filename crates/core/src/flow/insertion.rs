@@ -110,16 +110,17 @@ pub fn insert<E: Record, const N: usize>(
             }
         }
     }
-    let Some(slot) = most_expendable(bucket, start, now, timeouts) else { return Insertion::Full };
+    let newcomer = E::meta_of(new);
+    let Some(slot) = most_expendable(bucket, start, now, timeouts, newcomer) else { return Insertion::Full };
     let Some(entry) = bucket.entry(slot) else { return Insertion::Full };
     let meta = Meta(entry.meta().load());
-    let worth = timeouts.worth(meta, entry.class(), now);
+    let worth = timeouts.worth(meta, entry.class(), now, newcomer);
     // Somebody else may have used the place since: for a connection that is not given away, or for this very key, which
     // would then be in the bucket twice.
     if worth < worth::EVICTABLE || meta.is_live() && entry.key() == key {
         return Insertion::Contended;
     }
-    let victim = if worth < worth::IDLE { worth::victim(worth) } else { None };
+    let victim = if worth < worth::IDLE { worth::victim(meta) } else { None };
     settle(bucket, slot, meta, new, victim)
 }
 
@@ -189,13 +190,14 @@ fn most_expendable<E: Record, const N: usize>(
     start: usize,
     now: Now,
     timeouts: &Timeouts,
+    newcomer: Meta,
 ) -> Option<usize> {
     // The worth and, in the low bits, how many steps are left: one number to keep, and no branch, which a CPU could foretell as
     // little as who is the oldest.
     let mut best = 0;
     for step in 0..N {
         let entry = bucket.entry(start + step)?;
-        let worth = timeouts.worth(Meta(entry.meta().load()), entry.class(), now);
+        let worth = timeouts.worth(Meta(entry.meta().load()), entry.class(), now, newcomer);
         best = larger(u64::from(worth * N as u32 + (N - 1 - step) as u32), best);
     }
     if best < u64::from(worth::EVICTABLE) * N as u64 {

@@ -76,8 +76,8 @@ pub struct Timeouts {
     /// The longest of the idle times, in ticks.
     pub longest: u16,
     /// By class and [`Meta::kind`], and made so that one word tells all that the search for a place asks of an entry. From the
-    /// low end: the idle time in the unit of that kind of stamp (16 bits), [`worth::rank`] (4), the unit as a power of two of
-    /// [`Now`]'s (4).
+    /// low end: the idle time in the unit of that kind of stamp (16 bits), [`worth::rank`] for TCP's newcomers (4), the unit as
+    /// a power of two of [`Now`]'s (4), the rank for UDP's newcomers (4).
     kinds: [u32; IDLE_CLASSES * Meta::KINDS],
 }
 
@@ -85,6 +85,8 @@ impl Timeouts {
     /// Where an entry's rank is in [`Timeouts::worth`], and in the words of the table.
     pub(super) const RANK_SHIFT: u32 = 16;
     const UNIT_SHIFT: u32 = 20;
+    /// How far the rank for UDP's newcomers is from the one for TCP's.
+    const UDP_SHIFT: u32 = 8;
     /// How far past its time an entry is before its place may be given away, in units of its stamp. That is one unit later than
     /// [`Timeouts::expired`], so that two CPUs whose clocks differ by one never disagree to a connection's harm.
     const GRACE: i32 = 2;
@@ -110,7 +112,8 @@ impl Timeouts {
                 }
             }
             let unit = if state.is_coarse() { Now::TICK } else { 0 };
-            timeouts.kinds[index] = idle as u32 | worth::rank(kind) << Self::RANK_SHIFT | unit << Self::UNIT_SHIFT;
+            let ranks = worth::rank(kind, false) | worth::rank(kind, true) << Self::UDP_SHIFT;
+            timeouts.kinds[index] = idle as u32 | ranks << Self::RANK_SHIFT | unit << Self::UNIT_SHIFT;
             index += 1;
         }
         timeouts
@@ -133,15 +136,16 @@ impl Timeouts {
         meta.age(now) > self.of(meta, class) as u16
     }
 
-    /// How gladly the entry's place is given away: four bits that rise with [`worth::rank`], the highest of them set if it has
-    /// been idle for too long; then its age.
+    /// How gladly the entry's place is given away to a newcomer: four bits that rise with [`worth::rank`], the highest of them
+    /// set if it has been idle for too long; then its age.
     #[inline(always)]
-    pub(super) fn worth(&self, meta: Meta, class: usize, now: Now) -> u32 {
+    pub(super) fn worth(&self, meta: Meta, class: usize, now: Now, newcomer: Meta) -> u32 {
         let kind = self.of(meta, class);
+        let rank = kind >> (u32::from(newcomer.is_udp()) * Self::UDP_SHIFT) & 0xf << Self::RANK_SHIFT;
         let age = Tick((now.0 >> (kind >> Self::UNIT_SHIFT & 7)) as u16).since(meta.seen());
         // The sign bit, inverted: 1 when overdue.
         let abandoned = !((i32::from(age) - (kind & 0xffff) as i32 - Self::GRACE) as u32) >> 31;
-        kind & 0xf << Self::RANK_SHIFT | abandoned << (Self::RANK_SHIFT + 3) | u32::from(age)
+        rank | abandoned << (Self::RANK_SHIFT + 3) | u32::from(age)
     }
 
     /// Whether the entry's place may be given away.

@@ -3,7 +3,7 @@
 //! Everything here is arithmetic without a branch, and so one path for BPF's verifier: tables of four bits for each
 //! [`Meta::kind`], TCP's states from the low end of the word, UDP's from the middle.
 
-use super::meta::Meta;
+use super::meta::{Meta, State};
 use super::time::Now;
 use super::timeouts::Timeouts;
 
@@ -25,25 +25,28 @@ pub(super) const IDLE: u32 = 8 << AGE_BITS;
 
 const AGE_BITS: u32 = Timeouts::RANK_SHIFT;
 
-/// How gladly the place of an entry of this [`Meta::kind`] is given away: free before what may still be of use, there
-/// unanswered datagrams before half-open TCP before finished TCP before answered datagrams; 0: never. A connection that two
-/// sides have proved gives way to nobody before its idle time is over; then any goes before all that are not abandoned. Of
-/// one rank the oldest first.
+/// How gladly the place of an entry of this [`Meta::kind`] is given away to a newcomer: free before what may still be of use,
+/// there first what nobody has proved yet of the newcomer's own protocol, then of the other one; last streams, and what is
+/// said to have been reset; 0: never. A connection that two sides have proved gives way to nobody before its idle time is
+/// over; then any goes before all that are not abandoned. Of one rank the oldest first.
 ///
-/// One order for all newcomers: so neither kind of flood locks the other protocol out, since each lives off its own.
-pub(super) const fn rank(kind: usize) -> u32 {
-    // Free 15, claimed 0; TCP: opening 6, answered 5, established 0, closing 4, half-closed 0, reset 1; UDP: 7, 3, 2.
-    const RANKS: u64 = 0x0002_3700_1040_560f;
-    (RANKS >> (kind * 4)) as u32 & 0xf
+/// So neither protocol's flood locks the other one out: each lives off its own.
+pub(super) const fn rank(kind: usize, newcomer_is_udp: bool) -> u32 {
+    // Free 15, claimed 0; TCP: opening 7, answered 6, established 0, closing 4, half-closed 0, reset 1; UDP: 5, 3, 2.
+    const TO_TCP: u64 = 0x0002_3500_1040_670f;
+    // TCP: opening 5, answered 4, closing 3; UDP: opening 7, answered 6. The rest likewise.
+    const TO_UDP: u64 = 0x0002_6700_1030_450f;
+    let ranks = if newcomer_is_udp { TO_UDP } else { TO_TCP };
+    (ranks >> (kind * 4)) as u32 & 0xf
 }
 
-/// Who lost a place of this worth.
+/// Who loses a place of which this was the control word.
 #[inline(always)]
-pub(super) fn victim(worth: u32) -> Option<Victim> {
-    match worth >> AGE_BITS {
-        1 | 4 => Some(Victim::Finished),
-        5 | 6 => Some(Victim::HalfOpen),
-        2 | 3 | 7 => Some(Victim::Udp),
+pub(super) fn victim(meta: Meta) -> Option<Victim> {
+    match meta.state() {
+        _ if meta.is_udp() => Some(Victim::Udp),
+        State::Opening | State::Answered => Some(Victim::HalfOpen),
+        State::Closing | State::Reset => Some(Victim::Finished),
         _ => None,
     }
 }
@@ -52,8 +55,8 @@ pub(super) fn victim(worth: u32) -> Option<Victim> {
 ///
 /// Finished TCP first, after a second, as Linux' `tcp_tw_reuse` does it (kernel documentation, ip-sysctl); then half-open
 /// TCP that is past its first moments, in which most handshakes are completed; last what is said to have been reset, which
-/// a stranger may have said; never a connection that two sides have proved. UDP's ports are asked for by UDP only: unanswered ones first, streams that are silent for long last. The oldest
-/// of a kind first.
+/// a stranger may have said; never a connection that two sides have proved. UDP's ports are asked for by UDP only:
+/// unanswered ones first, streams that are silent for long last. The oldest of a kind first.
 #[inline(always)]
 pub(super) fn port(meta: Meta, now: Now) -> u32 {
     // TCP: opening 2, answered 2, closing 3, reset 1; UDP: opening 3, answered 2, established 1.
@@ -83,7 +86,7 @@ fn nibble(table: u64, meta: Meta) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::flow::{IdleTimes, State};
+    use crate::flow::IdleTimes;
 
     const STATES: [State; 6] =
         [State::Opening, State::Answered, State::Established, State::Closing, State::HalfClosed, State::Reset];
@@ -96,30 +99,47 @@ mod tests {
     fn places_are_given_away_in_this_order() {
         let timeouts = Timeouts::uniform(IdleTimes::DEFAULT);
         let (then, now) = (Now(0x40_0000), Now(0x40_0000 + 128));
-        let worth = |meta: Meta| timeouts.worth(meta, 0, now);
-        let order = [
-            meta(State::Free, false, now),
-            meta(State::Opening, true, then),
-            meta(State::Opening, false, then),
-            meta(State::Opening, false, now),
-            meta(State::Answered, false, then),
-            meta(State::Closing, false, then),
-            meta(State::Answered, true, then),
-            meta(State::Established, true, then),
-            meta(State::Reset, false, then),
+        let orders = [
+            [
+                meta(State::Free, false, now),
+                meta(State::Opening, false, then),
+                meta(State::Opening, false, now),
+                meta(State::Answered, false, then),
+                meta(State::Opening, true, then),
+                meta(State::Closing, false, then),
+                meta(State::Answered, true, then),
+                meta(State::Established, true, then),
+                meta(State::Reset, false, then),
+            ],
+            [
+                meta(State::Free, false, now),
+                meta(State::Opening, true, then),
+                meta(State::Opening, true, now),
+                meta(State::Answered, true, then),
+                meta(State::Opening, false, then),
+                meta(State::Answered, false, then),
+                meta(State::Closing, false, then),
+                meta(State::Established, true, then),
+                meta(State::Reset, false, then),
+            ],
         ];
-        assert!(order.map(worth).is_sorted_by(|one, other| one > other), "{:x?}", order.map(worth));
-        assert!(order.iter().all(|&meta| worth(meta) >= EVICTABLE));
-        assert!(order.iter().skip(1).all(|&meta| worth(meta) < IDLE && victim(worth(meta)).is_some()));
-        for state in [State::Claimed, State::Established, State::HalfClosed] {
-            assert!(worth(meta(state, false, then)) < EVICTABLE, "{state:?}");
+        for (is_udp, order) in [false, true].into_iter().zip(orders) {
+            let newcomer = meta(State::Opening, is_udp, now);
+            let worth = |meta: Meta| timeouts.worth(meta, 0, now, newcomer);
+            assert!(order.map(worth).is_sorted_by(|one, other| one > other), "{:x?}", order.map(worth));
+            assert!(order.iter().all(|&meta| worth(meta) >= EVICTABLE));
+            assert!(order.iter().skip(1).all(|&meta| worth(meta) < IDLE && victim(meta).is_some()));
+            for state in [State::Claimed, State::Established, State::HalfClosed] {
+                assert!(worth(meta(state, false, then)) < EVICTABLE, "{state:?}");
+            }
         }
         // Whatever has been idle for too long goes before all that has not.
         let late = Now(0x40_0000 + (9 * 3600 << 6));
         for state in STATES {
-            assert!(timeouts.worth(meta(state, false, then), 0, late) >= IDLE || !state.is_coarse(), "{state:?}");
+            let worth = timeouts.worth(meta(state, false, then), 0, late, meta(State::Opening, false, late));
+            assert!(worth >= IDLE || !state.is_coarse(), "{state:?}");
         }
-        assert_eq!(victim(worth(meta(State::Free, false, now))), None);
+        assert_eq!(victim(meta(State::Free, false, now)), None);
     }
 
     #[test]

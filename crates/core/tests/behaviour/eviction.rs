@@ -135,22 +135,29 @@ fn half_open_makes_room_before_answered_and_answered_before_closing() {
     assert_eq!(insert(bucket, 0, &entry(200, 1040), timeouts, now), Insertion::Full);
 }
 
-/// One of each kind in one bucket, and all of one age: the order in which they make room. The last two never do.
+/// One of each kind in one bucket, and all of one age: the order in which they make room for a newcomer. The last one never
+/// does.
 #[test]
 fn every_kind_of_flow_has_its_turn() {
+    let (tcp, udp) = (IpProtocol::TCP, IpProtocol::UDP);
+    let half_open = [(State::Opening, Some(Victim::HalfOpen)), (State::Answered, Some(Victim::HalfOpen))];
+    let half_open = half_open.map(|(state, victim)| (tcp, state, victim));
+    let finished = (tcp, State::Closing, Some(Victim::Finished));
+    let asked = [State::Opening, State::Answered].map(|state| (udp, state, Some(Victim::Udp)));
+    let stream = (udp, State::Established, Some(Victim::Udp));
+    let doubtful = (tcp, State::Reset, Some(Victim::Finished));
+    let proved = (tcp, State::HalfClosed, None);
+    let to_tcp = [half_open[0], half_open[1], asked[0], finished, asked[1], stream, doubtful, proved];
+    let to_udp = [asked[0], asked[1], half_open[0], half_open[1], finished, stream, doubtful, proved];
+    for (protocol, order) in [(tcp, to_tcp), (udp, to_udp)] {
+        assert_order(protocol, order);
+    }
+}
+
+fn assert_order(newcomers: IpProtocol, order: [(IpProtocol, State, Option<Victim>); 8]) {
     let plane: MemoryPlane = scene(1);
     let bucket = &plane.buckets[0];
     let timeouts = &plane.settings.timeouts;
-    let order = [
-        (IpProtocol::UDP, State::Opening, Some(Victim::Udp)),
-        (IpProtocol::TCP, State::Opening, Some(Victim::HalfOpen)),
-        (IpProtocol::TCP, State::Answered, Some(Victim::HalfOpen)),
-        (IpProtocol::TCP, State::Closing, Some(Victim::Finished)),
-        (IpProtocol::UDP, State::Answered, Some(Victim::Udp)),
-        (IpProtocol::UDP, State::Established, Some(Victim::Udp)),
-        (IpProtocol::TCP, State::Reset, Some(Victim::Finished)),
-        (IpProtocol::TCP, State::HalfClosed, None),
-    ];
     let (then, now) = (Now(1 << 12), Now((1 << 12) + 64));
     // The last to go comes first.
     for (n, (protocol, state, _)) in order.into_iter().enumerate().rev() {
@@ -161,7 +168,7 @@ fn every_kind_of_flow_has_its_turn() {
         set_state(bucket, slot, state, then);
     }
     for (n, (protocol, state, victim)) in order.into_iter().enumerate() {
-        let newcomer = client_entry(100 + n as u16, IpProtocol::TCP, now);
+        let newcomer = client_entry(100 + n as u16, newcomers, now);
         let outcome = insert(bucket, 0, &newcomer, timeouts, now);
         let Some(victim) = victim else {
             assert_eq!(outcome, Insertion::Full);
@@ -170,7 +177,7 @@ fn every_kind_of_flow_has_its_turn() {
         let Insertion::Done { slot, victim: found, .. } = outcome else { panic!("{state:?}: {outcome:?}") };
         assert_eq!(found, Some(victim), "{state:?}");
         assert!(find(bucket, client_entry(n as u16, protocol, then).key(), 0).is_none(), "{state:?}");
-        set_state(bucket, slot, State::Established, now);
+        set_state(bucket, slot, State::HalfClosed, now);
     }
 }
 
