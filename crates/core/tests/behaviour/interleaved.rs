@@ -201,6 +201,63 @@ fn a_moving_client_does_not_write_into_its_successors_entry() {
     );
 }
 
+/// A newcomer takes over the port of somebody to whom the backend has more to say.
+#[test]
+fn a_port_that_changes_hands_may_meet_what_is_for_its_last_owner() {
+    const OWN: u32 = 0x3333_0000;
+    const OTHER: u32 = 0x4444_0000;
+    for flags in [SYN | ACK, ACK, RST | ACK] {
+        everywhere(
+            || {
+                let mut plane: Plane = scene(4);
+                (plane.settings.nat_port_first, plane.settings.nat_port_last) = (10_000, 10_000);
+                plane.set_maglev(TABLE, &[FIRST]);
+                let first = plane.open(client(1));
+                plane.wait(1);
+                (plane, first)
+            },
+            |plane, _| drop(plane.send(&tcp(client(2), WEB, SYN).numbers(OWN, 0))),
+            move |plane, first| {
+                let sent = plane.send(&first.answers(flags)).1;
+                assert!(sent.is_none_or(|view| view.to != client(2)), "it gets to a stranger");
+            },
+            |plane, first, at| {
+                if plane.happened(Event::PortTakenOver) == 0 {
+                    return;
+                }
+                let second = Connection { client: client(2), ..*first };
+                plane.assert_carries(&second, &second.answers(SYN | ACK).numbers(OTHER, OWN + 1));
+                plane.assert_carries(&second, &second.says(ACK).numbers(OWN + 1, OTHER + 1));
+                assert_eq!(plane.states(&second), (State::Established, State::Established), "access {at}");
+                assert_eq!(plane.verdict(&first.says(ACK)), Reason::FlowMissing, "access {at}");
+            },
+        );
+    }
+}
+
+/// Two newcomers want the port of one who can spare it.
+#[test]
+fn a_port_that_changes_hands_has_one_owner() {
+    everywhere(
+        || {
+            let mut plane: Plane = scene(4);
+            (plane.settings.nat_port_first, plane.settings.nat_port_last) = (10_000, 10_000);
+            plane.set_maglev(TABLE, &[FIRST]);
+            let first = plane.open(client(1));
+            plane.wait(1);
+            (plane, first)
+        },
+        |plane, _| drop(plane.send(&tcp(client(2), WEB, SYN))),
+        |plane, _| drop(plane.send(&tcp(client(3), WEB, SYN))),
+        |plane, first, at| {
+            let speaks = |n| plane.verdict(&tcp(client(n), WEB, ACK)) == Reason::ToBackend;
+            let speakers: Vec<_> = (1..4).filter(|n| speaks(*n)).collect();
+            assert!(speakers.len() == 1 && speakers != [1], "access {at}: {speakers:?}");
+            assert_eq!(plane.to_client(&first.answers(ACK)).to, client(speakers[0]), "access {at}");
+        },
+    );
+}
+
 /// A newcomer takes a half-open connection's places at the moment in which its handshake completes.
 #[test]
 fn a_handshake_may_meet_its_eviction() {

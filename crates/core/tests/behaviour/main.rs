@@ -5,20 +5,25 @@
 
 mod support;
 
+mod datagrams;
 mod echo;
 mod eviction;
+mod fates;
 mod flows;
 mod hammer;
 mod hops;
+mod idle_classes;
 mod interleaved;
 mod nat_ports;
 mod nobody;
 mod occupancy;
 mod parse;
+mod proof;
 mod properties;
 mod reference;
 mod refusals;
 mod refuse;
+mod reopening;
 mod services;
 mod strangers;
 mod translate;

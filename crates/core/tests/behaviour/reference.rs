@@ -544,7 +544,8 @@ impl Model {
         let is_gone = link.generation() != life.generation;
         if life.is_over(self.now) {
             assert_ne!(reason, Reason::ToClient, "{life:?} is answered after its time");
-            if is_gone || link.state() != BackendState::Down {
+            // What looks new may be waiting for its other half.
+            if is_gone || link.state() != BackendState::Down && life.phase != Phase::Opened {
                 self.ports.remove(&key);
             }
             return;
@@ -576,11 +577,11 @@ impl Model {
                 return;
             }
             if life.phase == Phase::Doubtful
-                && kind == Kind::Syn
+                && matches!(kind, Kind::Syn | Kind::Rst)
                 && holds
                 && self.choice(life.who) != Some(life.connection.backend)
             {
-                assert_eq!(reason, Reason::ResetStale);
+                assert_eq!(reason, reset(Reason::ResetStale, Reason::FlowMissing), "{life:?}");
                 self.ports.remove(&key);
                 return;
             }

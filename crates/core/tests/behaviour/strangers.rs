@@ -4,8 +4,8 @@
 //! as both go on within the shortest of the idle times: with data, or if they have no more, with acknowledgements.
 
 use crate::support::*;
-use evenkeel_core::flow::{IdleTimes, Now};
-use evenkeel_core::{BackendState, Reason};
+use evenkeel_core::flow::{IdleTimes, Now, State, Tick};
+use evenkeel_core::{BackendState, Event, Reason};
 use proptest::prelude::*;
 
 /// What the client and the backend begin with.
@@ -144,6 +144,186 @@ impl Talk {
                 self.now += units;
             }
         }
+    }
+}
+
+/// The connection is what it was, and neither young nor old.
+#[track_caller]
+fn assert_untouched(plane: &MemoryPlane, connection: &Connection) {
+    plane.assert_acknowledges(connection);
+    plane.assert_state(connection, State::Established);
+    plane.wait(Tick::span(IdleTimes::DEFAULT.established) - 1);
+    plane.assert_works(connection);
+}
+
+/// A segment in the name of one of the two ends, with numbers that are nobody's.
+fn stray(connection: &Connection, client: bool, flags: u8) -> Draft {
+    let draft = if client { connection.says(flags) } else { connection.answers(flags) };
+    draft.numbers(0x4000_0000, 0x5000_0000).payload(b"")
+}
+
+#[test]
+fn a_stray_reset_is_taken_back_by_the_side_that_it_was_said_of() {
+    for client in [true, false] {
+        for data in [b"".as_slice(), b"more"] {
+            for flags in [RST, RST | ACK] {
+                let plane: MemoryPlane = scene(64);
+                let connection = plane.establish(super::support::client(1));
+                plane.assert_carries(&connection, &stray(&connection, client, flags));
+                plane.assert_state(&connection, State::Reset);
+                let segments = [connection.says(ACK).payload(data), connection.answers(ACK).payload(data)];
+                // The other side may not know yet.
+                plane.assert_carries(&connection, &segments[usize::from(client)]);
+                plane.assert_state(&connection, State::Reset);
+                plane.assert_carries(&connection, &segments[usize::from(!client)]);
+                plane.assert_state(&connection, State::Established);
+                assert_untouched(&plane, &connection);
+            }
+        }
+    }
+}
+
+#[test]
+fn stray_resets_from_both_sides_are_taken_back_by_both() {
+    for client_first in [true, false] {
+        let plane: MemoryPlane = scene(64);
+        let connection = plane.establish(client(1));
+        for client in [client_first, !client_first] {
+            plane.assert_carries(&connection, &stray(&connection, client, RST));
+        }
+        for (client, state) in [(client_first, State::Reset), (!client_first, State::Established)] {
+            let segment = if client { connection.acknowledges() } else { connection.is_acknowledged() };
+            plane.assert_carries(&connection, &segment);
+            plane.assert_state(&connection, state);
+        }
+        assert_untouched(&plane, &connection);
+    }
+}
+
+/// Whoever says it again and again does not make it true: those who go on keep their connection young.
+#[test]
+fn stray_resets_that_are_repeated_for_ever_end_nothing() {
+    let plane: MemoryPlane = scene(64);
+    let connection = plane.establish(client(1));
+    for client in [true, false] {
+        plane.assert_carries(&connection, &stray(&connection, client, RST));
+    }
+    for _ in 0..100 {
+        for (client, segment) in [(true, connection.acknowledges()), (false, connection.is_acknowledged())] {
+            plane.assert_carries(&connection, &segment);
+            plane.assert_carries(&connection, &stray(&connection, client, RST));
+            plane.assert_state(&connection, State::Reset);
+        }
+        plane.wait(2);
+    }
+    plane.assert_acknowledges(&connection);
+    assert_untouched(&plane, &connection);
+}
+
+/// The backend's answer to a SYN over a connection that it knows (RFC 5961, section 4).
+fn challenge(plane: &MemoryPlane, connection: &Connection) {
+    plane.assert_carries(connection, &connection.is_acknowledged());
+}
+
+#[test]
+fn a_stray_syn_cuts_nothing_wherever_new_connections_go() {
+    for state in [BackendState::Up, BackendState::Draining, BackendState::Finishing] {
+        for units in [0, 59, 60, 1000] {
+            let plane: MemoryPlane = scene(64);
+            let connection = plane.establish(client(1));
+            let (own, other) = if connection.backend == H2 { (FIRST, SECOND) } else { (SECOND, FIRST) };
+            plane.set_state(own, state);
+            plane.set_maglev(TABLE, &[other]);
+            plane.wait(1000);
+            // After any silence, alone or with a reset before it, and again.
+            for flags in [&[SYN] as &[u8], &[RST, SYN], &[SYN, RST, SYN]] {
+                for &flags in flags {
+                    plane.assert_carries(&connection, &stray(&connection, true, flags));
+                    if flags == SYN {
+                        challenge(&plane, &connection);
+                    }
+                    plane.pass(units);
+                }
+                plane.assert_acknowledges(&connection);
+                plane.assert_state(&connection, State::Established);
+                plane.pass(units);
+            }
+            assert_eq!(plane.happened(Event::FlowOpened), 1, "{state:?}");
+            assert_untouched(&plane, &connection);
+        }
+    }
+}
+
+#[test]
+fn a_stray_fin_is_taken_back_by_the_data_of_the_side_that_it_was_said_of() {
+    for client in [true, false] {
+        let plane: MemoryPlane = scene(64);
+        let connection = plane.establish(super::support::client(1));
+        plane.assert_carries(&connection, &stray(&connection, client, FIN | ACK));
+        plane.assert_state(&connection, State::HalfClosed);
+        // Whoever has finished still acknowledges.
+        plane.assert_acknowledges(&connection);
+        plane.assert_state(&connection, State::HalfClosed);
+        let segments = [connection.says(ACK), connection.answers(ACK)];
+        plane.assert_carries(&connection, &segments[usize::from(client)]);
+        plane.assert_state(&connection, State::HalfClosed);
+        plane.assert_carries(&connection, &segments[usize::from(!client)]);
+        plane.assert_state(&connection, State::Established);
+        assert_untouched(&plane, &connection);
+    }
+}
+
+#[test]
+fn stray_fins_from_both_sides_are_taken_back_by_the_data_of_both() {
+    for client_first in [true, false] {
+        let plane: MemoryPlane = scene(64);
+        let connection = plane.establish(client(1));
+        for client in [client_first, !client_first] {
+            plane.assert_carries(&connection, &stray(&connection, client, FIN | ACK));
+        }
+        plane.assert_state(&connection, State::Closing);
+        plane.assert_carries(&connection, &connection.says(ACK));
+        plane.assert_state(&connection, State::HalfClosed);
+        plane.assert_carries(&connection, &connection.answers(ACK));
+        plane.assert_state(&connection, State::Established);
+        assert_untouched(&plane, &connection);
+    }
+}
+
+/// With FINs in both names it looks finished, and with a SYN as if it were opened again.
+#[test]
+fn a_stray_syn_over_stray_fins_does_not_make_a_stranger_of_the_backend() {
+    let plane: MemoryPlane = scene(64);
+    let connection = plane.establish(client(1));
+    for (client, flags) in [(true, FIN | ACK), (false, FIN | ACK), (true, SYN)] {
+        plane.assert_carries(&connection, &stray(&connection, client, flags));
+    }
+    plane.assert_state(&connection, State::Opening);
+    assert_eq!(plane.to_client(&connection.answers(ACK).numbers(7, 7)).to, client(1));
+    plane.assert_state(&connection, State::HalfClosed);
+    plane.assert_carries(&connection, &connection.says(ACK));
+    assert_untouched(&plane, &connection);
+}
+
+/// Or as if it had been opened again, answered, and refused.
+#[test]
+fn a_stray_handshake_over_a_stray_reset_is_taken_back() {
+    const MADE_UP: u32 = 0x4000_0000;
+    for refused in [false, true] {
+        let plane: MemoryPlane = scene(64);
+        let connection = plane.establish(client(1));
+        plane.assert_carries(&connection, &stray(&connection, true, RST));
+        plane.assert_carries(&connection, &connection.says(SYN).numbers(MADE_UP, 0));
+        plane.assert_carries(&connection, &connection.answers(SYN | ACK).numbers(MADE_UP, MADE_UP + 1));
+        plane.assert_state(&connection, State::Answered);
+        if refused {
+            plane.assert_carries(&connection, &connection.answers(RST).numbers(MADE_UP + 1, 0));
+            plane.assert_state(&connection, State::Reset);
+        }
+        // A client that only listens.
+        plane.assert_carries(&connection, &connection.acknowledges());
+        plane.assert_carries(&connection, &connection.is_acknowledged());
+        assert_untouched(&plane, &connection);
     }
 }
 

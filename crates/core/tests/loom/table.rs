@@ -1,55 +1,30 @@
-//! The flow table under every interleaving of two or three threads that loom finds, with a bound on preemptions.
+//! One bucket: places, keys, and who gets them.
 //!
 //! Buckets of two entries, so that everybody meets everybody.
 
+use crate::{LoomWord, explore, word};
 use evenkeel_core::flow::{
-    BucketOf, Entry, FlowKey, Found, HopNumber, IdleTimes, Insertion, Meta, NewEntry, NewWideEntry, Peer, Record, Side,
-    Tick, Timeouts, WideEntry, WideKey, find, insert, withdraw,
+    BucketOf, Entry, FlowKey, Found, HopNumber, IdleTimes, Insertion, Meta, NewEntry, NewWideEntry, Now, Peer, Record,
+    Side, State, Timeouts, Victim, WideEntry, WideKey, find, insert, take_over, withdraw,
 };
-use evenkeel_core::hop::{self, Hop};
-use evenkeel_core::{BackendRef, Settings, Word};
-use evenkeel_wire::{IpProtocol, Ipv4Address, MacAddress, Port};
+use evenkeel_core::{BackendRef, Word};
+use evenkeel_wire::{IpProtocol, Ipv4Address, Port};
 use loom::sync::Arc;
-use loom::sync::atomic::{AtomicU64, Ordering, fence};
 use loom::thread;
-
-struct LoomWord(AtomicU64);
-
-impl Word for LoomWord {
-    fn load(&self) -> u64 {
-        self.0.load(Ordering::Acquire)
-    }
-
-    fn store(&self, value: u64) {
-        self.0.store(value, Ordering::Release);
-    }
-
-    fn compare_exchange(&self, current: u64, new: u64) -> bool {
-        self.0.compare_exchange(current, new, Ordering::AcqRel, Ordering::Acquire).is_ok()
-    }
-
-    fn publish(&self, value: u64) {
-        // Loom takes a sequentially consistent swap for acquire and release; the fence it models in full.
-        self.0.swap(value, Ordering::AcqRel);
-        fence(Ordering::SeqCst);
-    }
-}
 
 /// A bucket of two entries of one size.
 type Table<E> = BucketOf<E, 2>;
 
-const TIMEOUTS: Timeouts = Timeouts::new(IdleTimes::DEFAULT);
-
-fn word() -> LoomWord {
-    LoomWord(AtomicU64::new(0))
-}
+const TIMEOUTS: Timeouts = Timeouts::uniform(IdleTimes::DEFAULT);
+/// When everything happens, unless something else is said. What was seen at 98 gives up its port, what at 99 not yet.
+const NOW: Now = Now(102);
 
 /// Entries of one size. Everything in entry `n` says `n`, so that a mixture of two entries shows. All entries of one key
 /// differ by `owner`.
 trait Size: Record<Word = LoomWord> + Send + Sync + 'static {
     fn empty() -> Self;
     fn entry_key(n: u8) -> Self::Key;
-    fn entry(n: u8, owner: u8, seen: u16) -> Self::New;
+    fn entry(n: u8, owner: u8, seen: u32) -> Self::New;
     /// Whether all that was found is this owner's.
     fn is_whole(found: &Found<'_, Self>, owner: u8) -> bool
     where
@@ -73,8 +48,8 @@ impl Size for Entry<LoomWord> {
         FlowKey::new(peer(n), peer(200), IpProtocol::TCP)
     }
 
-    fn entry(n: u8, owner: u8, seen: u16) -> NewEntry {
-        NewEntry::new(Self::entry_key(n), Side::Client, Tick(seen), backend(owner), peer(owner), hop_of(owner))
+    fn entry(n: u8, owner: u8, seen: u32) -> NewEntry {
+        NewEntry::new(Self::entry_key(n), Side::Client, Now(seen), backend(owner), 0, peer(owner), hop_of(owner))
     }
 
     fn is_whole(found: &Found<'_, Self>, owner: u8) -> bool {
@@ -93,9 +68,9 @@ impl Size for WideEntry<LoomWord> {
         WideKey::new(end(n), end(200), IpProtocol::TCP)
     }
 
-    fn entry(n: u8, owner: u8, seen: u16) -> NewWideEntry {
+    fn entry(n: u8, owner: u8, seen: u32) -> NewWideEntry {
         let client = ([u64::from(owner); 2], Port::from_number(owner.into()));
-        NewWideEntry::reply(Self::entry_key(n), Tick(seen), backend(owner), client, hop_of(owner))
+        NewWideEntry::reply(Self::entry_key(n), Now(seen), backend(owner), 0, client, hop_of(owner))
     }
 
     fn is_whole(found: &Found<'_, Self>, owner: u8) -> bool {
@@ -112,7 +87,7 @@ fn peer(n: u8) -> Peer {
 }
 
 fn put<E: Size>(table: &Table<E>, start: usize, new: &E::New) -> Insertion {
-    insert(table, start, new, &TIMEOUTS)
+    insert(table, start, new, &TIMEOUTS, NOW)
 }
 
 fn live<E: Size>(table: &Table<E>, n: u8) -> usize {
@@ -150,13 +125,12 @@ for_both_sizes!(
     a_reader_never_mixes_two_entries_of_one_key,
     a_release_takes_away_what_it_found_and_nothing_else,
     a_withdrawal_takes_back_its_own_use_only,
+    two_that_take_one_port_over_never_both_have_it,
+    three_that_take_one_port_over_never_two_have_it,
+    a_port_is_taken_over_or_inserted_anew_and_never_both,
+    a_port_is_taken_over_or_its_owner_is_established_and_never_both,
+    a_reader_never_mixes_two_owners_of_one_port,
 );
-
-fn explore(preemptions: usize, model: impl Fn() + Sync + Send + 'static) {
-    let mut builder = loom::model::Builder::new();
-    builder.preemption_bound = Some(preemptions);
-    builder.check(model);
-}
 
 fn two_that_insert_one_key_never_both_succeed<E: Size>() {
     for starts in [(0, 0), (0, 1)] {
@@ -218,7 +192,7 @@ fn a_reader_sees_an_evicted_entry_whole_or_not_at_all<E: Size>() {
         assert!(matches!(look(&table, 3), None | Some(3)));
         assert_eq!(look(&table, 2), Some(2));
         let theirs = thread.join().expect("the thread ends");
-        assert!(matches!(theirs, Insertion::Done { slot: 0, evicted: true, .. }));
+        assert!(matches!(theirs, Insertion::Done { slot: 0, victim: Some(Victim::HalfOpen), .. }));
         assert_eq!((look(&table, 1), look(&table, 3)), (None, Some(3)));
     });
 }
@@ -250,9 +224,9 @@ fn a_release_takes_away_what_it_found_and_nothing_else<E: Size>() {
         let released = find(&*table, E::entry_key(1), 0).is_some_and(|found| found.release());
         let theirs = thread.join().expect("the thread ends");
         match theirs {
-            Insertion::Done { slot: 0, evicted, .. } => {
+            Insertion::Done { slot: 0, victim, .. } => {
                 assert_eq!(look(&table, 3), Some(3));
-                assert!(!(released && evicted), "the place was given up and taken away");
+                assert!(!(released && victim.is_some()), "the place was given up and taken away");
             }
             Insertion::Contended => assert!(released && look(&table, 3).is_none()),
             other => panic!("{other:?}"),
@@ -278,97 +252,100 @@ fn a_withdrawal_takes_back_its_own_use_only<E: Size>() {
     });
 }
 
-/// The words of one group of hops.
-struct Hops([LoomWord; 8]);
-
-impl Hops {
-    /// All of them proved, and somebody else's, but those at these places.
-    fn full_but(free: &[usize]) -> Arc<Self> {
-        let taken = |place: usize| if free.contains(&place) { 0 } else { Self::proved(100 + 2 * place as u64) };
-        Arc::new(Self(std::array::from_fn(|place| LoomWord(AtomicU64::new(taken(place))))))
-    }
-
-    fn proved(neighbour: u64) -> u64 {
-        neighbour | 1 << 55
-    }
-
-    fn hop(&self, number: HopNumber) -> Option<&LoomWord> {
-        self.0.get(usize::from(number.0) % 8)
-    }
-
-    fn number(&self, neighbour: u64) -> Option<HopNumber> {
-        hop::number(&Settings::EMPTY, |number| self.hop(number), neighbour, NOW)
-    }
-
-    fn at(&self, number: HopNumber) -> Hop {
-        Hop(self.hop(number).expect("every number has a word").load())
-    }
+fn seize<E: Size>(table: &Table<E>, start: usize, owner: u8) -> Insertion {
+    take_over(table, start, &E::entry(1, owner, NOW.0), NOW)
 }
 
-const NOW: Tick = Tick(0);
+fn is_done(outcome: &Insertion) -> bool {
+    matches!(outcome, Insertion::Done { .. })
+}
 
-#[test]
-fn two_packets_of_one_neighbour_find_it_under_their_number() {
+fn two_that_take_one_port_over_never_both_have_it<E: Size>() {
     explore(3, || {
-        let hops = Hops::full_but(&[2, 5]);
-        let other = Arc::clone(&hops);
-        let thread = thread::spawn(move || other.number(6));
-        let mine = hops.number(6);
+        let table = table::<E>();
+        put(&table, 0, &E::entry(1, 1, 98));
+        let other = Arc::clone(&table);
+        let thread = thread::spawn(move || seize(&other, 1, 2));
+        let mine = seize(&table, 0, 3);
         let theirs = thread.join().expect("the thread ends");
-        for number in [mine, theirs] {
-            let number = number.expect("there is room, and nobody else wants it");
-            assert_eq!(hops.at(number).mac(), MacAddress::from_bits(6));
+        assert_eq!(live(&table, 1), 1);
+        match look(&table, 1) {
+            Some(2) => assert!(is_done(&theirs) && !is_done(&mine)),
+            Some(3) => assert!(is_done(&mine) && !is_done(&theirs)),
+            owner => panic!("{owner:?} has it"),
         }
     });
 }
 
-#[test]
-fn two_neighbours_never_share_a_number() {
-    explore(3, || {
-        let hops = Hops::full_but(&[3]);
-        let other = Arc::clone(&hops);
-        let thread = thread::spawn(move || other.number(8).is_some());
-        let mine = hops.number(6).is_some();
-        let theirs = thread.join().expect("the thread ends");
-        // Both are on trial, so the second may have taken the first one's place; the word is one's alone.
-        let there = Hop(hops.0[3].load()).mac();
-        assert!(mine || theirs, "there was room for one");
-        assert!(there == MacAddress::from_bits(6) || there == MacAddress::from_bits(8), "{there}");
+fn three_that_take_one_port_over_never_two_have_it<E: Size>() {
+    explore(2, || {
+        let table = table::<E>();
+        put(&table, 0, &E::entry(1, 1, 98));
+        let threads: Vec<_> = [2, 3]
+            .map(|owner| {
+                let table = Arc::clone(&table);
+                thread::spawn(move || seize(&table, usize::from(owner) & 1, owner))
+            })
+            .into();
+        let mine = seize(&table, 0, 4);
+        let outcomes = threads.into_iter().map(|thread| thread.join().expect("the thread ends"));
+        let done = outcomes.chain([mine]).filter(is_done).count();
+        assert_eq!((done, live(&table, 1)), (1, 1));
     });
 }
 
-/// A connection is established by the hop in the moment in which somebody new would take its place.
-#[test]
-fn a_hop_is_proved_or_given_away_and_never_both() {
+/// One CPU's clock is ahead, and says that the owner's time is over; by the other's he only gives way.
+fn a_port_is_taken_over_or_inserted_anew_and_never_both<E: Size>() {
+    for start in [0, 1] {
+        explore(3, move || {
+            let table = table::<E>();
+            put(&table, 0, &E::entry(1, 1, 98));
+            let other = Arc::clone(&table);
+            let later = Now(98 + u32::from(Now::span(IdleTimes::DEFAULT.opening)) + 2);
+            let thread = thread::spawn(move || insert(&other, start, &E::entry(1, 2, later.0), &TIMEOUTS, later));
+            let mine = seize(&table, 0, 3);
+            let theirs = thread.join().expect("the thread ends");
+            let done = [mine, theirs].iter().filter(|outcome| is_done(outcome)).count();
+            assert!(done <= 1, "{mine:?} {theirs:?}");
+            assert_eq!(live(&table, 1), done);
+            let owner = [(mine, 3), (theirs, 2)].into_iter().find(|(outcome, _)| is_done(outcome));
+            assert_eq!(look(&table, 1), owner.map(|(_, owner)| owner));
+        });
+    }
+}
+
+fn a_port_is_taken_over_or_its_owner_is_established_and_never_both<E: Size>() {
     explore(3, || {
-        let hops = Hops::full_but(&[4]);
-        let number = hops.number(6).expect("there is room");
-        let other = Arc::clone(&hops);
-        let thread = thread::spawn(move || other.number(8));
-        hop::renew(hops.hop(number).expect("every number has a word"), Some(6), NOW);
-        let newcomer = thread.join().expect("the thread ends");
-        let there = hops.at(number);
-        match newcomer {
-            Some(taken) => {
-                assert_eq!((taken, there.mac()), (number, MacAddress::from_bits(8)));
-                assert!(!there.is_proved(), "by what another neighbour's connection has proved");
-            }
-            None => assert!(there.is_proved() && there.mac() == MacAddress::from_bits(6)),
+        let table = table::<E>();
+        put(&table, 0, &E::entry(1, 1, 98));
+        let other = Arc::clone(&table);
+        let thread = thread::spawn(move || {
+            let found = find(&*other, E::entry_key(1), 0)?;
+            let established = found.meta.with_state(State::Established).with_seen(NOW);
+            found.entry.meta().compare_exchange(found.meta.0, established.0).then_some(found.backend.generation)
+        });
+        let mine = seize(&table, 0, 3);
+        let established = thread.join().expect("the thread ends");
+        assert_eq!(live(&table, 1), 1);
+        match established {
+            Some(1) => assert!(matches!(mine, Insertion::Taken { worth: 0 } | Insertion::Contended)),
+            _ => assert!(is_done(&mine)),
         }
+        assert_eq!(look(&table, 1), Some(if is_done(&mine) { 3 } else { 1 }));
     });
 }
 
-#[test]
-fn a_sweep_takes_away_nothing_that_is_in_use() {
+fn a_reader_never_mixes_two_owners_of_one_port<E: Size>() {
     explore(3, || {
-        let hops = Hops::full_but(&[6]);
-        let later = Tick(u16::from(2_u8) << 8);
-        let number = hops.number(6).expect("there is room");
-        let other = Arc::clone(&hops);
-        let thread = thread::spawn(move || hop::sweep(&other.0, TIMEOUTS.longest, later));
-        hop::renew(hops.hop(number).expect("every number has a word"), Some(6), later);
-        thread.join().expect("the thread ends");
-        let there = hops.at(number);
-        assert!(there.0 == 0 || there.is_proved() && there.mac() == MacAddress::from_bits(6), "{there:x?}");
+        let table = table::<E>();
+        put(&table, 0, &E::entry(1, 1, 98));
+        let other = Arc::clone(&table);
+        let thread = thread::spawn(move || seize(&other, 0, 2));
+        // While the place changes hands it is nobody's.
+        let first = look(&table, 1);
+        let second = look(&table, 1);
+        assert!(matches!((first, second), (Some(1), _) | (None, None | Some(2)) | (Some(2), Some(2))));
+        assert!(is_done(&thread.join().expect("the thread ends")));
+        assert_eq!(look(&table, 1), Some(2));
     });
 }
