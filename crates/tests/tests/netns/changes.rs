@@ -20,6 +20,7 @@ on_every_plane! {
     a_backend_that_moves_in_silence_is_followed_when_it_is_asked_again[],
     a_client_that_changes_its_ethernet_address_is_followed[],
     the_first_datagram_of_a_client_that_has_moved_is_answered[],
+    other_idle_times_hold_for_living_connections_and_who_is_forgotten_is_told[],
 }
 
 /// The file of a service in front of these hosts of 10.0.0.0/24, each with what is to be said beside its address.
@@ -316,4 +317,27 @@ fn the_first_datagram_of_a_client_that_has_moved_is_answered(bed: &Testbed) {
     }
     bed.do_in("", &["ip", "link", "set", "dev", "veth0", "address", "de:ad:be:ef:00:99"]);
     exchange(b"from elsewhere").expect("an answer, though nothing is sent twice");
+}
+
+/// A reload that wants other idle times, and answers to whoever is not known, is another program on XDP: no connection notices.
+fn other_idle_times_hold_for_living_connections_and_who_is_forgotten_is_told(bed: &Testbed) {
+    let _servers = Servers::tcp(SERVICE_PORT);
+    let text = |service: &str| file("[dataplane]\nmax-flows = 4096", service, &[(2, ""), (3, "")]);
+    let _balancer = bed.balance_config_and_keep(&text(""));
+    let mut connections = open("idle", 4);
+    let flows = || bed.told_json(&["flows"]).as_array().expect("a list").len();
+    assert_eq!(flows(), 4);
+    bed.reload(&text("idle = { established = \"9h\" }"));
+    for (connection, home) in &mut connections {
+        assert_eq!(connection.exchange(b"still there?").expect("it goes on"), *home);
+    }
+    bed.reload(&text("idle = { established = \"2s\" }\non-missing = \"reset\""));
+    until("silent connections are forgotten", || (flows() == 0).then_some(()));
+    for (connection, _) in &mut connections {
+        let error = connection.exchange(b"still there?").expect_err("it is forgotten");
+        assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset);
+    }
+    for (connection, home) in &mut open("idle again", 4) {
+        assert_eq!(connection.exchange(b"new").expect("it works"), *home);
+    }
 }
