@@ -6,8 +6,8 @@ use evenkeel_control::{Contents, FlowView, FlowWalk, Plane, Sizes};
 use evenkeel_core::backend::Link;
 use evenkeel_core::flow::{Bucket, HopNumber, Now, Peer, Side, Timeouts};
 use evenkeel_core::{
-    Backend, BackendRef, Counters, Event, Features, Reason, Service, ServiceKey, Settings, Standing, Tables, Traffic,
-    Word,
+    Backend, BackendRef, Counters, Event, Features, Ours, Reason, Service, ServiceKey, Settings, Standing, Tables,
+    Traffic, Word,
 };
 use evenkeel_wire::{IpProtocol, Ipv4Address};
 use evenkeel_xdp::{XdpError, XdpPlane};
@@ -164,8 +164,12 @@ impl Tables for Stage {
         self.is_ours(address)
     }
 
-    fn is_ours(&self, address: Ipv4Address) -> bool {
-        self.ours.contains(&address)
+    fn ours(&self, address: Ipv4Address) -> Option<Ours> {
+        self.ours.contains(&address).then_some(Ours::ALONE)
+    }
+
+    fn allowance(&self) -> Option<&AtomicU64> {
+        None
     }
 
     fn flows(&self, index: u32) -> Option<&Bucket<AtomicU64>> {
