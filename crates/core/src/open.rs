@@ -1,7 +1,7 @@
 //! The first packet of a connection: service, backend, NAT port, two flow entries.
 
 use crate::backend::Link;
-use crate::choose::{Choice, service};
+use crate::choose::{Choice, choose, service};
 use crate::features::Features;
 use crate::flow::{Insertion, NewEntry, Now, withdraw};
 use crate::hash;
@@ -28,7 +28,7 @@ pub(crate) fn open<T: Tables + ?Sized>(
     if !opens(packet) {
         return Err(missing(tables, packet, service(tables, packet.key)?));
     }
-    let choice = Choice(tables.choose(packet.key));
+    let choice = Choice(choose(tables, packet.key));
     choice.service()?;
     if packet.ttl <= 1 {
         return Err(Reason::TtlExpired);

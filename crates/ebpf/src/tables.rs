@@ -10,7 +10,7 @@ use crate::maps::{
 };
 use evenkeel_core::flow::{Bucket, FlowKey, HopNumber, Insertion, NewEntry, Now, Side, Tick};
 use evenkeel_core::{
-    Backend, BackendRef, Event, Features, Ours, PortRequest, Reason, Service, ServiceKey, Settings, Tables, hop,
+    Backend, BackendRef, Event, Features, Ours, Reason, Service, ServiceKey, Settings, Tables, hop,
 };
 use evenkeel_wire::Ipv4Address;
 
@@ -121,11 +121,6 @@ impl Tables for Maps {
     }
 
     #[inline(always)]
-    fn claim_port(&self, request: &PortRequest) -> u64 {
-        evenkeel_claim_port(request)
-    }
-
-    #[inline(always)]
     fn take_over(&self, new: &NewEntry, now: Now) -> u32 {
         evenkeel_take_over(new, now.0)
     }
@@ -168,17 +163,6 @@ extern "C" fn evenkeel_choose(addresses: u64, ports: u64) -> u64 {
 #[inline(never)]
 extern "C" fn evenkeel_progress(meta: u64, heard: u32, now: u32) -> u64 {
     evenkeel_core::progress(meta, heard, Now(now))
-}
-
-/// `Tables::claim_port`, as a call.
-#[unsafe(no_mangle)]
-#[inline(never)]
-extern "C" fn evenkeel_claim_port(request: *const PortRequest) -> u64 {
-    // SAFETY: as for `evenkeel_insert`.
-    match unsafe { request.as_ref() } {
-        Some(request) => evenkeel_core::claim_port(&Maps, request),
-        None => 0,
-    }
 }
 
 /// `Tables::take_over`, as a call.

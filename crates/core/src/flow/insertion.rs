@@ -99,6 +99,9 @@ pub fn insert<E: Record, const N: usize>(
     let key = E::key_of(new);
     for step in 0..N {
         let Some(entry) = bucket.entry(start + step) else { break };
+        if !entry.resembles(&key) {
+            continue;
+        }
         let meta = Meta(entry.meta().load());
         if meta.is_live() && entry.key() == key {
             if !timeouts.abandoned(meta, entry.class(), now) {
@@ -138,6 +141,9 @@ pub fn take_over<E: Record, const N: usize>(
     for step in 0..N {
         let slot = (start + step) & (N - 1);
         let Some(entry) = bucket.entry(slot) else { break };
+        if !entry.resembles(&key) {
+            continue;
+        }
         let meta = Meta(entry.meta().load());
         if meta.is_live() && entry.key() == key {
             let worth = worth::port(meta, now);
@@ -175,7 +181,7 @@ fn settle<E: Record, const N: usize>(
     let key = E::key_of(new);
     for step in 1..N {
         let Some(other) = bucket.entry(slot + step) else { break };
-        if other.key() == key && Meta(other.meta().load()).is_live() {
+        if other.resembles(&key) && other.key() == key && Meta(other.meta().load()).is_live() {
             withdraw(bucket, slot as u8, meta.uses());
             return Insertion::Contended;
         }
