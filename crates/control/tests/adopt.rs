@@ -350,7 +350,7 @@ fn other_nat_addresses_are_refused() {
 #[test]
 fn a_plane_that_cannot_be_made_ready_is_left_as_it_was() {
     let mut plane = MemoryPlane::new();
-    plane.features = Features::NONE;
+    plane.features = Features::REFUSE;
     let memory = Rc::clone(&plane.memory);
     let mut balancer = Balancer::new(plane, &SECRETS);
     balancer.apply(&config(&[("192.0.2.10", 80, &[1, 2])])).expect("nothing special is asked for");
@@ -534,7 +534,8 @@ fn a_plane_is_made_ready_for_what_services_ask_for() {
         ("all-down = \"reset\"", Features::RESET),
         ("affinity = \"client-address\"", Features::CLIENT_ADDRESS),
     ] {
-        assert_eq!(evenkeel_control::features(&checked(more)), features, "{more}");
+        // What belongs to nobody is refused if the file does not say otherwise.
+        assert_eq!(evenkeel_control::features(&checked(more)), features | Features::REFUSE, "{more}");
     }
 }
 
