@@ -113,18 +113,24 @@ fn after_a_reset_where_new_ones_go_to_the_same_backend_it_keeps_its_port() {
 /// A backend that is held to be down and takes no new connections may be dead indeed: then it answers nothing.
 #[test]
 fn a_client_that_begins_anew_does_not_wait_for_a_backend_that_is_dead() {
-    let plane: MemoryPlane = scene(64);
-    let connection = plane.establish(client(1));
-    let (own, other, elsewhere) = ends(connection.backend);
-    plane.set_state(own, BackendState::Finishing);
-    plane.set_maglev(TABLE, &[other]);
-    plane.wait(1000);
-    for units in [0, 59] {
-        plane.pass(units);
-        plane.assert_carries(&connection, &syn());
+    for ended_by in [None, Some(RST), Some(FIN | ACK)] {
+        let plane: MemoryPlane = scene(64);
+        let connection = plane.establish(client(1));
+        let (own, other, elsewhere) = ends(connection.backend);
+        plane.set_state(own, BackendState::Finishing);
+        plane.set_maglev(TABLE, &[other]);
+        plane.wait(1000);
+        if let Some(flags) = ended_by {
+            plane.assert_carries(&connection, &connection.says(flags));
+            plane.wait(10);
+        }
+        for units in [0, 59] {
+            plane.pass(units);
+            plane.assert_carries(&connection, &syn());
+        }
+        plane.pass(1);
+        assert_eq!(establish_again(&plane).backend, elsewhere, "{ended_by:?}");
     }
-    plane.pass(1);
-    assert_eq!(establish_again(&plane).backend, elsewhere);
 }
 
 #[test]
