@@ -583,7 +583,7 @@ const RICH_FIXTURES: &[Fixture] = &[
     ("where every hop is in use a client behind a new one is dropped, and nothing is left of it", |rig| {
         let connection = rig.establish(Tcp, client(1), WEB);
         // What connections that were established just now have left: a neighbour, proved, renewed now.
-        let now = u64::from(rig.now().0 >> 8) << 56;
+        let now = u64::from(rig.now().tick().0 >> 8) << 56;
         for hop in rig.plane().hops().iter().filter(|hop| hop.load(Relaxed) == 0) {
             hop.store(0x99 | 1 << 55 | now, Relaxed);
         }
