@@ -229,7 +229,7 @@ impl World {
         };
         let frame = segment(&self.heads.syn, source, SERVICE, self.random.u32(..), 0);
         self.strangers += 1;
-        self.to_backend(view, frame);
+        self.towards_backend(view, frame);
         if self.now < self.end_of_flood {
             // In turns of a second, so that rates that do not divide a second keep their pace.
             let (sent, rate) = (self.strangers % self.rate, self.rate);
@@ -240,7 +240,7 @@ impl World {
 
     /// A SYN; returns the NAT address and port and the backend that it came out with, and the number that this backend will
     /// answer with.
-    fn to_backend(&mut self, view: &View<'_>, mut frame: [u8; crate::layout::FRAME]) -> Option<(Peer, Peer, u32)> {
+    fn towards_backend(&mut self, view: &View<'_>, mut frame: [u8; crate::layout::FRAME]) -> Option<(Peer, Peer, u32)> {
         if process(&mut SliceFrame(&mut frame), view) != Reason::ToBackend {
             return None;
         }
@@ -256,7 +256,7 @@ impl World {
         self.outcome.clients[class].tried += 1;
         let frame = segment(&self.heads.syn, address(number), SERVICE, self.random.u32(..), 0);
         let nobody = Peer::from_bits(0);
-        let (nat, backend, syn_ack) = self.to_backend(view, frame).unwrap_or((nobody, nobody, 0));
+        let (nat, backend, syn_ack) = self.towards_backend(view, frame).unwrap_or((nobody, nobody, 0));
         self.clients.push(Client { class, nat, backend, number: syn_ack, is_established: false });
         if self.now < self.end_of_clients {
             // Not in step with the flood.

@@ -92,6 +92,10 @@ impl Timeouts {
     const GRACE: i32 = 2;
 
     /// The packet path's form of these sets of idle times.
+    #[expect(
+        clippy::indexing_slicing,
+        reason = "a constant function has nothing else, and the loop ends where the table does"
+    )]
     pub const fn new(sets: &[IdleTimes; IDLE_CLASSES]) -> Self {
         // Free and claimed places do not age.
         const NEVER: u16 = u16::MAX - 1;

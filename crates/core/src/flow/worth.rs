@@ -134,7 +134,7 @@ mod tests {
             }
         }
         // Whatever has been idle for too long goes before all that has not.
-        let late = Now(0x40_0000 + (9 * 3600 << 6));
+        let late = Now(0x40_0000 + ((9 * 3600) << 6));
         for state in STATES {
             let worth = timeouts.worth(meta(state, false, then), 0, late, meta(State::Opening, false, late));
             assert!(worth >= IDLE || !state.is_coarse(), "{state:?}");
@@ -163,7 +163,7 @@ mod tests {
             assert!(worth(state, is_udp, Now(then.0 + young + 64)) > 0, "{state:?}");
         }
         for state in [State::Free, State::Claimed, State::Established, State::HalfClosed] {
-            assert_eq!(worth(state, false, Now(then.0 + (4 * 3600 << 6))), 0, "{state:?}");
+            assert_eq!(worth(state, false, Now(then.0 + ((4 * 3600) << 6))), 0, "{state:?}");
         }
     }
 }

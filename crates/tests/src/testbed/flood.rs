@@ -259,7 +259,7 @@ impl Sender {
     /// Sends until it is over; returns what that has had of a CPU.
     fn run(&mut self) -> Duration {
         let began = Instant::now();
-        let mut frames: Vec<Vec<u8>> = vec![Vec::with_capacity(128); BATCH];
+        let mut frames: Vec<Vec<u8>> = (0..BATCH).map(|_| Vec::with_capacity(128)).collect();
         let mut courses: Vec<Course> = self.kinds.iter().map(|_| Course::default()).collect();
         let mut turn = 0;
         while !self.is_over.load(Relaxed) {
