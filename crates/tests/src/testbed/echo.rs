@@ -3,7 +3,7 @@
 use super::peers::within;
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use std::io::{self, Read as _, Write as _};
-use std::net::{Ipv4Addr, Shutdown, SocketAddr, SocketAddrV4, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, Shutdown, SocketAddr, SocketAddrV4, TcpListener, TcpStream, UdpSocket};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::thread::{self, JoinHandle};
@@ -36,6 +36,19 @@ pub fn echo_servers(namespaces: &[&'static str], port: u16) {
                 }
             });
         }
+    }
+}
+
+/// The same for datagrams.
+pub fn datagram_echo_servers(namespaces: &[&'static str], port: u16) {
+    for namespace in namespaces {
+        let socket = within(namespace, || UdpSocket::bind((Ipv4Addr::UNSPECIFIED, port))).expect("the port is free");
+        thread::spawn(move || {
+            let mut buffer = [0; 2048];
+            while let Ok((length, client)) = socket.recv_from(&mut buffer) {
+                let _ = socket.send_to(&buffer[..length], client);
+            }
+        });
     }
 }
 

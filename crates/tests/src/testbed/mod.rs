@@ -23,7 +23,7 @@ mod stranger;
 
 pub use ask::{address, is_up};
 pub use backend::Backend;
-pub use echo::{Noise, Transfer, echo_servers};
+pub use echo::{Noise, Transfer, datagram_echo_servers, echo_servers};
 pub use file::{GOOD_CONFIG, SERVICE_PORT, file};
 pub use flood::{Flood, Flooded, Flooding};
 pub use load::Load;

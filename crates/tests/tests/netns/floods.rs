@@ -7,7 +7,8 @@
 use evenkeel_tests::on_every_plane;
 use evenkeel_tests::program::pin;
 use evenkeel_tests::testbed::{
-    self, Flood, Manners, Newcomers, SERVICE_PORT, Servers, Testbed, Transfer, echo_servers, is_up, note, until,
+    self, Flood, Manners, Newcomers, SERVICE_PORT, Testbed, Transfer, datagram_echo_servers, echo_servers, is_up, note,
+    until,
 };
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddrV4, TcpStream};
@@ -107,7 +108,7 @@ fn newcomers(pace: u64) -> Newcomers {
 }
 
 fn no_flood_harms_who_is_connected_or_keeps_anybody_out(bed: &Testbed) {
-    let _udp = Servers::udp(SERVICE_PORT);
+    datagram_echo_servers(&["h2", "h3"], SERVICE_PORT);
     if let Ok(long) = std::env::var(LONG) {
         return at_full_speed(bed, &long);
     }
@@ -132,7 +133,6 @@ fn no_flood_harms_who_is_connected_or_keeps_anybody_out(bed: &Testbed) {
         until("the flood is over", || flooding.is_over().then_some(()));
         let (before, welcome) = (flooding.end(), newcomers.finish());
         assert!(welcome.share() >= 0.99, "{}: {welcome:?}, {before:?}", flood.name());
-        note(&format!("{}: {before:?} {welcome:?}", flood.name()));
     }
     let established = bed.told_json(&["flows", "--limit", "100000", "--service", "web"]);
     let established = established.as_array().expect("a list");
