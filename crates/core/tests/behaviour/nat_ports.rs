@@ -208,11 +208,7 @@ fn who_has_lost_its_port_finds_its_connection_gone() {
             let second = Connection { client: client(2), nat: view.from, backend: view.to };
             // What the backend still has to say to the first gets to neither.
             for flags in [SYN | ACK, ACK, FIN | ACK] {
-<<<<<<< Updated upstream
                 assert_eq!(plane.verdict(&first.answers(flags)), Reason::ResetStale);
-=======
-                assert_eq!(plane.verdict(&first.answers(flags)), Reason::StaleReset);
->>>>>>> Stashed changes
             }
             if establishes {
                 plane.assert_carries(&second, &second.answers(SYN | ACK).numbers(other, own + 1));

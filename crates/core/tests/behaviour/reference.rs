@@ -581,11 +581,7 @@ impl Model {
                 && holds
                 && self.choice(life.who) != Some(life.connection.backend)
             {
-<<<<<<< Updated upstream
                 assert_eq!(reason, reset(Reason::ResetStale, Reason::FlowMissing), "{life:?}");
-=======
-                assert_eq!(reason, reset(Reason::StaleReset, Reason::FlowMissing), "{life:?}");
->>>>>>> Stashed changes
                 self.ports.remove(&key);
                 return;
             }

@@ -36,10 +36,7 @@ fn word() -> LoomWord {
 fn explore(preemptions: usize, model: impl Fn() + Sync + Send + 'static) {
     let mut builder = loom::model::Builder::new();
     builder.preemption_bound = Some(preemptions);
-<<<<<<< Updated upstream
     // A search for a port looks at many words.
     builder.max_branches = 20_000;
-=======
->>>>>>> Stashed changes
     builder.check(model);
 }

@@ -22,6 +22,10 @@ const NOW: Now = Now(102);
 /// Entries of one size. Everything in entry `n` says `n`, so that a mixture of two entries shows. All entries of one key
 /// differ by `owner`.
 trait Size: Record<Word = LoomWord> + Send + Sync + 'static {
+    /// How often three threads are interrupted. Twice the words are six times the interleavings, and what is in between has
+    /// two threads to find it.
+    const AMONG_THREE: usize;
+
     fn empty() -> Self;
     fn entry_key(n: u8) -> Self::Key;
     fn entry(n: u8, owner: u8, seen: u32) -> Self::New;
@@ -40,6 +44,8 @@ fn hop_of(owner: u8) -> HopNumber {
 }
 
 impl Size for Entry<LoomWord> {
+    const AMONG_THREE: usize = 2;
+
     fn empty() -> Self {
         Entry { meta: word(), addresses: word(), ports: word(), peer: word() }
     }
@@ -58,6 +64,8 @@ impl Size for Entry<LoomWord> {
 }
 
 impl Size for WideEntry<LoomWord> {
+    const AMONG_THREE: usize = 1;
+
     fn empty() -> Self {
         let pair = || [word(), word()];
         WideEntry { meta: word(), source: pair(), destination: pair(), ports: word(), peer: pair() }
@@ -152,7 +160,7 @@ fn two_that_insert_one_key_never_both_succeed<E: Size>() {
 }
 
 fn three_that_insert_one_key_never_two_succeed<E: Size>() {
-    explore(2, || {
+    explore(E::AMONG_THREE, || {
         let table = table::<E>();
         let threads: Vec<_> = [2, 3]
             .map(|owner| {
@@ -278,7 +286,7 @@ fn two_that_take_one_port_over_never_both_have_it<E: Size>() {
 }
 
 fn three_that_take_one_port_over_never_two_have_it<E: Size>() {
-    explore(2, || {
+    explore(E::AMONG_THREE, || {
         let table = table::<E>();
         put(&table, 0, &E::entry(1, 1, 98));
         let threads: Vec<_> = [2, 3]

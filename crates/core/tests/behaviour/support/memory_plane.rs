@@ -3,11 +3,7 @@
 use evenkeel_core::backend::Link;
 use evenkeel_core::flow::{Bucket, BucketOf, Entry, FlowKey, HopNumber, IdleTimes, Meta, Now, Peer, Side, Timeouts};
 use evenkeel_core::{
-<<<<<<< Updated upstream
     Backend, BackendRef, BackendState, Event, Features, Frame, Ours, Reason, Service, ServiceKey, Settings, Tables,
-=======
-    Backend, BackendRef, BackendState, Event, Features, Reason, Service, ServiceKey, Settings, SliceFrame, Tables,
->>>>>>> Stashed changes
     Verdict, Word, process,
 };
 use evenkeel_packets::{Draft, OUR_MAC, View};
@@ -19,7 +15,6 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 
 pub(crate) struct MemoryPlane<W = AtomicU64> {
     pub(crate) settings: Settings,
-    pub(crate) features: Features,
     pub(crate) addresses: Vec<Ipv4Address>,
     /// What is known of each of them: the host has it as well, unless a test says otherwise.
     pub(crate) ours: Ours,
@@ -97,7 +92,6 @@ impl<W: Word + From<u64>> MemoryPlane<W> {
                 timeouts: Timeouts::uniform(IdleTimes::DEFAULT),
                 ..Settings::EMPTY
             },
-            features: Features::ALL,
             addresses: Vec::new(),
             ours: Ours::HOSTS,
             features: Features::ALL,
@@ -302,10 +296,6 @@ impl<W: Word> Tables for MemoryPlane<W> {
 
     fn nat_address(&self, index: u32) -> Option<Ipv4Address> {
         self.nat_addresses.get(index as usize).copied()
-    }
-
-    fn features(&self) -> Features {
-        self.features
     }
 
     fn count(&self, reason: Reason) {
