@@ -9,9 +9,7 @@ use crate::maps::{
     TRAFFIC,
 };
 use evenkeel_core::flow::{Bucket, FlowKey, HopNumber, Insertion, NewEntry, Now, Side, Tick};
-use evenkeel_core::{
-    Backend, BackendRef, Event, Features, Ours, Reason, Service, ServiceKey, Settings, Tables, hop,
-};
+use evenkeel_core::{Backend, BackendRef, Event, Features, Ours, Reason, Service, ServiceKey, Settings, Tables, hop};
 use evenkeel_wire::Ipv4Address;
 
 pub(crate) struct Maps;
