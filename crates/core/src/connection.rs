@@ -1,7 +1,7 @@
 //! The two entries of a connection moving together.
 
 use crate::choose::newcomers;
-use crate::flow::{Entry, Found, Meta, Now, Record, State, TRIES, Timeouts, find};
+use crate::flow::{Entry, Found, Meta, Now, Record, State, TRIES, find};
 use crate::hop::{self, Hop};
 use crate::key::{FlowKey, HopNumber, Side};
 use crate::parse::{Packet, Segment};
@@ -33,7 +33,7 @@ pub(crate) fn advance<T: Tables + ?Sized>(
     backend: &Backend<T::Word>,
     now: Now,
 ) -> Progress {
-    if is_over(&tables.settings().timeouts, own, now) {
+    if tables.settings().timeouts.expired(own.meta, own.class, now) {
         return Progress::Gone;
     }
     let side = own.meta.side();
@@ -98,12 +98,6 @@ pub(crate) fn advance<T: Tables + ?Sized>(
             Progress::Gone
         }
     }
-}
-
-/// Whether the connection's time is over.
-#[inline(always)]
-fn is_over<W: Word>(timeouts: &Timeouts, flow: &Found<'_, Entry<W>>, now: Now) -> bool {
-    timeouts.expired(flow.meta, flow.class, now)
 }
 
 /// The hop that a client's packet has come by, where its connection says `known`.

@@ -48,7 +48,7 @@ pub use frame::{Frame, SliceFrame};
 pub use layout::{LAYOUT, counter_names};
 pub use ours::Ours;
 pub use parse::Packet;
-pub use ports::{PORT_TRIES, PortRequest, claim_port};
+pub use ports::PORT_TRIES;
 pub use progress::progress;
 pub use service::{Service, ServiceKey};
 pub use settings::{MAGLEV_SLOTS, Settings};

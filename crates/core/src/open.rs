@@ -8,7 +8,7 @@ use crate::hash;
 use crate::hop::renew;
 use crate::key::{FlowKey, Side};
 use crate::parse::{Packet, Segment};
-use crate::ports::{Claimed, PortRequest, count_victim};
+use crate::ports::{PortRequest, claim_port, count_victim};
 use crate::rewrite::Route;
 use crate::service::Service;
 use crate::source::check_source;
@@ -48,11 +48,11 @@ pub(crate) fn open<T: Tables + ?Sized>(
     let target = backend.target(packet.key.destination().port);
     // Affinity must not make all of one client's flows begin their search at the same port.
     let seed = choice.random() ^ u32::from(packet.key.source().port.bits()).wrapping_mul(0x9e37_79b1);
-    let request = PortRequest::new(target, packet.key, chosen, choice.idle(), hop, seed, now);
-    let claimed = Claimed::from_bits(tables.claim_port(&request))?;
+    let request = PortRequest { target, key: packet.key, backend: chosen, idle: choice.idle(), hop, seed, now };
+    let claimed = claim_port(tables, &request)?;
     let new = NewEntry::new(packet.key, Side::Client, now, chosen, choice.idle(), claimed.nat(), hop)
         .with_proof(segment.sequence.wrapping_add(1));
-    let reply = request.key(claimed.nat());
+    let reply = request.reply_key(claimed.nat());
     match Insertion::from_bits(tables.insert(&new, now)) {
         // Both entries belong in one bucket, and it had room for one.
         Insertion::Done { slot, uses, .. } if slot == claimed.slot() && share_a_bucket(tables, packet.key, reply) => {

@@ -15,7 +15,7 @@ use crate::settings::Settings;
 use crate::tables::Tables;
 use crate::verdict::{Event, Reason};
 use core::num::NonZeroU32;
-use evenkeel_wire::{IpProtocol, Ipv4Address, Port};
+use evenkeel_wire::{Ipv4Address, Port};
 
 /// NAT ports tried for one new flow. With nine ports in ten in use towards a backend, three flows in a hundred find
 /// none free; with eight in ten, one in a thousand.
@@ -25,59 +25,34 @@ pub const PORT_TRIES: u32 = 32;
 /// is a flood, and the rest would not do so more gladly.
 const FREE_TRIES: u32 = 8;
 
-/// Who wants a NAT port, and towards whom. Plain words, so that it can cross a call that a plane makes (see
-/// [`Tables::claim_port`]).
+/// Who wants a NAT port, and towards whom.
 #[derive(Clone, Copy, Debug)]
-#[repr(C)]
-pub struct PortRequest {
-    /// Where the backend listens, as [`Peer::bits`].
-    target: u64,
-    /// The client, likewise.
-    client: u64,
-    protocol: u32,
-    /// As [`BackendRef::bits`].
-    backend: u32,
-    idle: u32,
-    hop: u32,
-    seed: u32,
-    now: u32,
+pub(crate) struct PortRequest {
+    /// Where the backend listens.
+    pub(crate) target: Peer,
+    /// The client's packets.
+    pub(crate) key: FlowKey,
+    pub(crate) backend: BackendRef,
+    /// Which set of idle times is the connection's.
+    pub(crate) idle: u16,
+    /// Where the client's packets come from.
+    pub(crate) hop: HopNumber,
+    /// Where the search begins.
+    pub(crate) seed: u32,
+    pub(crate) now: Now,
 }
 
 impl PortRequest {
-    /// A request for the client of `key`, towards `target`. The search begins where `seed` says.
-    #[inline(always)]
-    pub(crate) fn new(
-        target: Peer,
-        key: FlowKey,
-        backend: BackendRef,
-        idle: u16,
-        hop: HopNumber,
-        seed: u32,
-        now: Now,
-    ) -> Self {
-        Self {
-            target: target.bits(),
-            client: key.source().bits(),
-            protocol: key.protocol().0.into(),
-            backend: backend.bits(),
-            idle: idle.into(),
-            hop: hop.0.into(),
-            seed,
-            now: now.0,
-        }
-    }
-
     /// The key of the backend's packets to this NAT address and port.
     #[inline(always)]
-    pub(crate) fn key(&self, nat: Peer) -> FlowKey {
-        FlowKey::new(Peer::from_bits(self.target), nat, IpProtocol(self.protocol as u8))
+    pub(crate) fn reply_key(&self, nat: Peer) -> FlowKey {
+        FlowKey::new(self.target, nat, self.key.protocol())
     }
 
     #[inline(always)]
     fn entry(&self, nat: Peer) -> NewEntry {
-        let (backend, client) = (BackendRef::from_bits(self.backend), Peer::from_bits(self.client));
-        let hop = HopNumber(self.hop as u16);
-        NewEntry::new(self.key(nat), Side::Backend, Now(self.now), backend, self.idle as u16, client, hop)
+        let Self { key, backend, idle, hop, now, .. } = *self;
+        NewEntry::new(self.reply_key(nat), Side::Backend, now, backend, idle, key.source(), hop)
     }
 }
 
@@ -89,17 +64,10 @@ pub(crate) struct Claimed(u64);
 impl Claimed {
     const USES_SHIFT: u32 = 48;
     const SLOT_SHIFT: u32 = 56;
-    const OUTCOME_SHIFT: u32 = 60;
-    const CLAIMED: u64 = 1;
-    const CONTENDED: u64 = 2;
-    const TABLE_FULL: u64 = 3;
 
     #[inline(always)]
-    fn bits(nat: Peer, slot: u8, uses: u8) -> u64 {
-        nat.bits()
-            | u64::from(uses) << Self::USES_SHIFT
-            | u64::from(slot) << Self::SLOT_SHIFT
-            | Self::CLAIMED << Self::OUTCOME_SHIFT
+    fn new(nat: Peer, slot: u8, uses: u8) -> Self {
+        Self(nat.bits() | u64::from(uses) << Self::USES_SHIFT | u64::from(slot) << Self::SLOT_SHIFT)
     }
 
     /// The address and port.
@@ -111,7 +79,7 @@ impl Claimed {
     /// Where in its bucket the reply entry is.
     #[inline(always)]
     pub(crate) fn slot(self) -> u8 {
-        (self.0 >> Self::SLOT_SHIFT) as u8 & 0xf
+        (self.0 >> Self::SLOT_SHIFT) as u8
     }
 
     /// Which use of its place the reply entry is.
@@ -119,47 +87,35 @@ impl Claimed {
     pub(crate) fn uses(self) -> u8 {
         (self.0 >> Self::USES_SHIFT) as u8
     }
-
-    /// What [`claim_port`] has come to.
-    #[inline(always)]
-    pub(crate) fn from_bits(bits: u64) -> Result<Self, Reason> {
-        match bits >> Self::OUTCOME_SHIFT {
-            Self::CLAIMED => Ok(Self(bits)),
-            Self::CONTENDED => Err(Reason::FlowContended),
-            Self::TABLE_FULL => Err(Reason::FlowTableFull),
-            _ => Err(Reason::NatPortsExhausted),
-        }
-    }
 }
 
-/// Claims a NAT address and port, as one number that the core understands.
+/// Claims a NAT address and port.
 #[inline(always)]
-pub fn claim_port<T: Tables + ?Sized>(tables: &T, request: &PortRequest) -> u64 {
-    let Some(ports) = Ports::new(tables.settings(), request.seed) else { return 0 };
-    let now = Now(request.now);
+pub(crate) fn claim_port<T: Tables + ?Sized>(tables: &T, request: &PortRequest) -> Result<Claimed, Reason> {
+    let ports = Ports::new(tables.settings(), request.seed).ok_or(Reason::NatPortsExhausted)?;
     let mut met = Met(0);
     let mut turn = 0;
     while turn < PORT_TRIES && !met.is_enough(turn) {
-        let Some(nat) = ports.candidate(tables, turn) else { return 0 };
-        let insertion = tables.insert(&request.entry(nat), now);
+        let nat = ports.candidate(tables, turn).ok_or(Reason::NatPortsExhausted)?;
+        let insertion = tables.insert(&request.entry(nat), request.now);
         if let Insertion::Done { slot, uses, victim } = Insertion::from_bits(insertion) {
             count_victim(tables, victim);
-            return Claimed::bits(nat, slot, uses);
+            return Ok(Claimed::new(nat, slot, uses));
         }
         tables.count_event(Event::PortCollision);
         met = met.with(insertion, turn);
         turn += 1;
     }
     if met.worth() == 0 {
-        return if met.is_full() { Claimed::TABLE_FULL << Claimed::OUTCOME_SHIFT } else { 0 };
+        return Err(if met.is_full() { Reason::FlowTableFull } else { Reason::NatPortsExhausted });
     }
-    let Some(nat) = ports.candidate(tables, met.turn()) else { return 0 };
-    match Insertion::from_bits(tables.take_over(&request.entry(nat), now)) {
+    let nat = ports.candidate(tables, met.turn()).ok_or(Reason::NatPortsExhausted)?;
+    match Insertion::from_bits(tables.take_over(&request.entry(nat), request.now)) {
         Insertion::Done { slot, uses, .. } => {
             tables.count_event(Event::PortTakenOver);
-            Claimed::bits(nat, slot, uses)
+            Ok(Claimed::new(nat, slot, uses))
         }
-        _ => Claimed::CONTENDED << Claimed::OUTCOME_SHIFT,
+        _ => Err(Reason::FlowContended),
     }
 }
 

@@ -8,7 +8,6 @@ use crate::hash;
 use crate::hop;
 use crate::key::{FlowKey, HopNumber, Side};
 use crate::ours::Ours;
-use crate::ports::{PortRequest, claim_port};
 use crate::progress::progress;
 use crate::service::{Service, ServiceKey};
 use crate::settings::Settings;
@@ -104,14 +103,6 @@ pub trait Tables {
     #[inline(always)]
     fn progress(&self, meta: u64, heard: u32, now: Now) -> u64 {
         progress(meta, heard, now)
-    }
-
-    /// Claims a NAT port; see [`crate::claim_port`].
-    ///
-    /// Provided, and overridden for the same reason as [`Tables::insert`].
-    #[inline(always)]
-    fn claim_port(&self, request: &PortRequest) -> u64 {
-        claim_port(self, request)
     }
 
     /// Puts an entry in the place of the one that has its key; see [`flow::take_over`]. What came of it is as
