@@ -42,6 +42,8 @@ pub struct ServiceCapacity {
     pub a_second: u64,
     /// The same where those that have ended give way after a second.
     pub a_second_by_take_over: u64,
+    /// New connections a second that may be opened at the first try, if that is limited.
+    pub at_first_try: Option<u32>,
 }
 
 /// What allows no more connections.
@@ -94,6 +96,7 @@ impl ServiceCapacity {
             limit,
             a_second: at_once.saturating_mul(1000) / u64::from(kept.max(1)),
             a_second_by_take_over: at_once,
+            at_first_try: service.newcomers,
         }
     }
 }
@@ -178,7 +181,7 @@ impl fmt::Display for Capacity {
 
 impl fmt::Display for ServiceCapacity {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { name, at_once, limit, a_second, a_second_by_take_over } = self;
+        let Self { name, at_once, limit, a_second, a_second_by_take_over, at_first_try } = self;
         let limit = match limit {
             Limit::NoBackend => return write!(out, "service \"{name}\": no connections (no backend)"),
             Limit::NatPorts => "NAT ports",
@@ -188,7 +191,8 @@ impl fmt::Display for ServiceCapacity {
             out,
             "service \"{name}\": {at_once} connections at once ({limit}), {a_second} new ones a second for ever, or up to \
              {a_second_by_take_over} where those that have ended give way after a second"
-        )
+        )?;
+        at_first_try.map_or(Ok(()), |most| write!(out, "; {most} of them at the first try"))
     }
 }
 

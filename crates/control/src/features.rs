@@ -16,6 +16,9 @@ pub fn features(config: &Config) -> Features {
         if service.on_down == OnDown::Reset && service.health.probe.is_some() {
             features = features | Features::DOWN_RESET;
         }
+        if service.newcomers.is_some() {
+            features = features | Features::NEWCOMERS;
+        }
         if service.affinity == Affinity::ClientAddress {
             features = features | Features::CLIENT_ADDRESS;
         }

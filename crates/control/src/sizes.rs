@@ -41,6 +41,11 @@ impl Sizes {
         (self.flows.saturating_mul(4) / WAYS as u32).next_power_of_two().max(16)
     }
 
+    /// Entries of the table of those who have asked in vain ([`evenkeel_core::Asked`]).
+    pub fn asked(&self) -> u32 {
+        self.buckets() / 2
+    }
+
     /// What a plane of these sizes must know before its first packet; `mac` is its Ethernet address.
     pub fn settings(&self, config: &Config, secrets: &Secrets, mac: MacAddress, times: IdleTimes) -> Settings {
         Settings {

@@ -18,6 +18,7 @@ pub fn walkthrough() -> Config {
         health: Health::default(),
         all_down: AllDown::Drop,
         on_missing: OnMissing::Drop,
+        newcomers: None,
         on_down: OnDown::Keep,
         idle: IdleTimes::DEFAULT,
         drain_time: None,

@@ -21,6 +21,8 @@ impl Features {
     /// What belongs to nobody is refused, and whoever lets a packet's time to live run out here is told
     /// ([`crate::Settings::refuses`]).
     pub const REFUSE: Self = Self(1 << 3);
+    /// Some service lets in only so many newcomers a second ([`crate::Service::newcomers`]).
+    pub const NEWCOMERS: Self = Self(1 << 4);
     /// All there are, and all there will be.
     pub const ALL: Self = Self(u32::MAX);
 

@@ -10,6 +10,8 @@
 #![forbid(unsafe_code)]
 #![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::panic, clippy::unwrap_used, clippy::expect_used))]
 
+mod admit;
+mod allowance;
 mod answer;
 pub mod backend;
 mod branchless;
@@ -39,6 +41,7 @@ mod tables;
 mod verdict;
 mod word;
 
+pub use admit::{Asked, admits};
 pub use backend::{Backend, BackendRef, BackendState, Kind, Standing};
 pub use choose::choose;
 pub use counters::{Counters, Traffic};

@@ -28,6 +28,9 @@ pub(crate) fn open<T: Tables + ?Sized>(
     if !opens(packet) {
         return Err(missing(tables, packet, service(tables, packet.key)?));
     }
+    if tables.features().include(Features::NEWCOMERS) && !tables.admits(packet.key, now) {
+        return Err(Reason::NewcomerLimit);
+    }
     let choice = Choice(choose(tables, packet.key));
     choice.service()?;
     if packet.ttl <= 1 {

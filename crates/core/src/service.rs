@@ -1,5 +1,6 @@
 //! Services: what clients connect to.
 
+use crate::allowance::Pace;
 use evenkeel_wire::{IpProtocol, Ipv4Address, Port};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
@@ -36,9 +37,17 @@ pub struct Service {
     pub flags: u16,
     /// Which of the sets of idle times is its connections', below [`crate::flow::IDLE_CLASSES`].
     pub idle: u16,
+    /// How many connections may be opened by who asks for the first time, in parts: see [`Service::newcomers`]. 0: any number.
+    pub newcomers: u32,
 }
 
 impl Service {
+    /// What [`Service::newcomers`] has to be for so many a second, all CPUs together. Rounded up, by less than
+    /// one in a hundred from 24 a second on.
+    pub const fn newcomers(a_second: u32) -> u32 {
+        Pace::parts(a_second)
+    }
+
     /// Each connection is placed for itself, and dropped while no backend takes it.
     pub const PLAIN: u16 = 0;
     /// All connections from one client address go to one backend.

@@ -1,5 +1,6 @@
 //! What the core asks of a plane, beside the packet.
 
+use crate::admit::{Asked, admits};
 use crate::backend::{Backend, BackendRef};
 use crate::choose::choose;
 use crate::features::Features;
@@ -36,8 +37,12 @@ pub trait Tables {
     /// What is known of the address, if it is a service's or a NAT address.
     fn ours(&self, address: Ipv4Address) -> Option<Ours>;
 
-    /// The word that says how many packets may be answered unasked, shared by all CPUs; begins as zero.
-    fn allowance(&self) -> Option<&Self::Word>;
+    /// A word that says how many packets may have something, shared by all CPUs; begins as zero. Number 0: be answered unasked.
+    /// Number n + 1: open a connection of the service with Maglev table n.
+    fn allowance(&self, number: u32) -> Option<&Self::Word>;
+
+    /// Who has asked in vain for a connection, by half the index of a bucket of the flow table.
+    fn asked(&self, index: u32) -> Option<&Asked<Self::Word>>;
 
     /// The bucket of the flow table with this index, which is at most [`Settings::flow_mask`].
     fn flows(&self, index: u32) -> Option<&Bucket<Self::Word>>;
@@ -95,6 +100,14 @@ pub trait Tables {
     #[inline(always)]
     fn choose(&self, key: FlowKey) -> u64 {
         choose(self, key)
+    }
+
+    /// Whether a packet with this key may open a connection now; see [`crate::admits()`].
+    ///
+    /// Provided, and overridden for the same reason as [`Tables::insert`].
+    #[inline(always)]
+    fn admits(&self, key: FlowKey, now: Now) -> bool {
+        admits(self, key, now)
     }
 
     /// What a packet makes of a connection's control word; see [`crate::progress()`].

@@ -76,6 +76,7 @@ reasons! {
     TtlExpired = "ttl-expired", Drop, "The packet may travel no further: its time to live is used up.";
     Unserved = "unserved", Drop, "The packet is for one of our addresses that no host has, but for no service there, and is not answered: another protocol, a reset, or unserved = \"drop\".";
     AnswerLimit = "answer-limit", Drop, "The packet would have been answered, by a reset or by an ICMP error, but so many were in the last moments that this one is not.";
+    NewcomerLimit = "newcomer-limit", Drop, "The service lets in only so many newcomers a second (`newcomers`), and this one is beyond: a TCP client that asks again is let in.";
     MartianSource = "martian-source", Drop, "The packet claims to come from an address that no single host has.";
     OwnSource = "own-source", Drop, "The packet claims to come from one of our own addresses.";
     FlowMissing = "flow-missing", Drop, "A TCP segment that opens nothing and belongs to no known connection.";
@@ -121,6 +122,7 @@ events! {
     UdpEvicted = "udp-evicted", "A UDP flow made room for a new flow before its idle time.";
     PortCollision = "nat-port-collision", "A NAT source port that was tried for a new flow was in use; another was tried.";
     PortTakenOver = "nat-port-taken-over", "Every NAT source port that was tried was in use; a new flow took the one of a connection that had ended, was never complete or was silent.";
+    AskedAgain = "asked-again", "A TCP client opened a connection beyond the service's `newcomers`, since it had asked before.";
     HeldForNeighbour = "held-for-neighbour", "A `backend-unresolved` packet was kept, to be tried again when the address is known (DPDK).";
     TransmitQueueFull = "transmit-queue-full", "A packet was to be sent, and the port's transmit queue had no room for it (DPDK).";
 }

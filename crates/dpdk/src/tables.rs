@@ -9,7 +9,7 @@ use evenkeel_control::Sizes;
 use evenkeel_core::flow::{Bucket, HopNumber, Now, Side, Timeouts, WAYS};
 use evenkeel_core::hop::HOPS;
 use evenkeel_core::{
-    AddressFilter, Backend, BackendRef, Event, MAGLEV_SLOTS, Ours, Reason, Service, ServiceKey, Settings, hash,
+    AddressFilter, Asked, Backend, BackendRef, Event, MAGLEV_SLOTS, Ours, Reason, Service, ServiceKey, Settings, hash,
 };
 use evenkeel_wire::Ipv4Address;
 use std::collections::{HashMap, HashSet};
@@ -32,8 +32,10 @@ pub struct Tables {
     pub(crate) backends: Box<[Backend<AtomicU64>]>,
     pub(crate) directory: ArcSwap<Directory>,
     pub(crate) lcores: Box<[LcoreCounters]>,
-    /// How many packets may be answered unasked.
-    allowance: AtomicU64,
+    /// How many packets may be answered unasked, and open a connection of each service.
+    allowances: Box<[AtomicU64]>,
+    /// Who has asked in vain for a connection.
+    asked: Box<[Asked<AtomicU64>]>,
     /// Raised whenever a backend's Ethernet address or state changes: packets that wait for one are tried again.
     links: AtomicU64,
 }
@@ -73,7 +75,8 @@ impl Tables {
             backends: (0..sizes.backends).map(|_| Backend::default()).collect(),
             directory: ArcSwap::from_pointee(nothing),
             lcores: (0..lcores).map(|_| LcoreCounters::new(sizes.backends)).collect(),
-            allowance: AtomicU64::new(0),
+            allowances: (0..=sizes.services).map(|_| AtomicU64::new(0)).collect(),
+            asked: (0..sizes.asked()).map(|_| Asked::default()).collect(),
             links: AtomicU64::new(0),
         })
     }
@@ -90,7 +93,7 @@ impl Tables {
 
     /// The word that says how many packets may be answered unasked.
     pub fn allowance(&self) -> &AtomicU64 {
-        &self.allowance
+        &self.allowances[0]
     }
 
     /// What the flow table lies in, and its size in bytes.
@@ -176,8 +179,13 @@ impl evenkeel_core::Tables for View<'_> {
     }
 
     #[inline(always)]
-    fn allowance(&self) -> Option<&AtomicU64> {
-        Some(&self.tables.allowance)
+    fn allowance(&self, number: u32) -> Option<&AtomicU64> {
+        self.tables.allowances.get(number as usize)
+    }
+
+    #[inline(always)]
+    fn asked(&self, index: u32) -> Option<&Asked<AtomicU64>> {
+        self.tables.asked.get(index as usize)
     }
 
     #[inline(always)]

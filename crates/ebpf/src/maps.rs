@@ -11,7 +11,7 @@ use core::cell::UnsafeCell;
 use evenkeel_core::flow::Bucket;
 use evenkeel_core::hop::HOPS as HOP_COUNT;
 use evenkeel_core::{
-    AddressFilter, Backend, Counters, Features, MAGLEV_SLOTS, Ours, Service, ServiceKey, Settings, Traffic,
+    AddressFilter, Asked, Backend, Counters, Features, MAGLEV_SLOTS, Ours, Service, ServiceKey, Settings, Traffic,
 };
 use evenkeel_wire::Ipv4Address;
 
@@ -56,9 +56,13 @@ pub(crate) static OURS_FILTER: Array<AddressFilter, 1> = Array::new();
 #[btf_map]
 pub(crate) static OURS: HashMap<Ipv4Address, Ours, 1> = HashMap::new();
 
-/// How many packets may be answered unasked.
+/// How many packets may be answered unasked, and open a connection of each service.
 #[btf_map]
 pub(crate) static ALLOWANCE: Array<Cell, 1, { BPF_F_MMAPABLE as usize }> = Array::new();
+
+/// Who has asked in vain.
+#[btf_map]
+pub(crate) static ASKED: Array<Asked<Cell>, 1> = Array::new();
 
 #[btf_map]
 pub(crate) static NAT_ADDRESSES: Array<Ipv4Address, 1> = Array::new();

@@ -5,11 +5,13 @@
 
 use crate::cell::Cell;
 use crate::maps::{
-    ALLOWANCE, BACKENDS, COUNTERS, FEATURES, FLOWS, HOPS, MAGLEV, NAT_ADDRESSES, OURS, OURS_FILTER, SERVICES, SETTINGS,
-    TRAFFIC,
+    ALLOWANCE, ASKED, BACKENDS, COUNTERS, FEATURES, FLOWS, HOPS, MAGLEV, NAT_ADDRESSES, OURS, OURS_FILTER, SERVICES,
+    SETTINGS, TRAFFIC,
 };
 use evenkeel_core::flow::{Bucket, FlowKey, HopNumber, Insertion, NewEntry, Now, Side, Tick};
-use evenkeel_core::{Backend, BackendRef, Event, Features, Ours, Reason, Service, ServiceKey, Settings, Tables, hop};
+use evenkeel_core::{
+    Asked, Backend, BackendRef, Event, Features, Ours, Reason, Service, ServiceKey, Settings, Tables, hop,
+};
 use evenkeel_wire::Ipv4Address;
 
 pub(crate) struct Maps;
@@ -40,8 +42,13 @@ impl Tables for Maps {
     }
 
     #[inline(always)]
-    fn allowance(&self) -> Option<&Cell> {
-        ALLOWANCE.get(0)
+    fn allowance(&self, number: u32) -> Option<&Cell> {
+        ALLOWANCE.get(number)
+    }
+
+    #[inline(always)]
+    fn asked(&self, index: u32) -> Option<&Asked<Cell>> {
+        ASKED.get(index)
     }
 
     #[inline(always)]
@@ -114,6 +121,11 @@ impl Tables for Maps {
     }
 
     #[inline(always)]
+    fn admits(&self, key: FlowKey, now: Now) -> bool {
+        evenkeel_admits(key.addresses, key.ports, now.0) != 0
+    }
+
+    #[inline(always)]
     fn progress(&self, meta: u64, heard: u32, now: Now) -> u64 {
         evenkeel_progress(meta, heard, now.0)
     }
@@ -154,6 +166,13 @@ extern "C" fn evenkeel_insert(new: *const NewEntry, now: u32) -> u32 {
 #[inline(never)]
 extern "C" fn evenkeel_choose(addresses: u64, ports: u64) -> u64 {
     evenkeel_core::choose(&Maps, FlowKey { addresses, ports })
+}
+
+/// `Tables::admits`, as a call: 0 is no.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn evenkeel_admits(addresses: u64, ports: u64, now: u32) -> u32 {
+    evenkeel_core::admits(&Maps, FlowKey { addresses, ports }, Now(now)).into()
 }
 
 /// `Tables::progress`, as a call.

@@ -136,7 +136,7 @@ impl XdpPlane {
             addresses,
             flows: Arc::new(flows),
             backends: programs.mapped("BACKENDS", sizes.backends)?,
-            allowance: programs.mapped("ALLOWANCE", 1)?,
+            allowance: programs.mapped("ALLOWANCE", sizes.services + 1)?,
             services: programs.take("SERVICES")?,
             maglev: MaglevTables::new(&mut programs)?,
             filter: programs.take("OURS_FILTER")?,

@@ -76,6 +76,8 @@ impl Programs {
             .map_max_entries("TRAFFIC", sizes.backends)
             .map_max_entries("SERVICES", sizes.services)
             .map_max_entries("MAGLEV", sizes.services)
+            .map_max_entries("ALLOWANCE", sizes.services + 1)
+            .map_max_entries("ASKED", sizes.asked())
             .map_max_entries("OURS", sizes.addresses)
             .map_max_entries("NAT_ADDRESSES", settings.nat_addresses.max(1))
             .load(object)

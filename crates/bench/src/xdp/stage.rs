@@ -6,8 +6,8 @@ use evenkeel_control::{Contents, FlowView, FlowWalk, Plane, Sizes};
 use evenkeel_core::backend::Link;
 use evenkeel_core::flow::{Bucket, HopNumber, Now, Peer, Side, Timeouts};
 use evenkeel_core::{
-    Backend, BackendRef, Counters, Event, Features, Ours, Reason, Service, ServiceKey, Settings, Standing, Tables,
-    Traffic, Word,
+    Asked, Backend, BackendRef, Counters, Event, Features, Ours, Reason, Service, ServiceKey, Settings, Standing,
+    Tables, Traffic, Word,
 };
 use evenkeel_wire::{IpProtocol, Ipv4Address};
 use evenkeel_xdp::{XdpError, XdpPlane};
@@ -168,7 +168,11 @@ impl Tables for Stage {
         self.ours.contains(&address).then_some(Ours::ALONE)
     }
 
-    fn allowance(&self) -> Option<&AtomicU64> {
+    fn allowance(&self, _: u32) -> Option<&AtomicU64> {
+        None
+    }
+
+    fn asked(&self, _: u32) -> Option<&Asked<AtomicU64>> {
         None
     }
 

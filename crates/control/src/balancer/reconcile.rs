@@ -112,7 +112,8 @@ impl<P: Plane> Balancer<P> {
         let known = self.services.get(&service.id());
         let table = known.map_or_else(|| free_tables.take(), |active| active.service.table);
         let drain_time = service.drain_time;
-        let service = Service { table, flags: flags(service), idle: idle as u16 };
+        let newcomers = service.newcomers.map_or(0, Service::newcomers);
+        let service = Service { table, flags: flags(service), idle: idle as u16, newcomers };
         Ok(Active { service, candidates: Some(candidates), drain_time })
     }
 

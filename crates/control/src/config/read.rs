@@ -15,7 +15,7 @@ use evenkeel_core::flow::IdleTimes;
 use serde::Deserialize;
 use serde::de::{Deserializer, Error as _};
 use std::net::Ipv4Addr;
-use std::ops::Range;
+use std::ops::{Range, RangeInclusive};
 use std::path::PathBuf;
 use std::time::Duration;
 use toml::Spanned;
@@ -132,6 +132,13 @@ fn read_service(mut section: Section<'_, '_>, spans: &mut Spans) -> Option<Servi
     let all_down = section.optional::<AllDown>("all-down");
     let on_missing = section.optional::<OnMissing>("on-missing");
     let on_down = section.optional::<OnDown>("on-down");
+    let newcomers = section.optional::<u32>("newcomers");
+    if let Some(number) = newcomers.as_ref().filter(|number| !NEWCOMERS.contains(&number.value)) {
+        section.faults().add(
+            number.span.clone(),
+            format!("newcomers is {} to {} a second; without it there is no limit", NEWCOMERS.start(), NEWCOMERS.end()),
+        );
+    }
     let drain_time = section.optional::<Time>("drain-time");
     if let Some(time) = drain_time.as_ref().filter(|time| time.value.0 > LONGEST_DRAIN) {
         section.faults().add(time.span.clone(), "drain-time is at most 365 days; without it there is no limit");
@@ -176,6 +183,7 @@ fn read_service(mut section: Section<'_, '_>, spans: &mut Spans) -> Option<Servi
         all_down: value(all_down).unwrap_or_default(),
         on_missing: value(on_missing).unwrap_or_default(),
         on_down: value(on_down).unwrap_or_default(),
+        newcomers: value(newcomers),
         idle,
         drain_time: value(drain_time).map(|time| time.0),
         backends: backends?.into_iter().collect::<Option<_>>()?,
@@ -196,6 +204,9 @@ fn read_backend(mut section: Section<'_, '_>, spans: &mut Vec<BackendSpans>) -> 
         drain: value(drain).unwrap_or(false),
     })
 }
+
+/// Below, the clock that they are counted by is too coarse; above, no CPU could count them.
+const NEWCOMERS: RangeInclusive<u32> = 10..=10_000_000;
 
 /// What is longer is no limit.
 const LONGEST_DRAIN: Duration = Duration::from_secs(365 * 24 * 3600);

@@ -152,6 +152,12 @@ const SERVICE: Section = Section {
         ),
         key("idle", Kind::Table(&IDLE), Some("all defaults"), "How long connections may be idle."),
         key(
+            "newcomers",
+            Kind::Number(10, 10_000_000),
+            Some("any number"),
+            "Connections a second that may be opened at the first try. Beyond that a TCP client is let in when it repeats its SYN, which systems do after a second and strangers with invented addresses do not; a datagram opens no flow. It keeps a flood from machine and backends: more than honest clients ever open, less than these can bear.",
+        ),
+        key(
             "drain-time",
             Kind::Time,
             Some("until they end"),

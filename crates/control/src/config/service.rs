@@ -31,6 +31,8 @@ pub struct Service {
     pub on_missing: OnMissing,
     /// What becomes of a backend's connections while its checks fail.
     pub on_down: OnDown,
+    /// How many connections a second may be opened by who asks for the first time; without it, any number.
+    pub newcomers: Option<u32>,
     /// How long connections may be idle.
     pub idle: IdleTimes,
     /// How long the connections of a backend that was taken out of the file may go on; without it, until they end.

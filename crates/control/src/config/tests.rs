@@ -237,6 +237,8 @@ fn every_fault_is_named_with_its_place() {
         ("protocol = \"tcp\"", "protocol = \"tcp\"\nall-down = \"reject\"", "14:12: ", "expected `drop` or `reset`"),
         ("protocol = \"tcp\"", "protocol = \"tcp\"\ndrain-time = \"soon\"", "14:14: ", "a time is like"),
         ("protocol = \"tcp\"", "protocol = \"tcp\"\ndrain-time = \"300000000000y\"", "14:14: ", "at most 365 days"),
+        ("protocol = \"tcp\"", "protocol = \"tcp\"\nnewcomers = 9", "14:13: ", "newcomers is 10 to 10000000 a second"),
+        ("protocol = \"tcp\"", "protocol = \"tcp\"\nnewcomers = 10000001", "14:13: ", "without it there is no limit"),
         ("protocol = \"tcp\"", "protocol = \"tcp\"\non-missing = \"keep\"", "14:14: ", "expected `drop` or `reset`"),
         ("protocol = \"tcp\"", "protocol = \"udp\"\non-missing = \"reset\"", "14:14: ", "UDP has no resets"),
         ("protocol = \"tcp\"", "protocol = \"tcp\"\non-down = \"wait\"", "14:11: ", "one of `keep`, `drop`, `reset`"),

@@ -10,6 +10,8 @@ pub struct Now(pub u32);
 impl Now {
     /// Nanoseconds in a unit, as a power of two.
     pub(super) const SHIFT: u32 = 24;
+    /// Units that fall into a second, rounded up.
+    pub const A_SECOND: u32 = 60;
     /// How many times as long as a unit a tick is, as a power of two.
     pub(super) const TICK: u32 = 6;
 

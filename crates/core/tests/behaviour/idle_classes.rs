@@ -28,7 +28,12 @@ fn two_classes() -> MemoryPlane {
     plane.settings.timeouts = Timeouts::new(&sets);
     for (service, table, idle) in [(WEB, TABLE as u32, 2), (OTHER, 1, 7)] {
         for protocol in [IpProtocol::TCP, IpProtocol::UDP] {
-            plane.add_service(service.ip(), service.port(), protocol, Service { table, flags: Service::PLAIN, idle });
+            plane.add_service(
+                service.ip(),
+                service.port(),
+                protocol,
+                Service { table, flags: Service::PLAIN, idle, newcomers: 0 },
+            );
         }
     }
     let others = plane.add_backend(address(H3), address(OTHER), backend_mac(H3));

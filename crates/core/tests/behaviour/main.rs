@@ -15,6 +15,7 @@ mod hops;
 mod idle_classes;
 mod interleaved;
 mod nat_ports;
+mod newcomers;
 mod nobody;
 mod occupancy;
 mod parse;

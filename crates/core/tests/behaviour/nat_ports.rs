@@ -315,7 +315,8 @@ fn the_range_of_all_ports_works() {
 #[test]
 fn flows_of_one_client_with_affinity_begin_at_different_ports() {
     let mut plane = few_ports(10_000, 19_999);
-    let service = evenkeel_core::Service { table: 0, flags: evenkeel_core::Service::CLIENT_ADDRESS, idle: 0 };
+    let service =
+        evenkeel_core::Service { table: 0, flags: evenkeel_core::Service::CLIENT_ADDRESS, idle: 0, newcomers: 0 };
     plane.add_service(WEB.ip(), WEB.port(), evenkeel_wire::IpProtocol::TCP, service);
     for port in 0..200 {
         plane.open(at(client(1).ip(), 30_000 + port));

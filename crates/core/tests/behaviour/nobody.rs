@@ -11,6 +11,8 @@ const UNSERVED: [SocketAddr; 2] = [end([10, 0, 0, 10], 81), end([10, 0, 0, 12], 
 /// Answers that may be given at once, and in a unit of time.
 const AT_ONCE: usize = 50;
 const EACH_UNIT: usize = 17;
+/// What one answer takes of the word that counts them.
+const ONE: u64 = 256;
 
 /// The scene, at addresses that nobody has but us.
 fn alone() -> MemoryPlane {
@@ -98,7 +100,7 @@ fn whose_time_to_live_ends_here_is_told() {
 fn a_segment_that_ends_its_life_here_does_not_reset_its_connection() {
     let mut plane = alone();
     let connection = plane.establish(client(1));
-    let service = Service { table: TABLE as u32, flags: Service::MISSING_RESET, idle: 0 };
+    let service = Service { table: TABLE as u32, flags: Service::MISSING_RESET, idle: 0, newcomers: 0 };
     plane.add_service(WEB.ip(), WEB.port(), IpProtocol::TCP, service);
     assert_eq!(plane.verdict(&connection.says(ACK).ttl(1)), Reason::TimeExceeded);
     plane.settings.refuses = 0;
@@ -215,7 +217,7 @@ fn a_second_of_silence_is_enough_and_a_clock_that_goes_back_gives_nothing() {
     let plane = alone();
     let ask = |plane: &MemoryPlane| plane.verdict(&udp(client(1), UNSERVED[0]));
     let now = plane.time().0;
-    let word = |time: u32, left: u64| u64::from(time) << 32 | left;
+    let word = |time: u32, left: u64| u64::from(time) << 32 | left * ONE;
     let set = |word| plane.allowance.store(word, std::sync::atomic::Ordering::Relaxed);
     // Another CPU's clock, a moment ahead.
     for ahead in [1, 2, 60] {
@@ -238,7 +240,7 @@ fn two_cpus_do_not_both_take_the_last_answer() {
     for at in 0.. {
         let mut plane: MemoryPlane<Interposed> = scene(1);
         (plane.ours, plane.settings.refuses) = (Ours::ALONE, 1);
-        plane.allowance = Interposed::from(u64::from(plane.time().0) << 32 | 1);
+        plane.allowance = Interposed::from(u64::from(plane.time().0) << 32 | ONE);
         let shared = Rc::new(plane);
         let (other, again) = (Rc::clone(&shared), ask.clone());
         let interrupted = interrupt(at, move || drop(other.send(&again)), || _ = shared.verdict(&ask));
@@ -253,7 +255,7 @@ fn two_cpus_do_not_both_take_the_last_answer() {
 
 /// A service that answers what it does not know.
 fn on_missing_reset(plane: &mut MemoryPlane) {
-    let service = Service { table: TABLE as u32, flags: Service::MISSING_RESET, idle: 0 };
+    let service = Service { table: TABLE as u32, flags: Service::MISSING_RESET, idle: 0, newcomers: 0 };
     plane.add_service(WEB.ip(), WEB.port(), IpProtocol::TCP, service);
 }
 
@@ -285,7 +287,7 @@ fn a_segment_of_no_connection_is_answered_by_a_reset_where_the_service_wants_it(
 #[test]
 fn other_services_drop_it() {
     let mut plane = alone();
-    let service = Service { table: TABLE as u32, flags: Service::RESET, idle: 0 };
+    let service = Service { table: TABLE as u32, flags: Service::RESET, idle: 0, newcomers: 0 };
     for service in [Service { flags: Service::PLAIN, ..service }, service] {
         plane.add_service(WEB.ip(), WEB.port(), IpProtocol::TCP, service);
         assert_eq!(plane.verdict(&tcp(client(1), WEB, ACK)), Reason::FlowMissing);
@@ -297,7 +299,7 @@ fn other_services_drop_it() {
 fn an_answer_to_the_hosts_own_question_reaches_its_kernel() {
     let mut plane = alone();
     plane.ours = Ours::HOSTS;
-    let any = Service { table: TABLE as u32, flags: Service::MISSING_RESET, idle: 0 };
+    let any = Service { table: TABLE as u32, flags: Service::MISSING_RESET, idle: 0, newcomers: 0 };
     plane.add_service(WEB.ip(), 0, IpProtocol::TCP, any);
     let answer = |port| tcp(H2, at(WEB.ip(), port), SYN | ACK);
     assert_eq!(plane.verdict(&answer(60_000)), Reason::ResetMissing);

@@ -83,13 +83,13 @@ const CASES: &[Case] = &[
         plane.verdict(&tcp(client(1), WEB, SYN))
     }),
     (Reason::Refused, |plane| {
-        let service = Service { table: TABLE as u32, flags: Service::RESET, idle: 0 };
+        let service = Service { table: TABLE as u32, flags: Service::RESET, idle: 0, newcomers: 0 };
         plane.add_service(WEB.ip(), WEB.port(), IpProtocol::TCP, service);
         plane.set_maglev(TABLE, &[]);
         plane.verdict(&tcp(client(1), WEB, SYN))
     }),
     (Reason::ResetMissing, |plane| {
-        let service = Service { table: TABLE as u32, flags: Service::MISSING_RESET, idle: 0 };
+        let service = Service { table: TABLE as u32, flags: Service::MISSING_RESET, idle: 0, newcomers: 0 };
         plane.add_service(WEB.ip(), WEB.port(), IpProtocol::TCP, service);
         plane.verdict(&tcp(client(1), WEB, ACK))
     }),
@@ -101,6 +101,13 @@ const CASES: &[Case] = &[
         let plane = alone(plane);
         (0..50).for_each(|_| _ = plane.verdict(&udp(client(1), at(WEB.ip(), 81))));
         plane.verdict(&udp(client(1), at(WEB.ip(), 81)))
+    }),
+    (Reason::NewcomerLimit, |plane| {
+        let newcomers = Service::newcomers(10);
+        let service = Service { table: TABLE as u32, flags: Service::PLAIN, idle: 0, newcomers };
+        plane.add_service(WEB.ip(), WEB.port(), IpProtocol::TCP, service);
+        (0..10).for_each(|n| _ = plane.open(client(100 + n)));
+        plane.verdict(&tcp(client(1), WEB, SYN))
     }),
     // A table that is a moment behind the backends.
     (Reason::NoBackend, |plane| with_links(plane, |link| Link::new(link.mac(), 1, BackendState::Draining))),

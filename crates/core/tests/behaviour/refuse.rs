@@ -8,7 +8,7 @@ use evenkeel_wire::IpProtocol;
 /// The scene with a service that refuses and has no backend.
 fn refusing() -> MemoryPlane {
     let mut plane = scene(64);
-    let service = Service { table: TABLE as u32, flags: Service::RESET, idle: 0 };
+    let service = Service { table: TABLE as u32, flags: Service::RESET, idle: 0, newcomers: 0 };
     plane.add_service(WEB.ip(), WEB.port(), IpProtocol::TCP, service);
     plane.add_service(DNS.ip(), DNS.port(), IpProtocol::UDP, service);
     plane.set_maglev(TABLE, &[]);
@@ -75,7 +75,7 @@ fn nothing_but_a_syn_is_refused_and_nothing_but_tcp() {
 fn live_connections_go_on_while_new_ones_are_refused() {
     let mut plane: MemoryPlane = scene(64);
     let connection = plane.establish(client(1));
-    let service = Service { table: TABLE as u32, flags: Service::RESET, idle: 0 };
+    let service = Service { table: TABLE as u32, flags: Service::RESET, idle: 0, newcomers: 0 };
     plane.add_service(WEB.ip(), WEB.port(), IpProtocol::TCP, service);
     plane.set_maglev(TABLE, &[]);
     refused(&plane, &tcp(client(2), WEB, SYN));

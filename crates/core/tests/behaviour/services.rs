@@ -8,7 +8,7 @@ use std::collections::HashSet;
 #[test]
 fn an_exact_port_goes_before_any_port() {
     let mut plane: MemoryPlane = scene(64);
-    let any = Service { table: 1, flags: Service::PLAIN, idle: 0 };
+    let any = Service { table: 1, flags: Service::PLAIN, idle: 0, newcomers: 0 };
     plane.add_service(WEB.ip(), 0, IpProtocol::TCP, any);
     plane.set_maglev(TABLE, &[FIRST]);
     plane.set_maglev(1, &[SECOND]);
@@ -21,7 +21,7 @@ fn an_exact_port_goes_before_any_port() {
 #[test]
 fn a_service_is_of_one_protocol() {
     let mut plane: MemoryPlane = scene(64);
-    let service = Service { table: TABLE as u32, flags: Service::PLAIN, idle: 0 };
+    let service = Service { table: TABLE as u32, flags: Service::PLAIN, idle: 0, newcomers: 0 };
     plane.add_service([10, 0, 0, 20].into(), 0, IpProtocol::UDP, service);
     assert_eq!(plane.verdict(&tcp(client(1), end([10, 0, 0, 20], 53), SYN)), Reason::NoService);
     assert_eq!(plane.verdict(&udp(client(1), end([10, 0, 0, 20], 53))), Reason::ToBackend);
@@ -37,7 +37,7 @@ fn connections_of_one_client_spread_over_the_backends() {
 #[test]
 fn with_affinity_all_connections_of_one_client_go_to_one_backend() {
     let mut plane: MemoryPlane = scene(4096);
-    let service = Service { table: TABLE as u32, flags: Service::CLIENT_ADDRESS, idle: 0 };
+    let service = Service { table: TABLE as u32, flags: Service::CLIENT_ADDRESS, idle: 0, newcomers: 0 };
     plane.add_service(WEB.ip(), WEB.port(), IpProtocol::TCP, service);
     let mut chosen = HashSet::new();
     for n in 0..32 {

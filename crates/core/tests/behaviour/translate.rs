@@ -131,7 +131,7 @@ fn a_port_of_the_service_is_mapped_to_the_backends_and_back() {
     let mut plane: MemoryPlane = scene(64);
     // "Any port" on both sides: the backend listens where the client asked, and answers from there.
     let any = |end: SocketAddr| evenkeel_core::flow::Peer { port: Port([0; 2]), ..address(end) };
-    let service = evenkeel_core::Service { table: 1, flags: evenkeel_core::Service::PLAIN, idle: 0 };
+    let service = evenkeel_core::Service { table: 1, flags: evenkeel_core::Service::PLAIN, idle: 0, newcomers: 0 };
     plane.add_service([10, 0, 0, 20].into(), 0, evenkeel_wire::IpProtocol::TCP, service);
     let backend = plane.add_backend(any(H2), any(end([10, 0, 0, 20], 0)), backend_mac(H2));
     plane.set_maglev(1, &[backend]);

@@ -7,7 +7,8 @@ use crate::{LoomWord, explore, word};
 use evenkeel_core::backend::{Backend, Kind, Link};
 use evenkeel_core::flow::{Bucket, BucketOf, Entry, HopNumber, IdleTimes, Meta, Now, Peer, Side, State, Timeouts};
 use evenkeel_core::{
-    BackendRef, BackendState, Event, Ours, Reason, Service, ServiceKey, Settings, SliceFrame, Tables, Word, process,
+    Asked, BackendRef, BackendState, Event, Ours, Reason, Service, ServiceKey, Settings, SliceFrame, Tables, Word,
+    process,
 };
 use evenkeel_packets::{ACK, CLIENT_MAC, Draft, FIN, OUR_MAC, RST, SYN, View, end, tcp};
 use evenkeel_wire::{IpProtocol, Ipv4Address, MacAddress, Port};
@@ -195,7 +196,11 @@ impl Tables for Plane {
         [peer(WEB).address, peer(NAT).address].contains(&address).then_some(Ours::HOSTS)
     }
 
-    fn allowance(&self) -> Option<&Memory> {
+    fn allowance(&self, _: u32) -> Option<&Memory> {
+        None
+    }
+
+    fn asked(&self, _: u32) -> Option<&Asked<Memory>> {
         None
     }
 
@@ -209,7 +214,7 @@ impl Tables for Plane {
 
     fn service(&self, key: &ServiceKey) -> Option<Service> {
         let web = ServiceKey::ipv4(peer(WEB).address, peer(WEB).port, IpProtocol::TCP);
-        (*key == web).then_some(Service { table: 0, flags: Service::PLAIN, idle: 0 })
+        (*key == web).then_some(Service { table: 0, flags: Service::PLAIN, idle: 0, newcomers: 0 })
     }
 
     fn maglev(&self, _: u32, _: u32) -> Option<BackendRef> {

@@ -18,6 +18,8 @@ pub const ANY: SocketAddr = end([203, 0, 113, 12], 4433);
 pub const EMPTY: SocketAddr = end([203, 0, 113, 10], 81);
 /// The same, that refuses connections.
 pub const REFUSING: SocketAddr = end([203, 0, 113, 10], 83);
+/// A service that lets ten newcomers a second in at their first try.
+pub const LIMITED: SocketAddr = end([203, 0, 113, 10], 84);
 /// A service whose one backend has no known Ethernet address.
 pub const LOST: SocketAddr = end([203, 0, 113, 10], 82);
 /// The backend of [`LOST`].
@@ -97,6 +99,14 @@ pub fn rich() -> Config {
         protocol = "tcp"
         all-down = "reset"
         backends = []
+
+        [[service]]
+        name = "limited"
+        address = "203.0.113.10"
+        port = 84
+        protocol = "tcp"
+        newcomers = 10
+        backends = [{ address = "10.1.0.1", port = 8084 }]
 
         [[service]]
         name = "lost"

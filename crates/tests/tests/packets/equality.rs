@@ -7,7 +7,7 @@ use evenkeel_core::Reason;
 use evenkeel_core::flow::{IdleTimes, Tick};
 use evenkeel_packets::{ACK, Draft, FIN, Packet, RST, SYN, Transport, at, echo, end, tcp, udp};
 use evenkeel_tests::program::scenes::{
-    ANY, DNS, EMPTY, LOST, LOST_BACKEND, NAT, REFUSING, STICKY, WALKTHROUGH, WEB, client,
+    ANY, DNS, EMPTY, LIMITED, LOST, LOST_BACKEND, NAT, REFUSING, STICKY, WALKTHROUGH, WEB, client,
 };
 use evenkeel_tests::program::{Connection, Difference, Setup, Twins, scenes, with_twins};
 use proptest::prelude::*;
@@ -359,6 +359,7 @@ const RICH: &[(Protocol, SocketAddr)] = &[
     (Protocol::Udp, ANY),
     (Protocol::Tcp, EMPTY),
     (Protocol::Tcp, REFUSING),
+    (Protocol::Tcp, LIMITED),
     (Protocol::Tcp, LOST),
     (Protocol::Tcp, end(NAT[0].octets(), 20_001)),
     // For nobody.

@@ -11,7 +11,7 @@ use evenkeel_packets::{
 };
 use evenkeel_tests::on_both_planes;
 use evenkeel_tests::program::scenes::{
-    ANY, DNS, EMPTY, LOST, NAT, REFUSING, STICKY, WALKTHROUGH, WEB, backend_mac, client,
+    ANY, DNS, EMPTY, LIMITED, LOST, NAT, REFUSING, STICKY, WALKTHROUGH, WEB, backend_mac, client,
 };
 use evenkeel_tests::program::{Connection, On, PlaneUnderTest, Rig, Setup, scenes, table, trial};
 use evenkeel_wire::{IpProtocol, Port};
@@ -446,6 +446,19 @@ const RICH_FIXTURES: &[Fixture] = &[
             rig.expect(&draft.tcp_options(&[2, 4, 5, 0xb4]).ttl(2), Reason::Refused);
         }
         rig.expect(&tcp(client(1), REFUSING, ACK), Reason::FlowMissing);
+    }),
+    ("a service that lets in so many newcomers lets in who asks again, and nobody else", |rig| {
+        // More than become due while this is sent: the clock goes on.
+        let tries: Vec<_> = (0..2000).map(|n| rig.send(&tcp(client(n), LIMITED, SYN).bytes()).reason).collect();
+        let let_in = tries.iter().filter(|reason| **reason == Reason::ToBackend).count();
+        assert!((10..1000).contains(&let_in), "{let_in}");
+        let others = tries.iter().all(|reason| matches!(reason, Reason::ToBackend | Reason::NewcomerLimit));
+        assert!(others, "{tries:?}");
+        let refused = tries.iter().rposition(|reason| *reason == Reason::NewcomerLimit).expect("many are");
+        let connection = rig.establish(Tcp, client(refused as u16), LIMITED);
+        rig.assert_works(&connection);
+        rig.expect(&tcp(client(2001), LIMITED, ACK), Reason::FlowMissing);
+        rig.expect(&tcp(client(1), WEB, SYN), Reason::ToBackend);
     }),
     ("a service without backends drops what would open a connection", |rig| {
         rig.expect(&tcp(client(1), EMPTY, SYN), Reason::NoBackend);

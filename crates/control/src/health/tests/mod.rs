@@ -32,6 +32,7 @@ fn config(watched: &[(SocketAddrV4, Health)]) -> Config {
         health: health.clone(),
         all_down: AllDown::Drop,
         on_missing: OnMissing::Drop,
+        newcomers: None,
         on_down: OnDown::Keep,
         idle: IdleTimes::DEFAULT,
         drain_time: None,

@@ -3,8 +3,8 @@
 use evenkeel_core::backend::Link;
 use evenkeel_core::flow::{Bucket, BucketOf, Entry, FlowKey, HopNumber, IdleTimes, Meta, Now, Peer, Side, Timeouts};
 use evenkeel_core::{
-    Backend, BackendRef, BackendState, Event, Features, Frame, Ours, Reason, Service, ServiceKey, Settings, Tables,
-    Verdict, Word, process,
+    Asked, Backend, BackendRef, BackendState, Event, Features, Frame, Ours, Reason, Service, ServiceKey, Settings,
+    Tables, Verdict, Word, process,
 };
 use evenkeel_packets::{Draft, OUR_MAC, View};
 use evenkeel_wire::{Header, IpProtocol, Ipv4Address, MacAddress};
@@ -21,6 +21,9 @@ pub(crate) struct MemoryPlane<W = AtomicU64> {
     pub(crate) features: Features,
     /// How many packets may be answered unasked.
     pub(crate) allowance: W,
+    /// How many newcomers there may be, by Maglev table.
+    pub(crate) newcomers: [W; 4],
+    pub(crate) asked: Vec<Asked<W>>,
     pub(crate) nat_addresses: Vec<Ipv4Address>,
     pub(crate) services: HashMap<ServiceKey, Service>,
     /// Per table, the backends that its slots name in turn.
@@ -96,6 +99,8 @@ impl<W: Word + From<u64>> MemoryPlane<W> {
             ours: Ours::HOSTS,
             features: Features::ALL,
             allowance: W::from(0),
+            newcomers: std::array::from_fn(|_| W::from(0)),
+            asked: (0..buckets.div_ceil(2)).map(|_| Asked([W::from(0), W::from(0)])).collect(),
             nat_addresses: Vec::new(),
             services: HashMap::new(),
             maglev: RwLock::default(),
@@ -264,8 +269,15 @@ impl<W: Word> Tables for MemoryPlane<W> {
         self.addresses.contains(&address).then_some(self.ours)
     }
 
-    fn allowance(&self) -> Option<&W> {
-        Some(&self.allowance)
+    fn allowance(&self, number: u32) -> Option<&W> {
+        match number.checked_sub(1) {
+            None => Some(&self.allowance),
+            Some(table) => self.newcomers.get(table as usize),
+        }
+    }
+
+    fn asked(&self, index: u32) -> Option<&Asked<W>> {
+        self.asked.get(index as usize)
     }
 
     fn features(&self) -> Features {

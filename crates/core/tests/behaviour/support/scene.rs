@@ -39,7 +39,7 @@ pub(crate) fn client(n: u16) -> SocketAddr {
 /// The scene in a table of this many buckets; all new connections go to both backends in turn.
 pub(crate) fn scene<W: Word + From<u64>>(buckets: u32) -> MemoryPlane<W> {
     let mut plane = MemoryPlane::empty(buckets);
-    let service = Service { table: TABLE as u32, flags: Service::PLAIN, idle: 0 };
+    let service = Service { table: TABLE as u32, flags: Service::PLAIN, idle: 0, newcomers: 0 };
     plane.add_service(WEB.ip(), WEB.port(), IpProtocol::TCP, service);
     plane.add_service(DNS.ip(), DNS.port(), IpProtocol::UDP, service);
     plane.add_nat_address(NAT);
