@@ -34,11 +34,11 @@ impl Counters {
         }
     }
 
-    /// Counts an event.
+    /// Counts an event that has happened so many times.
     #[inline(always)]
-    pub fn count_event(&mut self, event: Event) {
+    pub fn count_events(&mut self, event: Event, times: u32) {
         if let Some(counter) = self.events.get_mut(event as usize) {
-            *counter = counter.wrapping_add(1);
+            *counter = counter.wrapping_add(times.into());
         }
     }
 

@@ -99,13 +99,16 @@ pub(crate) fn claim_port<T: Tables + ?Sized>(tables: &T, request: &PortRequest) 
         let nat = ports.candidate(tables, turn).ok_or(Reason::NatPortsExhausted)?;
         let insertion = tables.insert(&request.entry(nat), request.now);
         if let Insertion::Done { slot, uses, victim } = Insertion::from_bits(insertion) {
+            if turn > 0 {
+                tables.count_events(Event::PortCollision, turn);
+            }
             count_victim(tables, victim);
             return Ok(Claimed::new(nat, slot, uses));
         }
-        tables.count_event(Event::PortCollision);
         met = met.with(insertion, turn);
         turn += 1;
     }
+    tables.count_events(Event::PortCollision, turn);
     if met.worth() == 0 {
         return Err(if met.is_full() { Reason::FlowTableFull } else { Reason::NatPortsExhausted });
     }

@@ -65,8 +65,14 @@ pub trait Tables {
     /// Counts a verdict.
     fn count(&self, reason: Reason);
 
+    /// Counts an event that has happened so many times.
+    fn count_events(&self, event: Event, times: u32);
+
     /// Counts an event.
-    fn count_event(&self, event: Event);
+    #[inline(always)]
+    fn count_event(&self, event: Event) {
+        self.count_events(event, 1);
+    }
 
     /// Counts a packet of this many bytes, Ethernet header included, that came from this side of a backend's
     /// connections.

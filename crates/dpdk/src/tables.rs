@@ -227,8 +227,8 @@ impl evenkeel_core::Tables for View<'_> {
     }
 
     #[inline(always)]
-    fn count_event(&self, event: Event) {
-        self.counters.count_events(event, 1);
+    fn count_events(&self, event: Event, times: u32) {
+        self.counters.count_events(event, times.into());
     }
 
     #[inline(always)]

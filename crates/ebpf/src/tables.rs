@@ -95,10 +95,10 @@ impl Tables for Maps {
     }
 
     #[inline(always)]
-    fn count_event(&self, event: Event) {
+    fn count_events(&self, event: Event, times: u32) {
         if let Some(counters) = COUNTERS.get_ptr_mut(0) {
             // SAFETY: as for `count`.
-            unsafe { (*counters).count_event(event) }
+            unsafe { (*counters).count_events(event, times) }
         }
     }
 

@@ -203,7 +203,7 @@ impl Tables for Stage {
 
     fn count(&self, _: Reason) {}
 
-    fn count_event(&self, _: Event) {}
+    fn count_events(&self, _: Event, _: u32) {}
 
     fn count_traffic(&self, _: u16, _: Side, _: u32) {}
 }

@@ -314,8 +314,8 @@ impl<W: Word> Tables for MemoryPlane<W> {
         self.verdicts[reason as usize].fetch_add(1, Relaxed);
     }
 
-    fn count_event(&self, event: Event) {
-        self.events[event as usize].fetch_add(1, Relaxed);
+    fn count_events(&self, event: Event, times: u32) {
+        self.events[event as usize].fetch_add(times.into(), Relaxed);
     }
 
     fn count_traffic(&self, backend: u16, from: Side, bytes: u32) {
