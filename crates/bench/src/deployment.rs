@@ -27,9 +27,9 @@ pub(crate) struct Deployment {
 }
 
 impl Deployment {
-    /// With tables that have room for so many connections.
-    pub(crate) fn new(room: u32) -> Result<Self, BenchError> {
-        let config = config();
+    /// With tables that have room for so many connections, and a limit of newcomers or none.
+    pub(crate) fn new(room: u32, newcomers: Option<u32>) -> Result<Self, BenchError> {
+        let config = config(newcomers);
         let secrets = Secrets::random().map_err(|error| BenchError::Random(error.to_string()))?;
         let sizes = Sizes::for_flows(room);
         let settings = sizes.settings(&config, &secrets, OUR_MAC, IdleTimes::DEFAULT);
@@ -56,7 +56,7 @@ impl Deployment {
     }
 }
 
-fn config() -> Config {
+fn config(newcomers: Option<u32>) -> Config {
     let backends =
         (1..=WIDTH).map(|last| Backend { address: [10, 0, 1, last].into(), port: 8080, weight: 1, drain: false });
     Config {
@@ -73,7 +73,7 @@ fn config() -> Config {
             health: Default::default(),
             all_down: Default::default(),
             on_missing: Default::default(),
-            newcomers: None,
+            newcomers,
             on_down: Default::default(),
             idle: IdleTimes::DEFAULT,
             drain_time: None,

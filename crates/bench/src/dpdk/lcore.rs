@@ -80,7 +80,7 @@ impl Ours {
 
 /// Is the process.
 pub(crate) fn serve(flows: u32, capture: &Path, arguments: &[String]) -> Result<(), BenchError> {
-    let deployment = Deployment::new(flows.next_power_of_two())?;
+    let deployment = Deployment::new(flows.next_power_of_two(), None)?;
     let tables = Arc::new(Tables::new(deployment.sizes, deployment.settings, deployment.nat(), 1)?);
     let balancer = deployment.balance(DpdkPlane::new(Arc::clone(&tables)))?;
     let Connected { forth, back, .. } = tables.view(0, coarse_now(), |view| connect(view, flows))?;

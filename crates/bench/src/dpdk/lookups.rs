@@ -79,7 +79,7 @@ pub(crate) fn compare(environment: &Environment, entries: u32, effort: Effort) -
 /// Is the process.
 pub(crate) fn serve(entries: u32, rounds: u32, arguments: &[String]) -> Result<(), BenchError> {
     let connections = entries.div_ceil(2);
-    let deployment = Deployment::new(connections)?;
+    let deployment = Deployment::new(connections, None)?;
     let tables = Arc::new(Tables::new(deployment.sizes, deployment.settings, deployment.nat(), 1)?);
     deployment.balance(DpdkPlane::new(Arc::clone(&tables)))?;
     let now = coarse_now();

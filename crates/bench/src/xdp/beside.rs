@@ -5,6 +5,7 @@
 //! and `clear` are answered by `done`, `counted` by packets transmitted, packets passed and flows opened. It ends when the
 //! pipe does.
 
+use super::figures::Scene;
 use super::theatre::{Objects, open};
 use crate::error::BenchError;
 use crate::layout::Tuple;
@@ -113,7 +114,7 @@ fn read(from: &mut impl BufRead) -> Result<Tuple, BenchError> {
 
 /// Lends this version's program: opens connections, says what their packets look like, and does as it is told.
 pub(crate) fn lend(objects: &Objects, flows: u32, room: u32) -> Result<(), BenchError> {
-    let (balancer, connected) = open(objects, flows, room)?;
+    let (balancer, connected) = open(objects, Scene { flows, room }, None)?;
     let stage = balancer.plane();
     let mut out = BufWriter::new(std::io::stdout().lock());
     let mut say = |text: String| writeln!(out, "{text}").and_then(|()| out.flush()).map_err(BenchError::driver);

@@ -82,6 +82,11 @@ impl Scene {
     pub(crate) fn is_full(self) -> bool {
         self.room == self.flows.next_power_of_two()
     }
+
+    /// Whether a flood is measured: it is of many flows, and a table for fewer is full before the first turn is over.
+    pub(crate) fn floods(self) -> bool {
+        self.is_full() && self.flows >= 1 << 16
+    }
 }
 
 /// What is measured.
@@ -95,6 +100,7 @@ pub(crate) enum What {
     Echo,
     NewFlow,
     Flood,
+    FloodBeyond,
 }
 
 impl What {
@@ -108,6 +114,7 @@ impl What {
             Self::Echo => "ICMP echo",
             Self::NewFlow => "new flow, room left",
             Self::Flood => "flood of new flows, full",
+            Self::FloodBeyond => "flood beyond `newcomers`",
         }
     }
 }

@@ -24,6 +24,9 @@ use theatre::{Effort, Objects, Theatre};
 /// The default of `max-flows`.
 const DEFAULT_ROOM: u32 = 1 << 20;
 
+/// Newcomers a second that are let in where there is a limit: few, beside as many as a CPU looks at.
+const NEWCOMERS: u32 = 1000;
+
 /// Measures; `object` is another build of the program, `beside` the bench program of another version to be measured beside.
 pub(crate) fn measure(quick: bool, object: Option<&Path>, beside: Option<&Path>) -> Result<(), BenchError> {
     // SAFETY: takes nothing and cannot fail.
@@ -71,11 +74,15 @@ fn play(quick: bool, object: Option<&Path>, beside: Option<&Path>) -> Result<(),
             eprintln!("[{:3} s] {flows} flows, tables for {room}: {what}", started.elapsed().as_secs());
         };
         progress("opening connections");
-        let mut theatre = Theatre::open(&objects, scene, beside)?;
+        let mut theatre = Theatre::open(&objects, scene, None, beside)?;
         if theatre.refused > 0 {
             progress(&format!("{} connections more found no room in their bucket", theatre.refused));
         }
         rows.extend(theatre.play(effort, &progress)?);
+        if scene.floods() {
+            progress("a flood beyond a limit of newcomers");
+            rows.push(Theatre::open(&objects, scene, Some(NEWCOMERS), None)?.flood_beyond(effort)?);
+        }
         last = Some((Memory::of(theatre.plane())?, room));
     }
     report::table(&rows);

@@ -46,8 +46,12 @@ pub(crate) struct Theatre {
 }
 
 /// The program with its tables, and so many connections open.
-pub(crate) fn open(objects: &Objects, flows: u32, room: u32) -> Result<(Balancer<Stage>, Connected), BenchError> {
-    let deployment = Deployment::new(room)?;
+pub(crate) fn open(
+    objects: &Objects,
+    Scene { flows, room }: Scene,
+    newcomers: Option<u32>,
+) -> Result<(Balancer<Stage>, Connected), BenchError> {
+    let deployment = Deployment::new(room, newcomers)?;
     let Deployment { sizes, settings, .. } = deployment;
     let plane = XdpPlane::load(&objects.evenkeel, sizes, settings, deployment.nat(), deployment.features())?;
     let stage = Stage::new(plane, deployment.nat(), sizes.backends as usize);
@@ -91,9 +95,14 @@ impl Rings {
 
 impl Theatre {
     /// Loads everything and opens the scene's connections. `bench` is the bench program of another version, to be measured
-    /// beside.
-    pub(crate) fn open(objects: &Objects, scene: Scene, bench: Option<&Path>) -> Result<Self, BenchError> {
-        let (balancer, Connected { forth, back, refused }) = open(objects, scene.flows, scene.room)?;
+    /// beside; it knows of no limit of newcomers.
+    pub(crate) fn open(
+        objects: &Objects,
+        scene: Scene,
+        newcomers: Option<u32>,
+        bench: Option<&Path>,
+    ) -> Result<Self, BenchError> {
+        let (balancer, Connected { forth, back, refused }) = open(objects, scene, newcomers)?;
         let beside = bench.map(|bench| Beside::start(bench, scene.flows, scene.room)).transpose()?;
         let program = balancer.plane().plane.program()?.fd().map_err(BenchError::driver)?;
         let rings = 1 + u32::from(beside.is_some());
@@ -135,8 +144,7 @@ impl Theatre {
         rows.push(Row::of(scene, What::Mixed, &column(2)));
         rows.push(Row::of(scene, What::NotOurs, &column(3)));
         rows.push(Row::of(scene, What::Echo, &column(4)));
-        // A flood is of many flows, and a table for fewer is full before the first turn is over.
-        if scene.is_full() && scene.flows >= 1 << 16 {
+        if scene.floods() {
             progress("new connections");
             rows.push(Row::of(scene, What::NewFlow, &self.new_flows(effort)?));
             progress("a flood");
@@ -163,7 +171,7 @@ impl Theatre {
                     beside.refresh()?;
                 }
                 let stamped = self.balancer.plane().refresh()?;
-                round.push(self.round(lanes, effort, warm_up(self.scene.flows), reasons, 0)?);
+                round.push(self.round(lanes, effort, warm_up(self.scene.flows), reasons, Some(0))?);
                 self.check_steady(stamped)?;
             }
             if let Ok(round) = round.try_into() {
@@ -182,7 +190,7 @@ impl Theatre {
         let mut rounds = Vec::new();
         for _ in 0..effort.rounds {
             self.clear()?;
-            rounds.push(self.round(&mut lanes, effort, warm_up, &[Reason::ToBackend], 1)?);
+            rounds.push(self.round(&mut lanes, effort, warm_up, &[Reason::ToBackend], Some(1))?);
         }
         Ok(rounds)
     }
@@ -205,7 +213,23 @@ impl Theatre {
             return Err(BenchError::Broken(format!("the flood has filled only {used} of {all} entries.")));
         }
         let warm_up = warm_up(self.scene.flows);
-        (0..effort.rounds).map(|_| self.round(&mut lanes, effort, warm_up, &[Reason::ToBackend], 1)).collect()
+        (0..effort.rounds).map(|_| self.round(&mut lanes, effort, warm_up, &[Reason::ToBackend], Some(1))).collect()
+    }
+
+    /// The same where the service lets in only a few newcomers.
+    pub(crate) fn flood_beyond(&mut self, effort: Effort) -> Result<Row, BenchError> {
+        let mut lanes = self.lanes(Head::tcp(SYN), |rings| rings.to_backend, true);
+        self.clear()?;
+        let warm_up = warm_up(self.scene.flows);
+        let reasons = [Reason::NewcomerLimit, Reason::ToBackend];
+        let rounds = (0..effort.rounds).map(|_| self.round(&mut lanes, effort, warm_up, &reasons, None));
+        let rounds = rounds.collect::<Result<Vec<_>, _>>()?;
+        let counted = self.balancer.plane().counters()?;
+        let [beyond, let_in] = reasons.map(|reason| counted.verdicts[reason as usize]);
+        if let_in * 100 > beyond {
+            return Err(BenchError::Broken(format!("{let_in} newcomers were let in, and {beyond} were not.")));
+        }
+        Ok(Row::of(self.scene, What::FloodBeyond, &rounds))
     }
 
     /// Empties the measured programs' flow tables.
@@ -224,14 +248,14 @@ impl Theatre {
     }
 
     /// One round, after a warm-up, and whether every packet had the verdict that is meant: one of `reasons`, with
-    /// `opened` flows a packet.
+    /// `opened` flows a packet, if that is said.
     fn round(
         &mut self,
         lanes: &mut [Lane; 4],
         effort: Effort,
         warm_up: u32,
         reasons: &[Reason],
-        opened: u64,
+        opened: Option<u64>,
     ) -> Result<Round, BenchError> {
         let counted = self.beside.as_mut().map(Beside::counted).transpose()?;
         let before = self.balancer.plane().counters()?;
@@ -246,7 +270,7 @@ impl Theatre {
             let count = after.verdicts[*reason as usize] - before.verdicts[*reason as usize];
             if reasons.contains(reason) {
                 meant += count;
-            } else if *reason == Reason::FlowTableFull && count * 1000 <= packets * opened {
+            } else if *reason == Reason::FlowTableFull && count * 1000 <= packets * opened.unwrap_or(0) {
                 // Now and then both entries of a new flow belong in one bucket that is full, and there is no room.
                 crowded = count;
             } else if count > 0 {
@@ -261,10 +285,10 @@ impl Theatre {
         }
         let flows = after.events[evenkeel_core::Event::FlowOpened as usize]
             - before.events[evenkeel_core::Event::FlowOpened as usize];
-        if flows != meant * opened {
+        if opened.is_some_and(|opened| flows != meant * opened) {
             return Err(BenchError::Broken(format!("{packets} packets opened {flows} flows.")));
         }
-        if let (Some(beside), Some(before)) = (&mut self.beside, counted) {
+        if let (Some(beside), Some(before), Some(opened)) = (&mut self.beside, counted, opened) {
             let after = beside.counted()?;
             let [sent, passed, flows] = std::array::from_fn(|what| after[what] - before[what]);
             // As many as here, but for the few that find no room in its table.
