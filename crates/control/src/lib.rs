@@ -21,6 +21,7 @@ mod plane;
 pub mod private;
 mod secrets;
 mod sizes;
+mod trouble;
 mod walkthrough;
 
 pub use balancer::{BackendView, Balancer, BalancerError, NextHop, timeouts};
@@ -32,4 +33,5 @@ pub use operator::Operator;
 pub use plane::{Contents, FlowView, FlowWalk, PlaceContents, Plane, WalkError};
 pub use secrets::Secrets;
 pub use sizes::Sizes;
+pub use trouble::Trouble;
 pub use walkthrough::walkthrough;

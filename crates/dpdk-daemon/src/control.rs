@@ -47,19 +47,19 @@ impl<'a, 'p> Control<'a, 'p> {
         Self { surroundings, daemon, host, told: None, begun: Instant::now(), is_connected }
     }
 
-    /// Works until told to stop.
+    /// Works until told to stop, or until there is nothing left to work on. What cannot be done is said, and tried again.
     pub(crate) async fn run(&mut self, mut stop: Stop) -> Result<(), RunError> {
-        self.tell_host()?;
+        self.tell_host();
         let mut host = every(HOST_TICK);
         loop {
             tokio::select! {
                 () = stop.asked() => return Ok(()),
                 _ = host.tick() => self.tick()?,
                 turn = self.daemon.turn() => {
-                    self.surroundings.announcer.turn(&turn?);
-                    self.tell_host()?;
+                    self.surroundings.announcer.turn(&turn);
+                    self.tell_host();
                 }
-                () = self.surroundings.doorbell.notified() => self.receive()?,
+                () = self.surroundings.doorbell.notified() => self.receive(),
             }
         }
     }
@@ -74,16 +74,16 @@ impl<'a, 'p> Control<'a, 'p> {
     }
 
     /// What the host answers for and whom it must find.
-    fn tell_host(&mut self) -> Result<(), RunError> {
+    fn tell_host(&mut self) {
         let balancer = self.daemon.operator().balancer();
         let wanted = (balancer.our_addresses().clone(), balancer.backend_addresses());
         if self.told.as_ref() == Some(&wanted) {
-            return Ok(());
+            return;
         }
         self.host.set_addresses(wanted.0.iter().copied(), self.begun.elapsed());
         let news = self.host.set_backends(wanted.1.iter().copied());
         self.told = Some(wanted);
-        self.act(Outcome { frames: Vec::new(), news })
+        self.act(Outcome { frames: Vec::new(), news });
     }
 
     fn tick(&mut self) -> Result<(), RunError> {
@@ -97,12 +97,13 @@ impl<'a, 'p> Control<'a, 'p> {
         }
         self.is_connected = is_connected;
         let outcome = self.host.tick(self.now());
-        self.act(outcome)
+        self.act(outcome);
+        Ok(())
     }
 
     /// Takes a burst of what lcores have for the host. More of it waits for its next turn: whoever floods the host with ARP
     /// does not keep us from everything else.
-    fn receive(&mut self) -> Result<(), RunError> {
+    fn receive(&mut self) {
         let mut frames = Burst::new();
         self.surroundings.to_host.take(&mut frames);
         if !frames.is_empty() {
@@ -110,12 +111,11 @@ impl<'a, 'p> Control<'a, 'p> {
         }
         for frame in frames.drain(..) {
             let outcome = self.host.receive(frame.first_segment(), self.now());
-            self.act(outcome)?;
+            self.act(outcome);
         }
-        Ok(())
     }
 
-    fn act(&mut self, outcome: Outcome) -> Result<(), RunError> {
+    fn act(&mut self, outcome: Outcome) {
         for frame in &outcome.frames {
             // Without an mbuf, or with too many frames under way, it is lost; whoever waits for it asks again.
             if let Some(mbuf) = self.surroundings.pool.mbuf(frame) {
@@ -124,10 +124,12 @@ impl<'a, 'p> Control<'a, 'p> {
         }
         for news in &outcome.news {
             if let News::Backend(address, Resolution::Known(mac)) = *news {
-                self.daemon.operator_mut().balancer_mut().set_next_hop(NextHop { address, mac })?;
+                let operator = self.daemon.operator_mut();
+                if let Err(error) = operator.balancer_mut().set_next_hop(NextHop { address, mac }) {
+                    operator.failed(&error);
+                }
             }
             announce::news(self.surroundings.announcer, self.surroundings.port, news);
         }
-        Ok(())
     }
 }

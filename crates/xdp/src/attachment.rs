@@ -51,20 +51,8 @@ impl Attachment {
 
     /// Whether the program is still where it was put, judged by a message about the interface.
     pub fn is_in(&self, message: &LinkMessage) -> bool {
-        message.header.index != self.post.interface.index || self.is_ours(program(message))
-    }
-
-    /// Whether the program is still where it was put.
-    ///
-    /// # Errors
-    /// Netlink does not answer.
-    pub async fn is_in_place(&self, netlink: &Handle) -> Result<bool, XdpError> {
-        let there = self.post.interface.message(netlink).await?;
-        Ok(self.is_ours(there.and_then(|message| program(&message))))
-    }
-
-    fn is_ours(&self, there: Option<(u32, bool)>) -> bool {
-        there.is_some_and(|(id, _)| id == self.post.program_id())
+        message.header.index != self.post.interface.index
+            || program(message).is_some_and(|(id, _)| id == self.post.program_id())
     }
 
     /// Takes the program away, unless another has taken its place, and with it the names of its tables.

@@ -22,7 +22,7 @@ use evenkeel_core::Service;
 use evenkeel_core::backend::{BackendRef, BackendState, Link, Standing};
 use evenkeel_wire::MacAddress;
 use places::Places;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
@@ -97,6 +97,8 @@ pub struct Balancer<P> {
     own: Option<Ipv4Addr>,
     /// The addresses that the plane was told are ours.
     ours: BTreeSet<Ipv4Addr>,
+    /// How long backends of services that are gone may go on, as long as those have not been told to go.
+    limits: HashMap<ServiceId, Option<Duration>>,
 }
 
 impl<P: Plane> Balancer<P> {
@@ -112,6 +114,7 @@ impl<P: Plane> Balancer<P> {
             nat: None,
             own: None,
             ours: BTreeSet::new(),
+            limits: HashMap::new(),
         }
     }
 
@@ -138,6 +141,12 @@ impl<P: Plane> Balancer<P> {
             state: place.state,
             leaving: place.leaving.is_some(),
         })
+    }
+
+    /// Tells the plane once more of places about which it could not be told before.
+    pub(crate) fn rewrite_places(&mut self) -> Result<(), P::Error> {
+        let taken: Vec<_> = self.places.taken().map(|(index, _)| index).collect();
+        taken.into_iter().try_for_each(|index| self.write_place(index))
     }
 
     /// Tells the plane what has changed about a place.

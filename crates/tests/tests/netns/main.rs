@@ -17,5 +17,6 @@ mod service;
 mod strangers;
 mod top;
 mod traffic;
+mod unlucky;
 mod walkthrough;
 mod xdp;
