@@ -73,6 +73,7 @@ fn config() -> Config {
             health: Default::default(),
             all_down: Default::default(),
             on_missing: Default::default(),
+            reply: Default::default(),
             newcomers: None,
             on_down: Default::default(),
             idle: IdleTimes::DEFAULT,

@@ -24,7 +24,7 @@ mod sizes;
 mod trouble;
 mod walkthrough;
 
-pub use balancer::{BackendView, Balancer, BalancerError, NextHop, timeouts};
+pub use balancer::{BackendView, Balancer, BalancerError, NextHop, ReplyRoute, timeouts};
 pub use capacity::{Capacity, Limit, ServiceCapacity};
 pub use claim::{ClaimError, InterfaceClaim};
 pub use config::{BackendId, Config, ConfigError, ServiceId};

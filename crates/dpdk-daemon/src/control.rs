@@ -4,7 +4,7 @@ use crate::announce;
 use crate::error::RunError;
 use evenkeel_control::config::Dataplane;
 use evenkeel_control::daemon::{Daemon, every};
-use evenkeel_control::{NextHop, Plane};
+use evenkeel_control::{NextHop, Plane, ReplyRoute};
 use evenkeel_core::Counters;
 use evenkeel_daemon::{Announcer, Stop};
 use evenkeel_dpdk::host::{Host, Network, News, Outcome, Resolution};
@@ -37,6 +37,8 @@ pub(crate) struct Control<'a, 'p> {
     told: Option<(BTreeSet<Ipv4Addr>, HashSet<Ipv4Addr>)>,
     begun: Instant,
     is_connected: bool,
+    /// Whether answers of some service go by routes.
+    is_routed: bool,
 }
 
 impl<'a, 'p> Control<'a, 'p> {
@@ -44,7 +46,7 @@ impl<'a, 'p> Control<'a, 'p> {
         let network = Network::new(dataplane.address, dataplane.gateway);
         let host = Host::new(surroundings.port.mac(), network);
         let is_connected = !announce::unconnected(surroundings.announcer, surroundings.port);
-        Self { surroundings, daemon, host, told: None, begun: Instant::now(), is_connected }
+        Self { surroundings, daemon, host, told: None, begun: Instant::now(), is_connected, is_routed: false }
     }
 
     /// Works until told to stop, or until there is nothing left to work on. What cannot be done is said, and tried again.
@@ -75,8 +77,9 @@ impl<'a, 'p> Control<'a, 'p> {
 
     /// What the host answers for and whom it must find.
     fn tell_host(&mut self) {
+        self.tell_of_routes();
         let balancer = self.daemon.operator().balancer();
-        let wanted = (balancer.our_addresses().clone(), balancer.backend_addresses());
+        let wanted = (balancer.our_addresses().clone(), balancer.next_hop_addresses());
         if self.told.as_ref() == Some(&wanted) {
             return;
         }
@@ -84,6 +87,19 @@ impl<'a, 'p> Control<'a, 'p> {
         let news = self.host.set_backends(wanted.1.iter().copied());
         self.told = Some(wanted);
         self.act(Outcome { frames: Vec::new(), news });
+    }
+
+    /// Tells the plane of the way to clients, if some service asks for it; its connections go by that to their end.
+    fn tell_of_routes(&mut self) {
+        let operator = self.daemon.operator_mut();
+        if !self.is_routed && operator.config().follows_routes() {
+            self.is_routed = true;
+            let routes = reply_routes(&operator.config().dataplane);
+            if routes.is_empty() {
+                announce::no_routes(self.surroundings.announcer);
+            }
+            operator.balancer_mut().set_reply_routes(routes);
+        }
     }
 
     fn tick(&mut self) -> Result<(), RunError> {
@@ -129,7 +145,17 @@ impl<'a, 'p> Control<'a, 'p> {
                     operator.failed(&error);
                 }
             }
-            announce::news(self.surroundings.announcer, self.surroundings.port, news);
+            let role = |address| self.daemon.operator().balancer().role(address);
+            announce::news(self.surroundings.announcer, self.surroundings.port, role, news);
         }
     }
+}
+
+/// The way to clients: those in our network are reached directly, all others through the gateway.
+fn reply_routes(dataplane: &Dataplane) -> Vec<ReplyRoute> {
+    let (Some(own), Some(gateway)) = (dataplane.address, dataplane.gateway) else { return Vec::new() };
+    vec![
+        ReplyRoute { network: own.address, length: own.prefix, router: None },
+        ReplyRoute { network: Ipv4Addr::UNSPECIFIED, length: 0, router: Some(gateway) },
+    ]
 }

@@ -41,7 +41,7 @@ impl NextHops {
     ) -> Result<(), XdpError> {
         let deadline = Instant::now() + PATIENCE;
         loop {
-            let found = neighbours.refresh(operator.balancer().backend_addresses()).await?;
+            let found = neighbours.refresh(operator.balancer().next_hop_addresses()).await?;
             let waiting = found.ways.iter().any(|(_, resolution)| *resolution == Resolution::Asking);
             if !waiting || Instant::now() >= deadline {
                 self.take(operator, found);
@@ -53,7 +53,7 @@ impl NextHops {
 
     /// Asks the kernel again. If it does not answer, that is said once, and what is known holds; returns whether it has.
     pub(crate) async fn refresh(&mut self, neighbours: &mut Neighbours, operator: &mut Operator<XdpPlane>) -> bool {
-        match neighbours.refresh(operator.balancer().backend_addresses()).await {
+        match neighbours.refresh(operator.balancer().next_hop_addresses()).await {
             Ok(found) => {
                 self.answered();
                 self.take(operator, found);
@@ -99,7 +99,7 @@ impl NextHops {
             operator.failed(&error);
         }
         if self.known.insert(address, resolution) != Some(resolution) {
-            announce::next_hop(self.announcer, address, resolution);
+            announce::next_hop(self.announcer, operator.balancer().role(address), address, resolution);
         }
     }
 }

@@ -1,11 +1,13 @@
 //! The balancer at work: what comes is attended to, one thing after the other.
 
+use crate::announce;
 use crate::next_hops::NextHops;
+use crate::replies::Replies;
 use evenkeel_control::daemon::{Daemon, every};
 use evenkeel_daemon::Stop;
 use evenkeel_wire::MacAddress;
 use evenkeel_xdp::netlink::{self, News, Told};
-use evenkeel_xdp::{Attachment, HostAddresses, Neighbours, Resolution, XdpError, XdpPlane};
+use evenkeel_xdp::{Attachment, HostAddresses, Neighbours, Resolution, XdpError, XdpPlane, reply_routes};
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::link::LinkMessage;
 use rtnetlink::Handle;
@@ -27,8 +29,10 @@ pub(crate) struct Watch<'a> {
     host: HostAddresses,
     daemon: &'a mut Daemon<XdpPlane>,
     refresh: Interval,
-    /// Backends whose next hops were asked for.
+    /// Backends and routers whose next hops were asked for.
     known: HashSet<Ipv4Addr>,
+    /// The way for answers.
+    replies: Replies,
 }
 
 impl<'a> Watch<'a> {
@@ -42,8 +46,9 @@ impl<'a> Watch<'a> {
         host: HostAddresses,
         daemon: &'a mut Daemon<XdpPlane>,
     ) -> Self {
-        let known = daemon.operator().balancer().backend_addresses();
-        Self { netlink, news, attachment, hops, neighbours, host, daemon, refresh: every(REFRESH), known }
+        let known = daemon.operator().balancer().next_hop_addresses();
+        let (refresh, replies) = (every(REFRESH), Replies::default());
+        Self { netlink, news, attachment, hops, neighbours, host, daemon, refresh, known, replies }
     }
 
     /// Keeps next hops and the flow table in order until there is a reason to end. Being told to stop comes before all
@@ -62,8 +67,9 @@ impl<'a> Watch<'a> {
                 _ = self.refresh.tick() => self.look_around().await,
                 turn = self.daemon.turn() => {
                     self.hops.announcer().turn(&turn);
+                    self.look_for_routes().await;
                     // New backends do not wait for the next refresh.
-                    let backends = self.daemon.operator().balancer().backend_addresses();
+                    let backends = self.daemon.operator().balancer().next_hop_addresses();
                     if !backends.is_subset(&self.known) {
                         self.refresh_hops().await;
                     }
@@ -82,6 +88,7 @@ impl<'a> Watch<'a> {
     async fn look_around(&mut self) -> Option<End> {
         let end = self.look_at_place().await;
         if end.is_none() {
+            self.look_for_routes().await;
             self.refresh_hops().await;
             self.look_at_host().await;
         }
@@ -92,7 +99,7 @@ impl<'a> Watch<'a> {
         let message = match told {
             Told::Message(message) => message,
             Told::Overrun => {
-                self.neighbours.routes_changed();
+                self.routes_changed();
                 return self.look_around().await;
             }
         };
@@ -113,7 +120,10 @@ impl<'a> Watch<'a> {
             RouteNetlinkMessage::NewRoute(_)
             | RouteNetlinkMessage::DelRoute(_)
             | RouteNetlinkMessage::NewRule(_)
-            | RouteNetlinkMessage::DelRule(_) => self.neighbours.routes_changed(),
+            | RouteNetlinkMessage::DelRule(_) => {
+                self.routes_changed();
+                self.look_for_routes().await;
+            }
             RouteNetlinkMessage::NewLink(message) => return self.hear_of_link(&message, true).await,
             RouteNetlinkMessage::DelLink(message) => return self.hear_of_link(&message, false).await,
             _ => {}
@@ -123,7 +133,7 @@ impl<'a> Watch<'a> {
 
     async fn hear_of_link(&mut self, message: &LinkMessage, is_there: bool) -> Option<End> {
         // A route goes with the interface that it leaves by, without a word of its own.
-        self.neighbours.routes_changed();
+        self.routes_changed();
         if !self.attachment.is_in(message)
             && let Some(end) = self.look_at_place().await
         {
@@ -175,6 +185,36 @@ impl<'a> Watch<'a> {
             Err(error) => {
                 operator.failed(&error);
                 None
+            }
+        }
+    }
+
+    fn routes_changed(&mut self) {
+        self.neighbours.routes_changed();
+        self.replies.routes_changed();
+    }
+
+    /// Tells the plane of routes to clients, if that may be news to it, and looks for routers that it leads to.
+    async fn look_for_routes(&mut self) {
+        let operator = self.daemon.operator_mut();
+        if !self.replies.are_due(operator.config()) {
+            return;
+        }
+        match reply_routes(&self.netlink, self.attachment.interface()).await {
+            Ok(routes) => {
+                self.replies.are_known();
+                let left_out = operator.balancer_mut().set_reply_routes(routes);
+                if left_out > 0 && self.replies.is_more(left_out) {
+                    announce::many_routes(self.hops.announcer(), left_out);
+                }
+                if !operator.balancer().next_hop_addresses().is_subset(&self.known) {
+                    self.known = operator.balancer().next_hop_addresses();
+                    self.refresh_hops().await;
+                }
+            }
+            Err(error) => {
+                self.hops.unanswered(&error);
+                self.connect_again();
             }
         }
     }

@@ -17,7 +17,7 @@ use aya::programs::Xdp;
 use evenkeel_control::{Contents, FlowView, FlowWalk, Plane, Sizes};
 use evenkeel_core::backend::Link;
 use evenkeel_core::flow::{Bucket, Now, Peer, Timeouts};
-use evenkeel_core::hop::HOPS;
+use evenkeel_core::hop::{self, HOPS};
 use evenkeel_core::{
     AddressFilter, Backend, Counters, Features, Ours, Service, ServiceKey, Settings, Standing, Traffic, Word,
 };
@@ -364,6 +364,10 @@ impl Plane for XdpPlane {
             sum.add(traffic);
         }
         Ok(sum)
+    }
+
+    fn kept_hops(&self) -> &[AtomicU64] {
+        hop::kept(&self.flows.hops)
     }
 
     fn flow_walk(&self) -> Arc<dyn FlowWalk> {

@@ -2,7 +2,8 @@
 //!
 //! `reconcile` goes from a configuration to tables, `leaving` sees to who is in it no more, `addresses` to which addresses are
 //! ours and where backends are found; `adopt` begins with what another process has left. `places` says which place of the
-//! plane's table is whose, `classes` which number is whose idle times, `keys` how the tables write what the configuration calls things.
+//! plane's table is whose, `classes` which number is whose idle times, `keys` how the tables write what the configuration calls things. `replies` is about where answers go that follow
+//! the host's routes.
 
 mod addresses;
 mod adopt;
@@ -11,6 +12,7 @@ mod keys;
 mod leaving;
 mod places;
 mod reconcile;
+mod replies;
 
 use crate::config::{BackendId, Nat, ServiceId};
 use crate::maglev::Candidate;
@@ -22,6 +24,7 @@ use evenkeel_core::Service;
 use evenkeel_core::backend::{BackendRef, BackendState, Link, Standing};
 use evenkeel_wire::MacAddress;
 use places::Places;
+pub use replies::ReplyRoute;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
@@ -97,6 +100,8 @@ pub struct Balancer<P> {
     own: Option<Ipv4Addr>,
     /// The addresses that the plane was told are ours.
     ours: BTreeSet<Ipv4Addr>,
+    /// The host's routes, as far as they matter to answers.
+    replies: Vec<ReplyRoute>,
     /// How long backends of services that are gone may go on, as long as those have not been told to go.
     limits: HashMap<ServiceId, Option<Duration>>,
 }
@@ -114,6 +119,7 @@ impl<P: Plane> Balancer<P> {
             nat: None,
             own: None,
             ours: BTreeSet::new(),
+            replies: Vec::new(),
             limits: HashMap::new(),
         }
     }
@@ -141,12 +147,6 @@ impl<P: Plane> Balancer<P> {
             state: place.state,
             leaving: place.leaving.is_some(),
         })
-    }
-
-    /// Tells the plane once more of places about which it could not be told before.
-    pub(crate) fn rewrite_places(&mut self) -> Result<(), P::Error> {
-        let taken: Vec<_> = self.places.taken().map(|(index, _)| index).collect();
-        taken.into_iter().try_for_each(|index| self.write_place(index))
     }
 
     /// Tells the plane what has changed about a place.

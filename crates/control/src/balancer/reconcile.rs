@@ -3,7 +3,7 @@
 
 use super::keys::{peer, service_key};
 use super::{Active, Balancer, BalancerError, takes};
-use crate::config::{self, Affinity, AllDown, Config, OnMissing, ServiceId};
+use crate::config::{self, Affinity, AllDown, Config, OnMissing, Reply, ServiceId};
 use crate::features::features;
 use crate::maglev::{self, Candidate};
 use crate::plane::Plane;
@@ -240,5 +240,9 @@ fn flags(service: &config::Service) -> u16 {
         OnMissing::Drop => Service::PLAIN,
         OnMissing::Reset => Service::MISSING_RESET,
     };
-    affinity | all_down | on_missing
+    let reply = match service.reply {
+        Reply::Source => Service::PLAIN,
+        Reply::Route => Service::ROUTED,
+    };
+    affinity | all_down | on_missing | reply
 }

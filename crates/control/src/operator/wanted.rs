@@ -160,8 +160,7 @@ impl<P: Plane> Operator<P> {
     /// is noted.
     pub fn catch_up(&mut self) {
         if self.is_behind {
-            let done = self.enforce().and_then(|()| Ok(self.balancer.rewrite_places()?));
-            done.unwrap_or_else(|error| self.failed(&error));
+            self.enforce().unwrap_or_else(|error| self.failed(&error));
         }
     }
 
