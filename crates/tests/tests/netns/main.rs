@@ -12,6 +12,7 @@ mod leaving;
 mod metrics;
 mod nobody;
 mod operate;
+mod replies;
 mod restart;
 mod service;
 mod strangers;
