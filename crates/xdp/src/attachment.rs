@@ -61,7 +61,7 @@ impl Attachment {
     /// The kernel refused.
     pub async fn detach(self, netlink: &Handle) -> Result<(), XdpError> {
         let Post { interface, mode, .. } = &*self.post;
-        detach(netlink, interface, *mode, self.post.program_fd()?.as_fd()).await?;
+        detach(netlink, interface, *mode, self.post.program_fd().as_fd()).await?;
         self.clear()
     }
 

@@ -358,5 +358,8 @@ fn descriptors_that_run_out_cost_no_connection(bed: &Testbed) {
         balancer.wait_for("the tables can be changed again");
     }
     load.assert_lost_only("h3");
+    // An order to stop needs none.
+    allow(free());
     assert_eq!(balancer.interrupt().code, Some(0));
+    assert!(!bed.is_occupied(), "nothing is left at work");
 }
