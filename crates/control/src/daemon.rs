@@ -11,6 +11,7 @@ use crate::operator::{self, Change, Inbox, Judgement, Operator};
 use crate::plane::Plane;
 use crate::trouble::{Trouble, Troubles};
 use axum::Router;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use sd_notify::NotifyState;
 use std::io;
 use std::net::SocketAddr;
@@ -105,6 +106,7 @@ impl<P: Plane + 'static> Daemon<P> {
     /// # Errors
     /// Something of this cannot be had.
     pub async fn begin(mut operator: Operator<P>, socket: Option<&Path>) -> Result<Self, DaemonError> {
+        raise_descriptors();
         let troubles = operator.share_troubles();
         let table = operator.balancer().plane().flow_walk();
         let walker = Walker::begin(table, troubles.clone()).map_err(no_thread("the flow table"))?;
@@ -263,6 +265,13 @@ async fn serve_metrics(address: SocketAddr, router: Router, troubles: Troubles) 
 
 fn begin_checks(judges: mpsc::Sender<Judgement>, troubles: Troubles) -> Result<CheckerThread, DaemonError> {
     CheckerThread::begin(judges, troubles).map_err(no_thread("health checks"))
+}
+
+/// Allows this process as many descriptors as whoever has started it lets it have: each check and each question wants one.
+fn raise_descriptors() {
+    let limit = getrlimit(Resource::Nofile);
+    // Whoever forbids it has fewer.
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
 }
 
 fn no_thread(what: &'static str) -> impl Fn(io::Error) -> DaemonError {
