@@ -10,7 +10,7 @@ use evenkeel_control::host::Host;
 use evenkeel_control::{Operator, Plane, Secrets};
 use evenkeel_daemon::{Announcer, SetupError, Stop};
 use evenkeel_xdp::netlink::{self, News};
-use evenkeel_xdp::{Claim, HostAddresses, Interface, Memory, Neighbours, Start, Started};
+use evenkeel_xdp::{Claim, HostAddresses, Interface, Memory, Neighbours, Start, Started, reply_routes};
 use std::path::PathBuf;
 
 /// What shall be done.
@@ -75,6 +75,10 @@ async fn balance(run: &Run<'_>) -> Result<(), RunError> {
 
     let mut neighbours = Neighbours::new(netlink.clone(), interface, config.nat.addresses.first().copied());
     let mut hops = NextHops::new(announcer);
+    if config.follows_routes() {
+        // Before the first packet: a connection keeps the way for answers that it began with.
+        operator.balancer_mut().set_reply_routes(reply_routes(&netlink, interface).await?);
+    }
     tokio::select! {
         resolved = hops.resolve(&mut neighbours, &mut operator) => resolved?,
         () = stop.asked() => {
