@@ -74,6 +74,7 @@ fn config(newcomers: Option<u32>) -> Config {
             all_down: Default::default(),
             on_missing: Default::default(),
             newcomers,
+            reply: Default::default(),
             on_down: Default::default(),
             idle: IdleTimes::DEFAULT,
             drain_time: None,

@@ -3,17 +3,19 @@
 //! The plane's own loop owns a [`Daemon`] and takes [`Daemon::turn`] after turn beside what is its own to do.
 
 use crate::api::{self, SocketError};
-use crate::balancer::BalancerError;
 use crate::beside::Beside;
 use crate::census::Walker;
 use crate::config::Config;
 use crate::health::CheckerThread;
 use crate::operator::{self, Change, Inbox, Judgement, Operator};
 use crate::plane::Plane;
+use crate::trouble::{Trouble, Troubles};
 use axum::Router;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use sd_notify::NotifyState;
 use std::io;
 use std::net::SocketAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 use tokio::net::TcpListener;
@@ -67,8 +69,8 @@ pub enum Turn {
     Reloaded(Result<Vec<Change>, String>),
     /// Health checks have turned.
     Judged(Vec<Judgement>),
-    /// Housekeeping.
-    Tidied,
+    /// Housekeeping, and what there is to say of what could not be done and is tried again, in sentences.
+    Tidied(Vec<String>),
 }
 
 /// A balancer, and everybody who has something to say to it.
@@ -77,6 +79,9 @@ pub struct Daemon<P> {
     operator: Operator<P>,
     inbox: Inbox<P>,
     checker: CheckerThread,
+    /// For another checker, and so that there is always somebody who may judge.
+    judges: mpsc::Sender<Judgement>,
+    troubles: Troubles,
     walker: Walker,
     /// Whether places of backends without connections are to be given up at the next count.
     is_untidy: bool,
@@ -87,7 +92,7 @@ pub struct Daemon<P> {
     second: Interval,
     tidy: Interval,
     /// Servers, which end with this.
-    metrics: Option<Beside>,
+    metrics: Option<(Beside, SocketAddr, Router)>,
     api: Option<AbortHandle>,
     socket: Option<PathBuf>,
     /// What the checker was told last.
@@ -101,23 +106,34 @@ impl<P: Plane + 'static> Daemon<P> {
     /// # Errors
     /// Something of this cannot be had.
     pub async fn begin(mut operator: Operator<P>, socket: Option<&Path>) -> Result<Self, DaemonError> {
-        let walker = Walker::begin(operator.balancer().plane().flow_walk()).map_err(no_thread("the flow table"))?;
+        raise_descriptors();
+        let troubles = operator.share_troubles();
+        let table = operator.balancer().plane().flow_walk();
+        let walker = Walker::begin(table, troubles.clone()).map_err(no_thread("the flow table"))?;
         operator.count_by(walker.counts().clone());
         let (handle, inbox) = operator::handle();
         let (router, metrics_router) = api::routers(handle.counting_by(walker.counts().clone()));
         let (sender, judgements) = mpsc::channel(JUDGEMENTS);
         let metrics = match operator.config().metrics.listen {
-            Some(address) => Some(serve_metrics(address, metrics_router).await?),
+            Some(address) => {
+                let served = serve_metrics(address, metrics_router.clone(), troubles.clone()).await?;
+                Some((served, address, metrics_router))
+            }
             None => None,
         };
         let api = match socket {
-            Some(path) => Some(tokio::spawn(api::serve_unix(api::listen(path)?, router)).abort_handle()),
+            Some(path) => {
+                let serve = api::serve_unix(api::listen(path)?, router, troubles.clone());
+                Some(tokio::spawn(serve).abort_handle())
+            }
             None => None,
         };
         let mut daemon = Self {
             operator,
             inbox,
-            checker: CheckerThread::begin(sender).map_err(no_thread("health checks"))?,
+            checker: begin_checks(sender.clone(), troubles.clone())?,
+            judges: sender,
+            troubles,
             walker,
             is_untidy: false,
             judgements,
@@ -150,21 +166,25 @@ impl<P: Plane + 'static> Daemon<P> {
         &mut self.operator
     }
 
-    /// Waits for the next thing to do, and does it.
-    ///
-    /// # Errors
-    /// A table could not be changed.
-    pub async fn turn(&mut self) -> Result<Turn, BalancerError<P::Error>> {
+    /// Waits for the next thing to do, and does it. What cannot be done is noted, and tried again: nothing of it is a reason to
+    /// end.
+    pub async fn turn(&mut self) -> Turn {
         tokio::select! {
             question = self.inbox.next() => {
-                question(&mut self.operator);
+                // Whoever asks what nobody has thought of shall not end the balancer.
+                if let Err(panic) = catch_unwind(AssertUnwindSafe(|| question(&mut self.operator))) {
+                    self.troubles.note_panic("questions", &*panic);
+                    self.operator.doubt();
+                }
                 self.watch();
-                Ok(self.operator.take_reloaded().map_or(Turn::Answered, Turn::Reloaded))
+                self.operator.take_reloaded().map_or(Turn::Answered, Turn::Reloaded)
             }
             _ = self.judgements.recv_many(&mut self.news, JUDGEMENTS) => {
                 let judgements = std::mem::take(&mut self.news);
-                self.operator.judge(&judgements)?;
-                Ok(Turn::Judged(judgements))
+                if let Err(error) = self.operator.judge(&judgements) {
+                    self.operator.failed(&error);
+                }
+                Turn::Judged(judgements)
             }
             _ = self.hangup.recv() => {
                 if let Ok(now) = NotifyState::monotonic_usec_now() {
@@ -174,23 +194,48 @@ impl<P: Plane + 'static> Daemon<P> {
                 let _ = self.operator.reload();
                 self.watch();
                 notify(&[NotifyState::Ready]);
-                Ok(self.operator.take_reloaded().map_or(Turn::Answered, Turn::Reloaded))
+                self.operator.take_reloaded().map_or(Turn::Answered, Turn::Reloaded)
             }
             _ = self.second.tick() => {
                 notify(&[NotifyState::Watchdog]);
-                self.operator.balancer_mut().end_overdue(Instant::now())?;
-                Ok(Turn::Tidied)
+                self.operator.catch_up();
+                if let Err(error) = self.operator.balancer_mut().end_overdue(Instant::now()) {
+                    self.operator.failed(&error);
+                }
+                self.revive().await;
+                let is_behind = self.operator.is_behind();
+                Turn::Tidied(self.troubles.tell(|trouble| trouble != Trouble::Tables || !is_behind))
             }
             _ = self.tidy.tick() => {
                 self.walker.sweep();
                 self.is_untidy = true;
-                Ok(Turn::Tidied)
+                Turn::Tidied(Vec::new())
             }
             () = self.walker.news(), if self.is_untidy => {
-                self.is_untidy = false;
-                self.operator.balancer_mut().free_unused(&self.walker.counts().latest())?;
-                Ok(Turn::Tidied)
+                let freed = self.operator.balancer_mut().free_unused(&self.walker.counts().latest());
+                self.is_untidy = freed.is_err();
+                if let Err(error) = freed {
+                    self.operator.failed(&error);
+                }
+                Turn::Tidied(Vec::new())
             }
+        }
+    }
+
+    /// Begins threads again that have ended, as they do when they panic.
+    async fn revive(&mut self) {
+        if self.checker.has_ended()
+            && let Ok(checker) = begin_checks(self.judges.clone(), self.troubles.clone())
+        {
+            self.checker = checker;
+            self.checked = None;
+            self.watch();
+        }
+        if let Some((served, address, router)) = &mut self.metrics
+            && served.has_ended()
+            && let Ok(again) = serve_metrics(*address, router.clone(), self.troubles.clone()).await
+        {
+            *served = again;
         }
     }
 
@@ -204,17 +249,29 @@ impl<P: Plane + 'static> Daemon<P> {
 }
 
 /// Serves what monitoring may ask, on a thread of its own: anybody may ask.
-async fn serve_metrics(address: SocketAddr, router: Router) -> Result<Beside, DaemonError> {
+async fn serve_metrics(address: SocketAddr, router: Router, troubles: Troubles) -> Result<Beside, DaemonError> {
     let no_place = |source| DaemonError::Metrics { address, source };
     // Whoever waits for it to be taken is in the kernel until then.
     let listener = TcpListener::bind(address).await.and_then(TcpListener::into_std).map_err(no_place)?;
+    let noted = troubles.clone();
     let serve = move || async move {
         // It was one of tokio's a moment ago.
         if let Ok(listener) = TcpListener::from_std(listener) {
-            api::serve_tcp(listener, router).await;
+            api::serve_tcp(listener, router, noted).await;
         }
     };
-    Beside::begin("metrics", METRICS_NICENESS, serve).map_err(no_thread("metrics"))
+    Beside::begin("metrics", METRICS_NICENESS, troubles, serve).map_err(no_thread("metrics"))
+}
+
+fn begin_checks(judges: mpsc::Sender<Judgement>, troubles: Troubles) -> Result<CheckerThread, DaemonError> {
+    CheckerThread::begin(judges, troubles).map_err(no_thread("health checks"))
+}
+
+/// Allows this process as many descriptors as whoever has started it lets it have: each check and each question wants one.
+fn raise_descriptors() {
+    let limit = getrlimit(Resource::Nofile);
+    // Whoever forbids it has fewer.
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
 }
 
 fn no_thread(what: &'static str) -> impl Fn(io::Error) -> DaemonError {

@@ -1,6 +1,6 @@
 //! What a configuration asks of the packet path.
 
-use crate::config::{Affinity, AllDown, Config, OnDown, OnMissing, Unserved};
+use crate::config::{Affinity, AllDown, Config, OnDown, OnMissing, Reply, Unserved};
 use evenkeel_core::Features;
 
 /// The features that some packet for a service of this configuration can need.
@@ -18,6 +18,9 @@ pub fn features(config: &Config) -> Features {
         }
         if service.newcomers.is_some() {
             features = features | Features::NEWCOMERS;
+        }
+        if service.reply == Reply::Route {
+            features = features | Features::ROUTED;
         }
         if service.affinity == Affinity::ClientAddress {
             features = features | Features::CLIENT_ADDRESS;

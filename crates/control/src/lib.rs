@@ -21,9 +21,10 @@ mod plane;
 pub mod private;
 mod secrets;
 mod sizes;
+mod trouble;
 mod walkthrough;
 
-pub use balancer::{BackendView, Balancer, BalancerError, NextHop, timeouts};
+pub use balancer::{BackendView, Balancer, BalancerError, NextHop, ReplyRoute, timeouts};
 pub use capacity::{Capacity, Limit, ServiceCapacity};
 pub use claim::{ClaimError, InterfaceClaim};
 pub use config::{BackendId, Config, ConfigError, ServiceId};
@@ -32,4 +33,5 @@ pub use operator::Operator;
 pub use plane::{Contents, FlowView, FlowWalk, PlaceContents, Plane, WalkError};
 pub use secrets::Secrets;
 pub use sizes::Sizes;
+pub use trouble::Trouble;
 pub use walkthrough::walkthrough;

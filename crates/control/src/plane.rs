@@ -12,6 +12,7 @@ use std::error::Error;
 use std::net::{IpAddr, Ipv4Addr};
 use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 /// The tables of a plane, from the side that fills them.
@@ -67,6 +68,12 @@ pub trait Plane {
 
     /// What the backend at this place has carried, over all CPUs.
     fn traffic(&self, index: u16) -> Result<Traffic, Self::Error>;
+
+    /// The words of the hop table that packets leave to the control side: see [`evenkeel_core::reply`]. None where a plane has no
+    /// answers that follow routes.
+    fn kept_hops(&self) -> &[AtomicU64] {
+        &[]
+    }
 
     /// The flow table, for whoever reads it beside everything else.
     fn flow_walk(&self) -> Arc<dyn FlowWalk>;

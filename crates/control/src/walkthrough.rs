@@ -1,6 +1,8 @@
 //! The settings of the walk-through: a balancer at 10.0.0.10 in front of 10.0.0.2 and 10.0.0.3.
 
-use crate::config::{Affinity, AllDown, Backend, Config, Forward, Health, Nat, OnDown, OnMissing, Protocol, Service};
+use crate::config::{
+    Affinity, AllDown, Backend, Config, Forward, Health, Nat, OnDown, OnMissing, Protocol, Reply, Service,
+};
 use evenkeel_core::flow::IdleTimes;
 use std::net::Ipv4Addr;
 
@@ -18,6 +20,7 @@ pub fn walkthrough() -> Config {
         health: Health::default(),
         all_down: AllDown::Drop,
         on_missing: OnMissing::Drop,
+        reply: Reply::Source,
         newcomers: None,
         on_down: OnDown::Keep,
         idle: IdleTimes::DEFAULT,

@@ -588,6 +588,88 @@ fn after_any_failed_write_the_way_back_is_open() {
     assert!(failed > 8, "writes fail: {failed}");
 }
 
+/// A change that failed at any write is tried again, and then everything is as if it had not: also what the plane was to be
+/// told of a backend that got its place just then, and of a service that is gone.
+#[test]
+fn after_any_failed_write_another_attempt_makes_it_good() {
+    let before = config(&[("192.0.2.10", 80, &[2, 3]), ("192.0.2.11", 443, &[4, 5])]);
+    let after = config(&[("192.0.2.10", 80, &[3, 6]), ("192.0.2.12", 80, &[2])]);
+    let run = |life: usize| {
+        let plane = MemoryPlane::new();
+        let mut balancer = Balancer::new(plane.clone(), &SECRETS);
+        balancer.apply(&before).expect("it fits");
+        plane.life.set(life);
+        let failed = balancer.apply(&after).is_err();
+        plane.life.set(usize::MAX);
+        balancer.apply(&after).expect("it fits");
+        let memory = plane.memory.borrow();
+        let places: BTreeMap<_, _> = Contents::read_places(&memory.backends)
+            .into_iter()
+            .filter_map(|place| Some((place.owner?, (place.link.state(), place.standing))))
+            .collect();
+        let owner = |slot: &u32| memory.owners[&BackendRef::from_bits(*slot)];
+        let services: BTreeMap<_, Vec<_>> = memory
+            .services
+            .iter()
+            .map(|(key, service)| {
+                ((key.address, key.port.number()), memory.maglev[&service.table].iter().map(owner).collect())
+            })
+            .collect();
+        (failed, (places, services, memory.addresses.clone()))
+    };
+    let (_, expected) = run(usize::MAX);
+    let failed = (0..30).filter(|&life| {
+        let (failed, found) = run(life);
+        assert!(found == expected, "{life} writes: {:?}", (found.0, found.2));
+        failed
+    });
+    assert!(failed.count() > 8, "writes fail");
+}
+
+/// Health checks that turn while tables cannot be changed: what they found is in force as soon as they can.
+#[test]
+fn a_judgement_that_could_not_be_put_in_force_is_tried_again() {
+    for life in 0..6 {
+        let plane = MemoryPlane::new();
+        let mut operator =
+            Operator::new(Balancer::new(plane.clone(), &SECRETS), "memory", checked(""), None).expect("it fits");
+        let backends: Vec<_> = operator.config().backend_ids().collect();
+        let (condition, reason, since) = (Condition::Down, "refused".to_owned(), SystemTime::now());
+        plane.life.set(life);
+        let failed = operator.judge(&[Judgement { backend: backends[0], condition, reason, since }]).is_err();
+        assert_eq!(operator.is_behind(), failed, "{life} writes");
+        operator.catch_up();
+        plane.life.set(usize::MAX);
+        operator.catch_up();
+        assert!(!operator.is_behind(), "{life} writes");
+        let state = |reference: &BackendRef| plane.link(*reference).state();
+        let states: Vec<_> = references(operator.balancer()).values().map(state).collect();
+        assert_eq!(states, [BackendState::Finishing, BackendState::Up], "{life} writes");
+    }
+}
+
+/// A next hop that could not be written is written later, also of a backend that is on its way out.
+#[test]
+fn a_next_hop_that_could_not_be_written_is_tried_again() {
+    let plane = MemoryPlane::new();
+    let mut operator =
+        Operator::new(Balancer::new(plane.clone(), &SECRETS), "memory", checked(""), None).expect("it fits");
+    let places = references(operator.balancer());
+    let mut less = checked("");
+    less.services[0].backends.truncate(1);
+    operator.replace(less).expect("it fits");
+    plane.life.set(0);
+    for last in [2, 3] {
+        let hop = NextHop { address: Ipv4Addr::new(10, 0, 0, last), mac: MAC };
+        let error = operator.balancer_mut().set_next_hop(hop).expect_err("it cannot be written");
+        operator.failed(&error);
+    }
+    plane.life.set(usize::MAX);
+    operator.catch_up();
+    assert!(places.values().all(|reference| plane.link(*reference).mac() == MAC));
+    assert_eq!(operator.troubles()[0].1, 2);
+}
+
 /// What is to be of a service's backends, by the last byte of their addresses. Who is not named is not in the file.
 type Wanted<'a> = &'a [(u8, BackendState)];
 

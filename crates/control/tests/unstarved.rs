@@ -30,6 +30,8 @@ struct NoPlane {
     endless: Arc<AtomicBool>,
     /// How often somebody has begun to read everything.
     read: Arc<AtomicUsize>,
+    /// How many more times reading the counters, and walking, panics.
+    panics: Arc<AtomicUsize>,
     /// What is waited for whenever the counters are read.
     hold: Option<Arc<Mutex<mpsc::Receiver<()>>>>,
 }
@@ -79,6 +81,7 @@ impl Plane for NoPlane {
 
     fn counters(&self) -> Result<Counters, Infallible> {
         self.read.fetch_add(1, Relaxed);
+        panic_if(&self.panics);
         if let Some(hold) = &self.hold {
             hold.lock().expect("nobody panics").recv_timeout(PATIENCE).expect("somebody lets it go on");
         }
@@ -90,7 +93,7 @@ impl Plane for NoPlane {
     }
 
     fn flow_walk(&self) -> Arc<dyn FlowWalk> {
-        Arc::new(Endless(Arc::clone(&self.endless)))
+        Arc::new(Endless(Arc::clone(&self.endless), Arc::clone(&self.panics)))
     }
 
     fn visit_flows(&self, visit: &mut dyn FnMut(FlowView)) -> Result<(), Infallible> {
@@ -104,8 +107,13 @@ impl Plane for NoPlane {
     }
 }
 
+fn panic_if(times: &AtomicUsize) {
+    let left = times.fetch_update(Relaxed, Relaxed, |left| left.checked_sub(1));
+    assert!(left.is_err(), "a test's");
+}
+
 /// A flow table of which a piece takes as long as it is told to.
-struct Endless(Arc<AtomicBool>);
+struct Endless(Arc<AtomicBool>, Arc<AtomicUsize>);
 
 impl FlowWalk for Endless {
     fn buckets(&self) -> usize {
@@ -113,6 +121,7 @@ impl FlowWalk for Endless {
     }
 
     fn visit(&self, _: Range<usize>, _: &mut dyn FnMut(FlowView)) -> Result<(), WalkError> {
+        panic_if(&self.1);
         while self.0.load(Relaxed) {
             thread::sleep(Duration::from_millis(1));
         }
@@ -187,7 +196,7 @@ async fn begin(plane: NoPlane, config: Config, place: &Place) -> Daemon<NoPlane>
 async fn meanwhile<T>(daemon: &mut Daemon<NoPlane>, done: impl Future<Output = T>) -> T {
     let work = async {
         loop {
-            daemon.turn().await.expect("the plane does not fail");
+            daemon.turn().await;
         }
     };
     tokio::select! {
@@ -215,7 +224,7 @@ async fn a_flow_table_without_end_keeps_nobody_waiting() {
     drop(server);
     let is_down = async {
         loop {
-            if let Turn::Judged(judgements) = daemon.turn().await.expect("the plane does not fail")
+            if let Turn::Judged(judgements) = daemon.turn().await
                 && judgements[0].condition == Condition::Down
             {
                 return;
@@ -244,6 +253,32 @@ async fn checks_go_on_while_a_question_is_answered() {
     let client = Client::new(&place.socket());
     meanwhile(&mut daemon, client.get::<serde_json::Value>("/v1/counters")).await.expect("an answer");
     checked.join().expect("it was checked");
+}
+
+/// Whatever panics, on the thread that answers or on that which counts: it is noted, and the next question is answered.
+#[tokio::test]
+async fn a_panic_ends_nothing() {
+    let place = Place::new("panic");
+    let plane = NoPlane::default();
+    let panics = Arc::clone(&plane.panics);
+    let metrics = free();
+    let mut daemon = begin(plane, config(free(), Some(metrics)), &place).await;
+    let client = Client::new(&place.socket());
+    panics.store(2, Relaxed);
+    // It may be the one, or the other, that meets with a panic.
+    let answers = async {
+        while panics.load(Relaxed) > 0 {
+            let _ = client.get::<serde_json::Value>("/v1/counters").await;
+        }
+        client.get::<serde_json::Value>("/v1/counters").await.expect("an answer");
+        loop {
+            let text = tokio::task::spawn_blocking(move || scrape(metrics)).await.expect("it does not panic");
+            if text.contains("evenkeel_control_failures_total{kind=\"panic\"} 2") {
+                return;
+            }
+        }
+    };
+    meanwhile(&mut daemon, answers).await;
 }
 
 fn connect(metrics: SocketAddr) -> TcpStream {

@@ -12,13 +12,14 @@ use crate::word::Word;
 use evenkeel_wire::{IpProtocol, Port};
 
 /// What a new connection finds. From the low end: the backend's [`BackendRef`] (24 bits), the class of idle times (4), what
-/// came of it (4), a random number of the connection's (32). One word, so that it can cross a call that a plane makes.
+/// came of it (3), whether answers follow routes (1), a random number of the connection's (32). One word, so that it can cross a call that a plane makes.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Choice(pub(crate) u64);
 
 impl Choice {
     const IDLE_SHIFT: u32 = 24;
     const OUTCOME_SHIFT: u32 = 28;
+    const ROUTED: u64 = 1 << 31;
     const RANDOM_SHIFT: u32 = 32;
 
     const CHOSEN: u64 = 1;
@@ -28,7 +29,7 @@ impl Choice {
 
     #[inline(always)]
     fn outcome(self) -> u64 {
-        self.0 >> Self::OUTCOME_SHIFT & 0xf
+        self.0 >> Self::OUTCOME_SHIFT & 7
     }
 
     /// Whether there is a service.
@@ -56,6 +57,12 @@ impl Choice {
         (self.0 >> Self::IDLE_SHIFT) as u16 & 0xf
     }
 
+    /// Whether its answers follow the host's routes.
+    #[inline(always)]
+    pub(crate) fn is_routed(self) -> bool {
+        self.0 & Self::ROUTED != 0
+    }
+
     /// Random bits that nobody outside can foretell.
     #[inline(always)]
     pub(crate) fn random(self) -> u32 {
@@ -78,7 +85,9 @@ pub fn choose<T: Tables + ?Sized>(tables: &T, key: FlowKey) -> u64 {
     if link.generation() != chosen.generation || link.state() != BackendState::Up {
         return nobody;
     }
+    let routed = if service.flags & Service::ROUTED != 0 { Choice::ROUTED } else { 0 };
     u64::from(chosen.bits())
+        | routed
         | u64::from(service.idle & 0xf) << Choice::IDLE_SHIFT
         | Choice::CHOSEN << Choice::OUTCOME_SHIFT
         | random << Choice::RANDOM_SHIFT

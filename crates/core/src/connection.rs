@@ -2,6 +2,7 @@
 
 use crate::choose::newcomers;
 use crate::flow::{Entry, Found, Meta, Now, Record, State, TRIES, find};
+use crate::follow::is_routed;
 use crate::hop::{self, Hop};
 use crate::key::{FlowKey, HopNumber, Side};
 use crate::parse::{Packet, Segment};
@@ -103,6 +104,10 @@ pub(crate) fn advance<T: Tables + ?Sized>(
 /// The hop that a client's packet has come by, where its connection says `known`.
 #[inline(always)]
 fn hop_of<T: Tables + ?Sized>(tables: &T, packet: &Packet, known: HopNumber, now: Now) -> HopNumber {
+    if is_routed(tables, known) {
+        // The routes may be others now.
+        return tables.reply_hop(packet.key.source().address).unwrap_or(known);
+    }
     let is_the_same = tables.hop(known).is_some_and(|word| Hop(word.load()).is(packet.neighbour));
     if is_the_same { known } else { tables.hop_number(packet.neighbour, now.tick()).unwrap_or(known) }
 }

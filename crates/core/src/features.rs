@@ -23,6 +23,8 @@ impl Features {
     pub const REFUSE: Self = Self(1 << 3);
     /// Some service lets in only so many newcomers a second ([`crate::Service::newcomers`]).
     pub const NEWCOMERS: Self = Self(1 << 4);
+    /// Answers of some service follow the host's routes ([`crate::Service::ROUTED`]).
+    pub const ROUTED: Self = Self(1 << 5);
     /// All there are, and all there will be.
     pub const ALL: Self = Self(u32::MAX);
 

@@ -6,9 +6,10 @@ use crate::connection::{Progress, advance, end};
 use crate::features::Features;
 use crate::flow::{Entry, Found, Now, State};
 use crate::hop::Hop;
-use crate::key::Side;
+use crate::key::{HopNumber, Side};
 use crate::open::opens;
 use crate::parse::{Packet, Segment};
+use crate::reply::is_kept;
 use crate::rewrite::Route;
 use crate::tables::Tables;
 use crate::verdict::Reason;
@@ -39,7 +40,7 @@ pub(crate) fn steady<T: Tables + ?Sized>(
     let hop = Hop(tables.hop(flow.meta.hop())?.load());
     // The client has moved: answers have to go to its new address from now on, not after the next renewal, which the
     // backend's own packets would put off for ever.
-    if flow.meta.side() == Side::Client && !hop.is(packet.neighbour) {
+    if flow.meta.side() == Side::Client && !hop.is(packet.neighbour) && !is_routed(tables, flow.meta.hop()) {
         return None;
     }
     let backend = tables.backend(flow.backend.index)?;
@@ -48,6 +49,12 @@ pub(crate) fn steady<T: Tables + ?Sized>(
         return None;
     }
     route(packet, flow, backend, link, hop).ok()
+}
+
+/// Whether answers follow the host's routes, wherever packets come from.
+#[inline(always)]
+pub(crate) fn is_routed<T: Tables + ?Sized>(tables: &T, hop: HopNumber) -> bool {
+    tables.features().include(Features::ROUTED) && is_kept(hop)
 }
 
 /// What there is to do about a packet of a known connection.

@@ -16,11 +16,12 @@ use crate::branchless::larger;
 use crate::flow::Tick;
 use crate::hash;
 use crate::key::HopNumber;
+use crate::reply::KEPT;
 use crate::settings::Settings;
 use crate::word::Word;
 use evenkeel_wire::MacAddress;
 
-/// How many hops can be known: as many as there are numbers.
+/// How many hops can be known: as many as there are numbers. The first [`KEPT`] are the control side's.
 pub const HOPS: u32 = 1 << 16;
 
 /// Words that are looked through for one hop: a cache line.
@@ -101,7 +102,7 @@ pub fn number<'h, W: Word + 'h>(
     if MacAddress::from_bits(neighbour).is_zero() || neighbour & 1 != 0 {
         return None;
     }
-    let start = hash::hop(neighbour, &settings.flow_secret);
+    let start = outside(hash::hop(neighbour, &settings.flow_secret));
     for step in 0..WAYS {
         let number = at(start, step);
         if Hop(hops(number)?.load()).is(neighbour) {
@@ -114,6 +115,13 @@ pub fn number<'h, W: Word + 'h>(
         }
     }
     None
+}
+
+/// A place where nothing is the control side's. Without a branch.
+#[inline(always)]
+fn outside(start: u16) -> u16 {
+    let below = (u32::from(start).wrapping_sub(u32::from(KEPT)) >> 31) as u16;
+    start.wrapping_add(below * KEPT)
 }
 
 /// The word `step` of the eight, counted from where the hash says: of equals not always the same goes first.
@@ -159,7 +167,17 @@ pub fn renew<W: Word>(word: &W, proof: Option<u64>, now: Tick) {
     }
 }
 
-/// Frees the hops that no connection names any more, so that their ages, which are told modulo some hours, do not look young
+/// Those that are the control side's, of all of them.
+pub fn kept<W>(hops: &[W]) -> &[W] {
+    hops.get(..usize::from(KEPT)).unwrap_or_default()
+}
+
+/// Those that packets have brought, of all of them.
+pub fn learned<W>(hops: &[W]) -> &[W] {
+    hops.get(usize::from(KEPT)..).unwrap_or_default()
+}
+
+/// Frees hops that packets have brought ([`learned`]) and no connection names any more, so that their ages, which are told modulo some hours, do not look young
 /// again. `longest`: the longest idle time, in ticks.
 pub fn sweep<W: Word>(hops: &[W], longest: u16, now: Tick) {
     // One unit for what the division drops, one for stamps that lag behind.

@@ -32,6 +32,7 @@ mod ours;
 mod parse;
 mod ports;
 mod progress;
+pub mod reply;
 mod rewrite;
 mod service;
 mod settings;

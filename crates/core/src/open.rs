@@ -6,7 +6,7 @@ use crate::features::Features;
 use crate::flow::{Insertion, NewEntry, Now, withdraw};
 use crate::hash;
 use crate::hop::renew;
-use crate::key::{FlowKey, Side};
+use crate::key::{FlowKey, HopNumber, Side};
 use crate::parse::{Packet, Segment};
 use crate::ports::{PortRequest, claim_port, count_victim};
 use crate::rewrite::Route;
@@ -43,7 +43,7 @@ pub(crate) fn open<T: Tables + ?Sized>(
     if link.mac().is_zero() {
         return Err(Reason::BackendUnresolved);
     }
-    let hop = tables.hop_number(packet.neighbour, now.tick()).ok_or(Reason::HopTableFull)?;
+    let hop = hop(tables, packet, choice.is_routed(), now).ok_or(Reason::HopTableFull)?;
     if let Some(word) = tables.hop(hop) {
         // Or it could be swept under a connection that begins.
         renew(word, None, now.tick());
@@ -73,6 +73,18 @@ pub(crate) fn open<T: Tables + ?Sized>(
     }
     let (source, destination) = (claimed.nat(), target);
     Ok(Route { backend: chosen.index, from: Side::Client, mac: link.0, source, destination })
+}
+
+/// Where answers go: where the routes say if the service wants that, and to where the packet has come from.
+#[inline(always)]
+fn hop<T: Tables + ?Sized>(tables: &T, packet: &Packet, is_routed: bool, now: Now) -> Option<HopNumber> {
+    if tables.features().include(Features::ROUTED)
+        && is_routed
+        && let Some(number) = tables.reply_hop(packet.key.source().address)
+    {
+        return Some(number);
+    }
+    tables.hop_number(packet.neighbour, now.tick())
 }
 
 /// Whether a packet may open a connection: any datagram; a SYN that is nothing else.

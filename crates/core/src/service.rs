@@ -33,7 +33,7 @@ impl ServiceKey {
 pub struct Service {
     /// Which Maglev table is the service's.
     pub table: u32,
-    /// [`Service::CLIENT_ADDRESS`], [`Service::RESET`] and [`Service::MISSING_RESET`], or none of them.
+    /// [`Service::CLIENT_ADDRESS`], [`Service::RESET`], [`Service::MISSING_RESET`] and [`Service::ROUTED`], or none of them.
     pub flags: u16,
     /// Which of the sets of idle times is its connections', below [`crate::flow::IDLE_CLASSES`].
     pub idle: u16,
@@ -56,4 +56,6 @@ impl Service {
     pub const RESET: u16 = 2;
     /// A TCP segment that belongs to no known connection is answered by a reset.
     pub const MISSING_RESET: u16 = 4;
+    /// Answers go where the host's routes lead ([`crate::reply`]), and not to where a client's packets come from.
+    pub const ROUTED: u16 = 8;
 }

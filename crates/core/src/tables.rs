@@ -10,6 +10,7 @@ use crate::hop;
 use crate::key::{FlowKey, HopNumber, Side};
 use crate::ours::Ours;
 use crate::progress::progress;
+use crate::reply;
 use crate::service::{Service, ServiceKey};
 use crate::settings::Settings;
 use crate::verdict::{Event, Reason};
@@ -139,6 +140,14 @@ pub trait Tables {
     #[inline(always)]
     fn hop_number(&self, neighbour: u64, now: Tick) -> Option<HopNumber> {
         hop::number(self.settings(), |number| self.hop(number), neighbour, now)
+    }
+
+    /// The number of the hop that answers to this client go by, where they follow routes; see [`crate::reply::number`].
+    ///
+    /// Provided, and overridden for the same reason as [`Tables::insert`].
+    #[inline(always)]
+    fn reply_hop(&self, client: Ipv4Address) -> Option<HopNumber> {
+        reply::number(|number| self.hop(number), client)
     }
 }
 

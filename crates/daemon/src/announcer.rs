@@ -57,6 +57,15 @@ impl Announcer {
         }
     }
 
+    /// From now on panics of the whole process are said like everything else: written by whoever panics, they would have it wait
+    /// for a reader.
+    pub fn say_panics(self) {
+        std::panic::set_hook(Box::new(move |panic| {
+            self.say(&format!("warning: this is a fault of evenkeel's: {panic}"));
+            self.finish();
+        }));
+    }
+
     /// Waits until what was said is written, or for a second if nobody reads it. To be called before the process ends.
     pub fn finish(self) {
         if let Some(messages) = Messages::to_stderr() {
@@ -124,7 +133,8 @@ impl Announcer {
                     }
                 }
             }
-            Turn::Answered | Turn::Tidied => {}
+            Turn::Tidied(lines) => lines.iter().for_each(|line| self.say(line)),
+            Turn::Answered => {}
         }
     }
 

@@ -3,6 +3,7 @@
 use evenkeel_daemon::Announcer;
 use evenkeel_dpdk::host::{News, Resolution};
 use evenkeel_dpdk::{Backing, Eal, PortInfo, Tables};
+use std::net::Ipv4Addr;
 use std::path::Path;
 
 pub(crate) fn ready(announcer: Announcer, port: &PortInfo, lcores: usize, tables: &Tables) {
@@ -43,9 +44,24 @@ pub(crate) fn unconnected(announcer: Announcer, port: &PortInfo) -> bool {
     }
 }
 
-pub(crate) fn news(announcer: Announcer, port: &PortInfo, news: &News) {
+/// Answers of some service shall follow routes, and there are none.
+pub(crate) fn no_routes(announcer: Announcer) {
+    announcer.say(
+        "warning: reply = \"route\" goes by [dataplane] address and gateway, and the file does not name both: answers go to where \
+         packets come from.",
+    );
+}
+
+pub(crate) fn news(announcer: Announcer, port: &PortInfo, role: impl Fn(Ipv4Addr) -> &'static str, news: &News) {
     match news {
-        News::Backend(backend, Resolution::Known(mac)) => announcer.say(&format!("backend {backend} is at {mac}")),
+        News::Backend(backend, Resolution::Known(mac)) => {
+            announcer.say(&format!("{} {backend} is at {mac}", role(*backend)));
+        }
+        News::Backend(router, Resolution::Silent) if role(*router) == "router" => announcer.say(&format!(
+            "warning: router {router} does not answer ARP; answers go to where packets come from until it does."
+        )),
+        News::Backend(router, Resolution::Lost) if role(*router) == "router" => announcer
+            .say(&format!("warning: router {router} does not answer ARP any more; answers still go to where it was.")),
         News::Backend(backend, Resolution::Silent) => {
             let hint = unconnected_tap(port).map_or_else(String::new, |name| {
                 format!(" Nothing can: {name} is connected to nothing (scripts/link-dpdk.sh).")

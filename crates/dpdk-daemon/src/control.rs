@@ -4,7 +4,7 @@ use crate::announce;
 use crate::error::RunError;
 use evenkeel_control::config::Dataplane;
 use evenkeel_control::daemon::{Daemon, every};
-use evenkeel_control::{NextHop, Plane};
+use evenkeel_control::{NextHop, Plane, ReplyRoute};
 use evenkeel_core::Counters;
 use evenkeel_daemon::{Announcer, Stop};
 use evenkeel_dpdk::host::{Host, Network, News, Outcome, Resolution};
@@ -37,6 +37,8 @@ pub(crate) struct Control<'a, 'p> {
     told: Option<(BTreeSet<Ipv4Addr>, HashSet<Ipv4Addr>)>,
     begun: Instant,
     is_connected: bool,
+    /// Whether answers of some service go by routes.
+    is_routed: bool,
 }
 
 impl<'a, 'p> Control<'a, 'p> {
@@ -44,22 +46,22 @@ impl<'a, 'p> Control<'a, 'p> {
         let network = Network::new(dataplane.address, dataplane.gateway);
         let host = Host::new(surroundings.port.mac(), network);
         let is_connected = !announce::unconnected(surroundings.announcer, surroundings.port);
-        Self { surroundings, daemon, host, told: None, begun: Instant::now(), is_connected }
+        Self { surroundings, daemon, host, told: None, begun: Instant::now(), is_connected, is_routed: false }
     }
 
-    /// Works until told to stop.
+    /// Works until told to stop, or until there is nothing left to work on. What cannot be done is said, and tried again.
     pub(crate) async fn run(&mut self, mut stop: Stop) -> Result<(), RunError> {
-        self.tell_host()?;
+        self.tell_host();
         let mut host = every(HOST_TICK);
         loop {
             tokio::select! {
                 () = stop.asked() => return Ok(()),
                 _ = host.tick() => self.tick()?,
                 turn = self.daemon.turn() => {
-                    self.surroundings.announcer.turn(&turn?);
-                    self.tell_host()?;
+                    self.surroundings.announcer.turn(&turn);
+                    self.tell_host();
                 }
-                () = self.surroundings.doorbell.notified() => self.receive()?,
+                () = self.surroundings.doorbell.notified() => self.receive(),
             }
         }
     }
@@ -74,16 +76,30 @@ impl<'a, 'p> Control<'a, 'p> {
     }
 
     /// What the host answers for and whom it must find.
-    fn tell_host(&mut self) -> Result<(), RunError> {
+    fn tell_host(&mut self) {
+        self.tell_of_routes();
         let balancer = self.daemon.operator().balancer();
-        let wanted = (balancer.our_addresses().clone(), balancer.backend_addresses());
+        let wanted = (balancer.our_addresses().clone(), balancer.next_hop_addresses());
         if self.told.as_ref() == Some(&wanted) {
-            return Ok(());
+            return;
         }
         self.host.set_addresses(wanted.0.iter().copied(), self.begun.elapsed());
         let news = self.host.set_backends(wanted.1.iter().copied());
         self.told = Some(wanted);
-        self.act(Outcome { frames: Vec::new(), news })
+        self.act(Outcome { frames: Vec::new(), news });
+    }
+
+    /// Tells the plane of the way to clients, if some service asks for it; its connections go by that to their end.
+    fn tell_of_routes(&mut self) {
+        let operator = self.daemon.operator_mut();
+        if !self.is_routed && operator.config().follows_routes() {
+            self.is_routed = true;
+            let routes = reply_routes(&operator.config().dataplane);
+            if routes.is_empty() {
+                announce::no_routes(self.surroundings.announcer);
+            }
+            operator.balancer_mut().set_reply_routes(routes);
+        }
     }
 
     fn tick(&mut self) -> Result<(), RunError> {
@@ -97,12 +113,13 @@ impl<'a, 'p> Control<'a, 'p> {
         }
         self.is_connected = is_connected;
         let outcome = self.host.tick(self.now());
-        self.act(outcome)
+        self.act(outcome);
+        Ok(())
     }
 
     /// Takes a burst of what lcores have for the host. More of it waits for its next turn: whoever floods the host with ARP
     /// does not keep us from everything else.
-    fn receive(&mut self) -> Result<(), RunError> {
+    fn receive(&mut self) {
         let mut frames = Burst::new();
         self.surroundings.to_host.take(&mut frames);
         if !frames.is_empty() {
@@ -110,12 +127,11 @@ impl<'a, 'p> Control<'a, 'p> {
         }
         for frame in frames.drain(..) {
             let outcome = self.host.receive(frame.first_segment(), self.now());
-            self.act(outcome)?;
+            self.act(outcome);
         }
-        Ok(())
     }
 
-    fn act(&mut self, outcome: Outcome) -> Result<(), RunError> {
+    fn act(&mut self, outcome: Outcome) {
         for frame in &outcome.frames {
             // Without an mbuf, or with too many frames under way, it is lost; whoever waits for it asks again.
             if let Some(mbuf) = self.surroundings.pool.mbuf(frame) {
@@ -124,10 +140,22 @@ impl<'a, 'p> Control<'a, 'p> {
         }
         for news in &outcome.news {
             if let News::Backend(address, Resolution::Known(mac)) = *news {
-                self.daemon.operator_mut().balancer_mut().set_next_hop(NextHop { address, mac })?;
+                let operator = self.daemon.operator_mut();
+                if let Err(error) = operator.balancer_mut().set_next_hop(NextHop { address, mac }) {
+                    operator.failed(&error);
+                }
             }
-            announce::news(self.surroundings.announcer, self.surroundings.port, news);
+            let role = |address| self.daemon.operator().balancer().role(address);
+            announce::news(self.surroundings.announcer, self.surroundings.port, role, news);
         }
-        Ok(())
     }
+}
+
+/// The way to clients: those in our network are reached directly, all others through the gateway.
+fn reply_routes(dataplane: &Dataplane) -> Vec<ReplyRoute> {
+    let (Some(own), Some(gateway)) = (dataplane.address, dataplane.gateway) else { return Vec::new() };
+    vec![
+        ReplyRoute { network: own.address, length: own.prefix, router: None },
+        ReplyRoute { network: Ipv4Addr::UNSPECIFIED, length: 0, router: Some(gateway) },
+    ]
 }

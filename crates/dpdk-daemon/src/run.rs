@@ -56,6 +56,7 @@ pub struct Run {
 /// # Errors
 /// It cannot begin, or cannot go on.
 pub fn run(run: &Run) -> Result<(), RunError> {
+    run.announcer.say_panics();
     let ended = balance(run);
     run.announcer.finish();
     ended
@@ -152,8 +153,11 @@ fn balance(run: &Run) -> Result<(), RunError> {
                 if let Some(kept) = kept {
                     announcer.say(&format!("{kept} connections of the process before go on."));
                 }
-                if let Some(path) = state {
-                    Handover::discard(path).map_err(SetupError::of("the connections' file"))?;
+                if let Some(path) = state
+                    && let Err(error) = Handover::discard(path)
+                {
+                    // No reason not to balance: it grows too old by itself.
+                    announcer.say(&format!("warning: the connections' file stays: {error}."));
                 }
                 daemon.is_ready();
                 begun.store(true, Ordering::Relaxed);

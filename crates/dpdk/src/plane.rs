@@ -182,6 +182,10 @@ impl Plane for DpdkPlane {
         Ok(sum)
     }
 
+    fn kept_hops(&self) -> &[AtomicU64] {
+        hop::kept(&self.tables.hops)
+    }
+
     fn flow_walk(&self) -> Arc<dyn FlowWalk> {
         Arc::new(self.walk())
     }
@@ -213,7 +217,7 @@ impl Walk {
     }
 
     fn sweep_the_hops(&self) {
-        hop::sweep(&self.tables.hops, self.tables.timeouts().longest, (self.clock)().tick());
+        hop::sweep(hop::learned(&self.tables.hops), self.tables.timeouts().longest, (self.clock)().tick());
     }
 }
 

@@ -9,6 +9,7 @@ use arrayvec::ArrayVec;
 use evenkeel_dpdk_sys as sys;
 use evenkeel_wire::MacAddress;
 use std::ffi::{CStr, c_char};
+use std::io;
 use std::marker::PhantomData;
 use std::mem::MaybeUninit;
 use std::sync::Arc;
@@ -113,13 +114,19 @@ impl PortInfo {
         }
     }
 
-    /// The name of the kernel's interface behind it, if there is one.
+    /// The name of the kernel's interface behind it, if there is one and that can be told.
     pub fn interface(&self) -> Option<String> {
+        self.find_interface().ok()
+    }
+
+    fn find_interface(&self) -> io::Result<String> {
         let mut name = [0 as c_char; libc::IF_NAMESIZE];
         // SAFETY: the buffer is as long as the call wants it; what it writes ends with a zero.
         unsafe {
-            let found = libc::if_indextoname(self.if_index, name.as_mut_ptr());
-            (!found.is_null()).then(|| CStr::from_ptr(name.as_ptr()).to_string_lossy().into_owned())
+            if libc::if_indextoname(self.if_index, name.as_mut_ptr()).is_null() {
+                return Err(io::Error::last_os_error());
+            }
+            Ok(CStr::from_ptr(name.as_ptr()).to_string_lossy().into_owned())
         }
     }
 
@@ -136,7 +143,9 @@ impl PortInfo {
 
     /// Whether there was an interface of the kernel's behind it, and is none any more.
     pub fn has_lost_its_interface(&self) -> bool {
-        self.if_index != 0 && self.interface().is_none()
+        // Not if there is no descriptor to ask by, for instance.
+        let is_unknown = |error: io::Error| matches!(error.raw_os_error(), Some(libc::ENXIO | libc::ENODEV));
+        self.if_index != 0 && self.find_interface().is_err_and(is_unknown)
     }
 
     /// Whether a TAP device of the kernel's is behind it.

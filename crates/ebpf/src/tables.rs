@@ -10,7 +10,7 @@ use crate::maps::{
 };
 use evenkeel_core::flow::{Bucket, FlowKey, HopNumber, Insertion, NewEntry, Now, Side, Tick};
 use evenkeel_core::{
-    Asked, Backend, BackendRef, Event, Features, Ours, Reason, Service, ServiceKey, Settings, Tables, hop,
+    Asked, Backend, BackendRef, Event, Features, Ours, Reason, Service, ServiceKey, Settings, Tables, hop, reply,
 };
 use evenkeel_wire::Ipv4Address;
 
@@ -144,6 +144,14 @@ impl Tables for Maps {
     }
 
     #[inline(always)]
+    fn reply_hop(&self, client: Ipv4Address) -> Option<HopNumber> {
+        match evenkeel_reply(client.bits()) {
+            NO_HOP => None,
+            number => Some(bounded(number.into())),
+        }
+    }
+
+    #[inline(always)]
     fn features(&self) -> Features {
         // SAFETY: the pointer is a reference's. Volatile, because the compiler believes that a constant is one.
         Features(unsafe { (&raw const FEATURES).read_volatile() })
@@ -204,6 +212,15 @@ fn bounded(mut number: u64) -> HopNumber {
 
 /// What [`evenkeel_hop`] returns when there is no room.
 const NO_HOP: u32 = u32::MAX;
+
+/// `Tables::reply_hop`, as a call.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn evenkeel_reply(client: u32) -> u32 {
+    let hop = |number: HopNumber| Maps.hop(bounded(number.0.into()));
+    let number = reply::number(hop, Ipv4Address::from_bits(client));
+    number.map_or(NO_HOP, |number| u32::from(number.0))
+}
 
 /// `Tables::hop_number`, as a call.
 #[unsafe(no_mangle)]

@@ -26,24 +26,35 @@ pub(crate) fn veth_traps(announcer: Announcer, interface: &Interface, mode: Mode
     );
 }
 
-pub(crate) fn next_hop(announcer: Announcer, backend: Ipv4Addr, resolution: Resolution) {
+pub(crate) fn next_hop(announcer: Announcer, role: &str, backend: Ipv4Addr, resolution: Resolution) {
     match resolution {
-        Resolution::Known(mac) => announcer.say(&format!("backend {backend} is at {mac}")),
+        Resolution::Known(mac) => announcer.say(&format!("{role} {backend} is at {mac}")),
+        Resolution::Asking if role == "router" => announcer.say(&format!(
+            "warning: router {backend} does not answer ARP; answers go on to where it was, or to where packets come from."
+        )),
         Resolution::Asking => {
             announcer.say(&format!(
                 "warning: backend {backend} does not answer ARP; its connections are dropped until it does."
             ));
         }
         Resolution::Elsewhere => announcer.say(&format!(
-            "warning: the route to backend {backend} leaves by another interface; nothing is sent to it. \
+            "warning: the route to {role} {backend} leaves by another interface; nothing is sent to it. \
                  Balance on that interface, or change the route."
         )),
         Resolution::NoRoute => {
             announcer.say(&format!(
-                "warning: there is no route to backend {backend}; nothing is sent to it. Add one with `ip route add`."
+                "warning: there is no route to {role} {backend}; nothing is sent to it. Add one with `ip route add`."
             ));
         }
     }
+}
+
+/// So many routes to clients are not gone by.
+pub(crate) fn many_routes(announcer: Announcer, left_out: usize) {
+    announcer.say(&format!(
+        "warning: {left_out} of the host's routes to clients are more than answers can go by; those clients are answered by way of \
+         a shorter prefix."
+    ));
 }
 
 /// So many next hops of so many backends' did not fit into the kernel's neighbour table.

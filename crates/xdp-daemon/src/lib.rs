@@ -23,6 +23,7 @@
 mod announce;
 mod error;
 mod next_hops;
+mod replies;
 mod run;
 mod watch;
 

@@ -1,8 +1,7 @@
 //! Where packets for backends go: asked of the kernel, told to the plane.
 
 use crate::announce;
-use crate::error::RunError;
-use evenkeel_control::{Balancer, NextHop};
+use evenkeel_control::{NextHop, Operator};
 use evenkeel_daemon::Announcer;
 use evenkeel_xdp::{Found, Neighbours, Resolution, XdpError, XdpPlane};
 use std::collections::BTreeMap;
@@ -38,34 +37,31 @@ impl NextHops {
     pub(crate) async fn resolve(
         &mut self,
         neighbours: &mut Neighbours,
-        balancer: &mut Balancer<XdpPlane>,
-    ) -> Result<(), RunError> {
+        operator: &mut Operator<XdpPlane>,
+    ) -> Result<(), XdpError> {
         let deadline = Instant::now() + PATIENCE;
         loop {
-            let found = neighbours.refresh(balancer.backend_addresses()).await?;
+            let found = neighbours.refresh(operator.balancer().next_hop_addresses()).await?;
             let waiting = found.ways.iter().any(|(_, resolution)| *resolution == Resolution::Asking);
             if !waiting || Instant::now() >= deadline {
-                return self.take(balancer, found);
+                self.take(operator, found);
+                return Ok(());
             }
             sleep(Duration::from_millis(50)).await;
         }
     }
 
     /// Asks the kernel again. If it does not answer, that is said once, and what is known holds; returns whether it has.
-    pub(crate) async fn refresh(
-        &mut self,
-        neighbours: &mut Neighbours,
-        balancer: &mut Balancer<XdpPlane>,
-    ) -> Result<bool, RunError> {
-        match neighbours.refresh(balancer.backend_addresses()).await {
+    pub(crate) async fn refresh(&mut self, neighbours: &mut Neighbours, operator: &mut Operator<XdpPlane>) -> bool {
+        match neighbours.refresh(operator.balancer().next_hop_addresses()).await {
             Ok(found) => {
                 self.answered();
-                self.take(balancer, found)?;
-                Ok(true)
+                self.take(operator, found);
+                true
             }
             Err(error) => {
                 self.unanswered(&error);
-                Ok(false)
+                false
             }
         }
     }
@@ -84,31 +80,26 @@ impl NextHops {
         }
     }
 
-    fn take(&mut self, balancer: &mut Balancer<XdpPlane>, found: Found) -> Result<(), RunError> {
+    fn take(&mut self, operator: &mut Operator<XdpPlane>, found: Found) {
         if found.refused > 0 && !self.is_full {
             announce::full_table(self.announcer, found.ways.len(), found.refused);
         }
         self.is_full = found.refused > 0;
         for (backend, resolution) in found.ways {
-            self.note(balancer, backend, resolution)?;
+            self.note(operator, backend, resolution);
         }
-        Ok(())
     }
 
     /// Tells the plane of a next hop, and the user of a change. A next hop that stops answering keeps its address:
     /// it may only be slow, and nothing better is known.
-    pub(crate) fn note(
-        &mut self,
-        balancer: &mut Balancer<XdpPlane>,
-        address: Ipv4Addr,
-        resolution: Resolution,
-    ) -> Result<(), RunError> {
-        if let Resolution::Known(mac) = resolution {
-            balancer.set_next_hop(NextHop { address, mac })?;
+    pub(crate) fn note(&mut self, operator: &mut Operator<XdpPlane>, address: Ipv4Addr, resolution: Resolution) {
+        if let Resolution::Known(mac) = resolution
+            && let Err(error) = operator.balancer_mut().set_next_hop(NextHop { address, mac })
+        {
+            operator.failed(&error);
         }
         if self.known.insert(address, resolution) != Some(resolution) {
-            announce::next_hop(self.announcer, address, resolution);
+            announce::next_hop(self.announcer, operator.balancer().role(address), address, resolution);
         }
-        Ok(())
     }
 }

@@ -10,7 +10,7 @@ use evenkeel_control::host::Host;
 use evenkeel_control::{Operator, Plane, Secrets};
 use evenkeel_daemon::{Announcer, SetupError, Stop};
 use evenkeel_xdp::netlink::{self, News};
-use evenkeel_xdp::{Claim, HostAddresses, Interface, Memory, Neighbours, Start, Started};
+use evenkeel_xdp::{Claim, HostAddresses, Interface, Memory, Neighbours, Start, Started, reply_routes};
 use std::path::PathBuf;
 
 /// What shall be done.
@@ -43,6 +43,7 @@ pub struct Run<'a> {
 pub fn run(run: &Run<'_>) -> Result<(), RunError> {
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(SetupError::of("the runtime"))?;
+    run.announcer.say_panics();
     let ended = runtime.block_on(balance(run));
     run.announcer.finish();
     ended
@@ -74,8 +75,12 @@ async fn balance(run: &Run<'_>) -> Result<(), RunError> {
 
     let mut neighbours = Neighbours::new(netlink.clone(), interface, config.nat.addresses.first().copied());
     let mut hops = NextHops::new(announcer);
+    if config.follows_routes() {
+        // Before the first packet: a connection keeps the way for answers that it began with.
+        operator.balancer_mut().set_reply_routes(reply_routes(&netlink, interface).await?);
+    }
     tokio::select! {
-        resolved = hops.resolve(&mut neighbours, operator.balancer_mut()) => resolved?,
+        resolved = hops.resolve(&mut neighbours, &mut operator) => resolved?,
         () = stop.asked() => {
             if !keep {
                 claim.give_up(&netlink).await?;
@@ -99,30 +104,26 @@ async fn balance(run: &Run<'_>) -> Result<(), RunError> {
     let netlink = netlink::connect().unwrap_or(netlink);
     let counters = daemon.operator().balancer().plane().counters();
     match ended {
-        // With another Ethernet address the program would only lose what is sent to it.
-        Err(failure) if *keep && !matches!(failure, RunError::MacChanged(_)) => {
-            attachment.leave();
-            return Err(failure);
-        }
-        Err(failure) => {
-            attachment.detach(&netlink).await?;
-            return Err(failure);
-        }
-        Ok(End::Asked) if *keep => {
+        End::Asked if *keep => {
             attachment.leave();
             announcer.say("stopped; program and connections are left at work, for the next evenkeel to take over.");
         }
-        Ok(End::Asked) => {
+        End::Asked => {
             attachment.detach(&netlink).await?;
             announcer.say("stopped; the program is detached.");
         }
-        Ok(End::Detached) => {
+        End::Detached => {
             attachment.lost()?;
             announcer.say("the program was detached by somebody else; stopped.");
         }
-        Ok(End::InterfaceGone(name)) => {
+        End::InterfaceGone(name) => {
             attachment.lost()?;
             return Err(RunError::InterfaceGone(name));
+        }
+        // The program would only lose what is sent to it.
+        End::MacChanged(name) => {
+            attachment.detach(&netlink).await?;
+            return Err(RunError::MacChanged(name));
         }
     }
     announcer.totals(&counters?);

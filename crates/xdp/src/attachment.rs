@@ -51,20 +51,8 @@ impl Attachment {
 
     /// Whether the program is still where it was put, judged by a message about the interface.
     pub fn is_in(&self, message: &LinkMessage) -> bool {
-        message.header.index != self.post.interface.index || self.is_ours(program(message))
-    }
-
-    /// Whether the program is still where it was put.
-    ///
-    /// # Errors
-    /// Netlink does not answer.
-    pub async fn is_in_place(&self, netlink: &Handle) -> Result<bool, XdpError> {
-        let there = self.post.interface.message(netlink).await?;
-        Ok(self.is_ours(there.and_then(|message| program(&message))))
-    }
-
-    fn is_ours(&self, there: Option<(u32, bool)>) -> bool {
-        there.is_some_and(|(id, _)| id == self.post.program_id())
+        message.header.index != self.post.interface.index
+            || program(message).is_some_and(|(id, _)| id == self.post.program_id())
     }
 
     /// Takes the program away, unless another has taken its place, and with it the names of its tables.
@@ -73,7 +61,7 @@ impl Attachment {
     /// The kernel refused.
     pub async fn detach(self, netlink: &Handle) -> Result<(), XdpError> {
         let Post { interface, mode, .. } = &*self.post;
-        detach(netlink, interface, *mode, self.post.program_fd()?.as_fd()).await?;
+        detach(netlink, interface, *mode, self.post.program_fd().as_fd()).await?;
         self.clear()
     }
 

@@ -70,9 +70,6 @@ impl Estate {
         if old != *nat {
             return Err(differs("[nat]", shown(&old), shown(nat)));
         }
-        if state.mac != interface.mac {
-            return Err(differs("the Ethernet address", state.mac.to_string(), interface.mac.to_string()));
-        }
         match self.misshapen() {
             Some(map) => Err(alien(format!("{LAYOUT}, but not in {map}"))),
             None => Ok(state),

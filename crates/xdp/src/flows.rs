@@ -37,7 +37,7 @@ impl Flows {
     }
 
     pub(crate) fn sweep_hops(&self) -> Result<(), XdpError> {
-        hop::sweep(&self.hops, self.timeouts.load().longest, self.now()?.tick());
+        hop::sweep(hop::learned(&self.hops), self.timeouts.load().longest, self.now()?.tick());
         Ok(())
     }
 }

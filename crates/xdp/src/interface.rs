@@ -60,24 +60,21 @@ impl Interface {
     }
 
     /// What the kernel says of the interface now, under whatever name; nothing if it is gone.
-    pub(crate) async fn message(&self, netlink: &Handle) -> Result<Option<LinkMessage>, XdpError> {
-        link(|| netlink.link().get().match_index(self.index)).await
-    }
-
-    /// Whether a message about an interface leaves this one its Ethernet address.
-    pub fn has_mac(&self, message: &LinkMessage) -> bool {
-        message.header.index != self.index
-            || !message.attributes.iter().any(
-                |attribute| matches!(attribute, LinkAttribute::Address(bytes) if bytes.as_slice() != self.mac.0.as_slice()),
-            )
-    }
-
-    /// Whether it is still there, under whatever name.
     ///
     /// # Errors
     /// Netlink does not answer.
-    pub async fn exists(&self, netlink: &Handle) -> Result<bool, XdpError> {
-        Ok(self.message(netlink).await?.is_some())
+    pub async fn message(&self, netlink: &Handle) -> Result<Option<LinkMessage>, XdpError> {
+        link(|| netlink.link().get().match_index(self.index)).await
+    }
+
+    /// The Ethernet address that a message about this interface gives it.
+    pub fn mac_in(&self, message: &LinkMessage) -> Option<MacAddress> {
+        let attributes = message.attributes.iter().filter(|_| message.header.index == self.index);
+        let mut addresses = attributes.filter_map(|attribute| match attribute {
+            LinkAttribute::Address(bytes) => bytes.as_slice().try_into().ok().map(MacAddress),
+            _ => None,
+        });
+        addresses.next().filter(|mac| !mac.is_zero())
     }
 
     fn read(name: &str, message: &LinkMessage) -> Result<Self, XdpError> {

@@ -30,6 +30,7 @@ mod plain;
 mod plane;
 mod post;
 mod programs;
+mod reply_routes;
 mod start;
 mod state;
 
@@ -41,4 +42,5 @@ pub use interface::Interface;
 pub use mode::Mode;
 pub use neighbours::{Found, Neighbours, Resolution};
 pub use plane::XdpPlane;
+pub use reply_routes::reply_routes;
 pub use start::{Memory, Start, Started, start};

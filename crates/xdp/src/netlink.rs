@@ -15,7 +15,7 @@ use std::os::fd::{AsRawFd as _, RawFd};
 use std::pin::{Pin, pin};
 use std::time::Duration;
 use tokio::task::AbortHandle;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep_until, timeout};
 
 /// How long the kernel may take for an answer; it takes microseconds.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -44,6 +44,8 @@ pub fn connect() -> io::Result<Handle> {
 pub struct News {
     messages: Messages,
     connection: AbortHandle,
+    /// When to listen again, if the socket has failed. Kept here, because who waits may turn to something else meanwhile.
+    again: Option<Instant>,
 }
 
 /// One thing told.
@@ -71,7 +73,7 @@ impl News {
         let (mut connection, _, messages) = rtnetlink::new_multicast_connection(&groups)?;
         enlarge(connection.socket_mut().as_raw_fd());
         let connection = tokio::spawn(connection).abort_handle();
-        Ok(Self { messages: Box::pin(messages.map(|(message, _)| message.payload)), connection })
+        Ok(Self { messages: Box::pin(messages.map(|(message, _)| message.payload)), connection, again: None })
     }
 
     /// Waits for the next thing. A socket that has failed is replaced; what was told meanwhile is lost.
@@ -82,7 +84,8 @@ impl News {
                 Some(NetlinkPayload::Overrun(_)) => return Told::Overrun,
                 Some(_) => {}
                 None => {
-                    sleep(PAUSE).await;
+                    sleep_until(*self.again.get_or_insert_with(|| Instant::now() + PAUSE)).await;
+                    self.again = None;
                     if let Ok(again) = Self::listen() {
                         *self = again;
                         return Told::Overrun;
@@ -167,7 +170,7 @@ mod tests {
     use futures_util::stream;
     use std::cell::Cell;
     use std::future::{pending, ready};
-    use tokio::time::Instant;
+    use tokio::time::sleep;
 
     #[tokio::test(start_paused = true)]
     async fn a_question_without_an_answer_is_asked_again() {

@@ -12,16 +12,16 @@ use crate::post::{Post, Program};
 use crate::programs::{Load, Programs, map_fd};
 use crate::state::STATE;
 use arc_swap::ArcSwap;
-use aya::maps::{Array, HashMap, Map, MapData, PerCpuArray, PerCpuValues};
+use aya::maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray, PerCpuValues};
 use aya::programs::Xdp;
 use evenkeel_control::{Contents, FlowView, FlowWalk, Plane, Sizes};
 use evenkeel_core::backend::Link;
 use evenkeel_core::flow::{Bucket, Now, Peer, Timeouts};
-use evenkeel_core::hop::HOPS;
+use evenkeel_core::hop::{self, HOPS};
 use evenkeel_core::{
     AddressFilter, Backend, Counters, Features, Ours, Service, ServiceKey, Settings, Standing, Traffic, Word,
 };
-use evenkeel_wire::{IpProtocol, Ipv4Address};
+use evenkeel_wire::{IpProtocol, Ipv4Address, MacAddress};
 use std::collections::{BTreeMap, HashSet};
 use std::net::Ipv4Addr;
 use std::os::fd::AsFd;
@@ -227,6 +227,19 @@ impl XdpPlane {
         Ok(())
     }
 
+    /// Has the program go by another Ethernet address of its interface's: in one step, over the same tables.
+    ///
+    /// # Errors
+    /// The program cannot be exchanged.
+    pub fn set_mac(&mut self, mac: MacAddress) -> Result<(), XdpError> {
+        self.exchange(self.programs.features(), Settings { mac, ..self.settings })
+    }
+
+    /// Whether another program can take the place of the one that is attached: not where the tables are this process's own.
+    pub fn can_be_exchanged(&self) -> bool {
+        self.staging.as_ref().is_some_and(|staging| staging.names().len() > 1)
+    }
+
     /// The flow table, shared with the program.
     pub fn flow_table(&self) -> &[Bucket<AtomicU64>] {
         &self.flows.table
@@ -256,6 +269,15 @@ fn entries(map: &HashMap<MapData, Plain<Ipv4Address>, Plain<Ours>>) -> Result<BT
     map.iter().map(entry).collect::<Result<_, _>>().map_err(|error| failed("OURS", error))
 }
 
+/// What was to be removed and is not there is gone: an attempt before may have come half-way.
+fn gone(removed: Result<(), MapError>) -> Result<(), MapError> {
+    match removed {
+        Err(MapError::KeyNotFound) => Ok(()),
+        Err(MapError::SyscallError(error)) if error.io_error.raw_os_error() == Some(libc::ENOENT) => Ok(()),
+        other => other,
+    }
+}
+
 impl Plane for XdpPlane {
     type Error = XdpError;
 
@@ -267,9 +289,9 @@ impl Plane for XdpPlane {
         }
         // The kernel copies word by word, and each word is right before and after.
         self.filter.set(0, Plain(filter), 0).map_err(|error| failed("OURS_FILTER", error))?;
-        let gone: Vec<_> = self.ours.keys().filter(|address| !addresses.contains(address)).copied().collect();
-        for address in gone {
-            self.addresses.remove(&Plain(Ipv4Address::from(address))).map_err(|error| failed("OURS", error))?;
+        let left: Vec<_> = self.ours.keys().filter(|address| !addresses.contains(address)).copied().collect();
+        for address in left {
+            gone(self.addresses.remove(&Plain(Ipv4Address::from(address)))).map_err(|error| failed("OURS", error))?;
             self.ours.remove(&address);
         }
         Ok(())
@@ -316,7 +338,7 @@ impl Plane for XdpPlane {
     }
 
     fn remove_service(&mut self, key: ServiceKey) -> Result<(), XdpError> {
-        self.services.remove(&Plain(key)).map_err(|error| failed("SERVICES", error))
+        gone(self.services.remove(&Plain(key))).map_err(|error| failed("SERVICES", error))
     }
 
     fn provide(&mut self, features: Features, timeouts: &Timeouts) -> Result<(), XdpError> {
@@ -342,6 +364,10 @@ impl Plane for XdpPlane {
             sum.add(traffic);
         }
         Ok(sum)
+    }
+
+    fn kept_hops(&self) -> &[AtomicU64] {
+        hop::kept(&self.flows.hops)
     }
 
     fn flow_walk(&self) -> Arc<dyn FlowWalk> {

@@ -7,7 +7,7 @@ use crate::interface::Interface;
 use crate::mode::Mode;
 use aya::maps::Map;
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// A place on an interface, known to the plane, which may exchange the program, and to whoever watches over it.
 #[derive(Debug)]
@@ -22,7 +22,8 @@ pub(crate) struct Post {
 /// A program that the kernel knows by this id.
 #[derive(Debug)]
 pub(crate) struct Program {
-    pub(crate) fd: OwnedFd,
+    /// Shared, so that it can be named without another descriptor, of which there may be none.
+    pub(crate) fd: Arc<OwnedFd>,
     pub(crate) id: u32,
 }
 
@@ -32,7 +33,7 @@ impl Program {
         let unloaded = |error: aya::programs::ProgramError| XdpError::Load(error.to_string());
         let id = loaded.info().map_err(unloaded)?.id();
         let fd = loaded.fd().map_err(unloaded)?.as_fd().try_clone_to_owned();
-        Ok(Self { fd: fd.map_err(|error| XdpError::Load(error.to_string()))?, id })
+        Ok(Self { fd: Arc::new(fd.map_err(|error| XdpError::Load(error.to_string()))?), id })
     }
 }
 
@@ -60,8 +61,8 @@ impl Post {
     }
 
     /// The program that was put there last.
-    pub(crate) fn program_fd(&self) -> Result<OwnedFd, XdpError> {
-        self.program().fd.try_clone().map_err(|error| XdpError::Load(error.to_string()))
+    pub(crate) fn program_fd(&self) -> Arc<OwnedFd> {
+        Arc::clone(&self.program().fd)
     }
 
     /// Puts another program, which has these stations, in the place of the one that is there, in one step.

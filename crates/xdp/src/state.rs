@@ -38,7 +38,7 @@ pub(crate) struct State {
     pub(crate) nat_addresses: u32,
     nat_ports: [u16; 2],
     /// The interface's Ethernet address.
-    pub(crate) mac: MacAddress,
+    mac: MacAddress,
     /// Not zero if another process may take the tables over.
     heritable: u8,
     reserved: u8,

@@ -31,7 +31,7 @@ struct Reading(Scrape);
 
 impl Collector for Reading {
     fn encode(&self, mut out: DescriptorEncoder<'_>) -> fmt::Result {
-        let Self(Scrape { status, counters, traffic, stages, free, nat_ports_free }) = self;
+        let Self(Scrape { status, counters, traffic, stages, free, troubles, nat_ports_free }) = self;
         let counter = |value| ConstCounter::<u64>::new(value);
 
         let mut packets =
@@ -64,6 +64,12 @@ impl Collector for Reading {
         )?;
         for (reason, value) in counters {
             counter(*value).encode(verdicts.encode_family(&[("reason", reason.as_str())])?)?;
+        }
+
+        let help = "What the control side could not do and has tried again; no packet waits for it.";
+        let mut failures = out.encode_descriptor("evenkeel_control_failures", help, None, counter(0).metric_type())?;
+        for (trouble, value) in troubles {
+            counter(*value).encode(failures.encode_family(&[("kind", trouble.name())])?)?;
         }
 
         let gauge = |value: i64| ConstGauge::<i64>::new(value);

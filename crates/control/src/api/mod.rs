@@ -12,5 +12,5 @@ mod socket;
 
 pub use client::{Client, ClientError};
 pub use router::{OrderRequest, ReloadRequest, WeightRequest, routers};
-pub use serve::{serve_tcp, serve_unix};
+pub(crate) use serve::{serve_tcp, serve_unix};
 pub use socket::{DEFAULT_SOCKET, SocketError, listen};

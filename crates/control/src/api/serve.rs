@@ -1,5 +1,6 @@
 //! Accepting connections, as many as are good for us, and giving none of them for ever.
 
+use crate::trouble::{Trouble, Troubles};
 use axum::Router;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -25,10 +26,10 @@ const ANYBODYS_TIME: Duration = Duration::from_secs(10);
 const MAX_HEAD: usize = 16 * 1024;
 
 /// Serves a Unix socket until the future is dropped. Who comes when too many are there waits.
-pub async fn serve_unix(listener: UnixListener, router: Router) {
+pub(crate) async fn serve_unix(listener: UnixListener, router: Router, troubles: Troubles) {
     let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     loop {
-        let Some((stream, _)) = accepted(listener.accept().await).await else { continue };
+        let Some((stream, _)) = accepted(listener.accept().await, &troubles).await else { continue };
         // The semaphore is never closed.
         let Ok(slot) = Arc::clone(&slots).acquire_owned().await else { return };
         let service = TowerToHyperService::new(router.clone());
@@ -44,10 +45,10 @@ pub async fn serve_unix(listener: UnixListener, router: Router) {
 /// Serves a TCP address until the future is dropped: one question a connection. Who comes when too many are there takes the
 /// place of the one that has been there longest. An honest question is answered within milliseconds; so those who come and
 /// stay, as many as they are, keep nobody out.
-pub async fn serve_tcp(listener: TcpListener, router: Router) {
+pub(crate) async fn serve_tcp(listener: TcpListener, router: Router, troubles: Troubles) {
     let mut connections = VecDeque::new();
     loop {
-        let Some((stream, _)) = accepted(listener.accept().await).await else { continue };
+        let Some((stream, _)) = accepted(listener.accept().await, &troubles).await else { continue };
         connections.retain(|connection: &JoinHandle<()>| !connection.is_finished());
         if connections.len() >= MAX_CONNECTIONS
             && let Some(eldest) = connections.pop_front()
@@ -70,8 +71,9 @@ fn builder() -> http1::Builder {
     builder
 }
 
-async fn accepted<A>(accepted: io::Result<A>) -> Option<A> {
-    if accepted.is_err() {
+async fn accepted<A>(accepted: io::Result<A>, troubles: &Troubles) -> Option<A> {
+    if let Err(error) = &accepted {
+        troubles.note(Trouble::Connections, error);
         // Out of descriptors, most likely: at once it would be the same again.
         sleep(Duration::from_millis(100)).await;
     }

@@ -7,7 +7,7 @@ use std::collections::{BTreeSet, HashSet};
 use std::net::{IpAddr, Ipv4Addr};
 
 impl<P: Plane> Balancer<P> {
-    /// Every address that a next hop is needed for.
+    /// The address of every backend.
     pub fn backend_addresses(&self) -> HashSet<Ipv4Addr> {
         self.places.taken().filter_map(|(_, place)| ipv4(place.owner.address)).collect()
     }
@@ -17,7 +17,7 @@ impl<P: Plane> Balancer<P> {
         &self.ours
     }
 
-    /// Notes where packets for a backend address must be sent.
+    /// Notes where packets for a backend's address, or through a router, must be sent.
     ///
     /// # Errors
     /// A table could not be changed.
@@ -25,6 +25,9 @@ impl<P: Plane> Balancer<P> {
         let address = IpAddr::from(hop.address);
         if self.next_hops.insert(address, hop.mac) == Some(hop.mac) {
             return Ok(());
+        }
+        if self.replies.iter().any(|route| route.router == Some(hop.address)) {
+            self.write_replies();
         }
         let there: Vec<_> =
             self.places.taken().filter(|(_, place)| place.owner.address == address).map(|(index, _)| index).collect();

@@ -8,6 +8,7 @@ use crate::config::{BackendId, Config, ServiceId};
 use crate::plane::Plane;
 use evenkeel_core::backend::{BackendState, Standing};
 use std::collections::{HashMap, HashSet};
+use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 impl<P: Plane> Balancer<P> {
@@ -18,6 +19,12 @@ impl<P: Plane> Balancer<P> {
         limits: &HashMap<ServiceId, Option<Duration>>,
     ) -> Result<(), BalancerError<P::Error>> {
         let wanted: HashSet<BackendId> = config.backend_ids().collect();
+        // Those who are leaving already, of which the plane could not be told, or not all.
+        let left: Vec<_> =
+            self.places.taken().filter(|(_, place)| place.leaving.is_some()).map(|(index, _)| index).collect();
+        for index in left {
+            self.write_place(index)?;
+        }
         let leave: Vec<_> = self
             .places
             .taken()
@@ -95,7 +102,8 @@ impl<P: Plane> Balancer<P> {
         }
         // Another machine may have the address when it comes back.
         let known: HashSet<_> = self.places.taken().map(|(_, place)| place.owner.address).collect();
-        self.next_hops.retain(|address, _| known.contains(address));
+        let routers: HashSet<_> = self.routers().into_iter().map(IpAddr::from).collect();
+        self.next_hops.retain(|address, _| known.contains(address) || routers.contains(address));
         self.write_addresses([])
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! `reconcile` goes from a configuration to tables, `leaving` sees to who is in it no more, `addresses` to which addresses are
 //! ours and where backends are found; `adopt` begins with what another process has left. `places` says which place of the
-//! plane's table is whose, `classes` which number is whose idle times, `keys` how the tables write what the configuration calls things.
+//! plane's table is whose, `classes` which number is whose idle times, `keys` how the tables write what the configuration calls things. `replies` is about where answers go that follow
+//! the host's routes.
 
 mod addresses;
 mod adopt;
@@ -11,6 +12,7 @@ mod keys;
 mod leaving;
 mod places;
 mod reconcile;
+mod replies;
 
 use crate::config::{BackendId, Nat, ServiceId};
 use crate::maglev::Candidate;
@@ -22,7 +24,8 @@ use evenkeel_core::Service;
 use evenkeel_core::backend::{BackendRef, BackendState, Link, Standing};
 use evenkeel_wire::MacAddress;
 use places::Places;
-use std::collections::{BTreeMap, BTreeSet};
+pub use replies::ReplyRoute;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
@@ -97,6 +100,10 @@ pub struct Balancer<P> {
     own: Option<Ipv4Addr>,
     /// The addresses that the plane was told are ours.
     ours: BTreeSet<Ipv4Addr>,
+    /// The host's routes, as far as they matter to answers.
+    replies: Vec<ReplyRoute>,
+    /// How long backends of services that are gone may go on, as long as those have not been told to go.
+    limits: HashMap<ServiceId, Option<Duration>>,
 }
 
 impl<P: Plane> Balancer<P> {
@@ -112,6 +119,8 @@ impl<P: Plane> Balancer<P> {
             nat: None,
             own: None,
             ours: BTreeSet::new(),
+            replies: Vec::new(),
+            limits: HashMap::new(),
         }
     }
 

@@ -3,13 +3,13 @@
 
 use super::keys::{peer, service_key};
 use super::{Active, Balancer, BalancerError, takes};
-use crate::config::{self, Affinity, AllDown, Config, OnMissing, ServiceId};
+use crate::config::{self, Affinity, AllDown, Config, OnMissing, Reply, ServiceId};
 use crate::features::features;
 use crate::maglev::{self, Candidate};
 use crate::plane::Plane;
 use evenkeel_core::Service;
 use evenkeel_core::backend::{BackendRef, BackendState, Standing};
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 /// Maglev tables that are made and written together: 17 MB of them.
 const TABLES_AT_ONCE: usize = 64;
@@ -45,12 +45,13 @@ impl<P: Plane> Balancer<P> {
         self.write_addresses(config.services.iter().map(|service| service.address))?;
         let wanted: HashSet<_> = config.services.iter().map(config::Service::id).collect();
         let gone: Vec<_> = self.services.keys().filter(|key| !wanted.contains(key)).copied().collect();
-        let mut limits: HashMap<_, _> =
-            config.services.iter().map(|service| (service.id(), service.drain_time)).collect();
         for key in gone {
             self.plane.remove_service(service_key(key))?;
-            limits.insert(key, self.services.remove(&key).and_then(|active| active.drain_time));
+            // Kept if what follows fails, and is tried again.
+            self.limits.insert(key, self.services.remove(&key).and_then(|active| active.drain_time));
         }
+        let mut limits = self.limits.clone();
+        limits.extend(config.services.iter().map(|service| (service.id(), service.drain_time)));
         let mut free_tables = FreeTables::of(&self.services);
         let mut services = Vec::with_capacity(config.services.len());
         let mut lower = Vec::new();
@@ -66,6 +67,7 @@ impl<P: Plane> Balancer<P> {
             self.set_state(index, state, standing)?;
         }
         self.let_go(config, &limits)?;
+        self.limits.clear();
         self.write_addresses([])
     }
 
@@ -161,12 +163,17 @@ impl<P: Plane> Balancer<P> {
             Some(index) => index,
             None => {
                 let index = self.places.take(id);
-                self.plane.set_backend(
+                let told = self.plane.set_backend(
                     index as u16,
                     peer(backend.address, backend.port),
                     peer(service.address, service.port),
                     service.protocol.on_the_wire(),
-                )?;
+                );
+                if let Err(error) = told {
+                    // Or the next attempt would find it in its place, and say nothing more.
+                    self.places.give_up(index);
+                    return Err(error.into());
+                }
                 index
             }
         };
@@ -233,5 +240,9 @@ fn flags(service: &config::Service) -> u16 {
         OnMissing::Drop => Service::PLAIN,
         OnMissing::Reset => Service::MISSING_RESET,
     };
-    affinity | all_down | on_missing
+    let reply = match service.reply {
+        Reply::Source => Service::PLAIN,
+        Reply::Route => Service::ROUTED,
+    };
+    affinity | all_down | on_missing | reply
 }

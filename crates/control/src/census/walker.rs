@@ -2,8 +2,10 @@
 
 use super::tally::Census;
 use crate::plane::{FlowWalk, WalkError};
+use crate::trouble::{Trouble, Troubles};
 use std::io;
 use std::ops::Range;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
@@ -54,13 +56,13 @@ impl Walker {
     ///
     /// # Errors
     /// There is no thread to be had.
-    pub(crate) fn begin(table: Arc<dyn FlowWalk>) -> io::Result<Self> {
+    pub(crate) fn begin(table: Arc<dyn FlowWalk>, troubles: Troubles) -> io::Result<Self> {
         // One order to hurry is as good as many.
         let (wake, woken) = sync_channel(1);
         let (publish, latest) = watch::channel(Arc::new(Census::begin()));
         let orders = Arc::new(Orders::default());
         let patience = if table.buckets() <= SMALL { PATIENCE_WITH_SMALL } else { PATIENCE };
-        let walk = Walk { table, orders: Arc::clone(&orders), publish, woken };
+        let walk = Walk { table, orders: Arc::clone(&orders), publish, woken, troubles };
         let thread = thread::Builder::new().name("flow-walker".to_owned()).spawn(move || walk.run())?;
         Ok(Self { counts: Counts { patience, wake, latest }, orders, thread: Some(thread) })
     }
@@ -123,6 +125,7 @@ struct Walk {
     orders: Arc<Orders>,
     publish: watch::Sender<Arc<Census>>,
     woken: Receiver<()>,
+    troubles: Troubles,
 }
 
 impl Walk {
@@ -133,8 +136,11 @@ impl Walk {
             let begun = Instant::now();
             // A clock that cannot be read now may be readable the next time. Until then the last count stands, and tells its
             // age.
-            if let Ok(Some(census)) = self.walk() {
-                self.publish.send_replace(Arc::new(census));
+            match catch_unwind(AssertUnwindSafe(|| self.walk())) {
+                Ok(Ok(Some(census))) => drop(self.publish.send_replace(Arc::new(census))),
+                Ok(Ok(None)) => {}
+                Ok(Err(error)) => self.troubles.note(Trouble::Tables, &error),
+                Err(panic) => self.troubles.note_panic("the flow table", &*panic),
             }
             // At least as long as the walk took, so that whoever asks all the time has it walk half of the time.
             let rest = begun.elapsed();

@@ -3,7 +3,7 @@
 use super::dataplane::{Dataplane, Kind};
 use super::fault::ConfigError;
 use super::id::BackendId;
-use super::service::Service;
+use super::service::{Reply, Service};
 use std::net::{Ipv4Addr, SocketAddr};
 
 /// Everything an operator can say.
@@ -60,6 +60,11 @@ impl Nat {
 }
 
 impl Config {
+    /// Whether answers of some service follow the host's routes.
+    pub fn follows_routes(&self) -> bool {
+        self.services.iter().any(|service| service.reply == Reply::Route)
+    }
+
     /// What the backends of all services are known by.
     pub fn backend_ids(&self) -> impl Iterator<Item = BackendId> {
         self.services.iter().flat_map(Service::backend_ids)

@@ -30,4 +30,4 @@ pub use health::{Health, HttpCheck, Probe};
 pub use id::{BackendId, ServiceId};
 pub use protocol::Protocol;
 pub use secret::{PickSecret, SecretError};
-pub use service::{Affinity, AllDown, Backend, Forward, OnDown, OnMissing, Service};
+pub use service::{Affinity, AllDown, Backend, Forward, OnDown, OnMissing, Reply, Service};

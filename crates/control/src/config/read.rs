@@ -9,7 +9,7 @@ use super::idle;
 use super::protocol::Protocol;
 use super::secret::PickSecret;
 use super::section::{Located, Section};
-use super::service::{Affinity, AllDown, Backend, Forward, OnDown, OnMissing, Service};
+use super::service::{Affinity, AllDown, Backend, Forward, OnDown, OnMissing, Reply, Service};
 use super::spans::{BackendSpans, ServiceSpans, Spans};
 use evenkeel_core::flow::IdleTimes;
 use serde::Deserialize;
@@ -132,6 +132,7 @@ fn read_service(mut section: Section<'_, '_>, spans: &mut Spans) -> Option<Servi
     let all_down = section.optional::<AllDown>("all-down");
     let on_missing = section.optional::<OnMissing>("on-missing");
     let on_down = section.optional::<OnDown>("on-down");
+    let reply = section.optional::<Reply>("reply");
     let newcomers = section.optional::<u32>("newcomers");
     if let Some(number) = newcomers.as_ref().filter(|number| !NEWCOMERS.contains(&number.value)) {
         section.faults().add(
@@ -183,6 +184,7 @@ fn read_service(mut section: Section<'_, '_>, spans: &mut Spans) -> Option<Servi
         all_down: value(all_down).unwrap_or_default(),
         on_missing: value(on_missing).unwrap_or_default(),
         on_down: value(on_down).unwrap_or_default(),
+        reply: value(reply).unwrap_or_default(),
         newcomers: value(newcomers),
         idle,
         drain_time: value(drain_time).map(|time| time.0),

@@ -150,6 +150,12 @@ const SERVICE: Section = Section {
             Some("keep"),
             "What becomes of a backend's TCP connections while its checks fail: they go on as far as it does; they stand still, unless no backend serves; or both ends are told by a reset. Those of a backend that is drained go on always. Datagrams go to another backend if one takes them.",
         ),
+        key(
+            "reply",
+            Kind::Word(&["source", "route"]),
+            Some("source"),
+            "Where answers go: to the Ethernet address that the client's packets come from, or to the router that the host's routes name for the client, followed when it changes. With routers that stand in for one another and send from Ethernet addresses of their own (HSRP, VRRP, MLAG) a download goes on only by the latter when one of them dies. Clients in the host's own network are answered where they are. Connections that are there keep what they began with.",
+        ),
         key("idle", Kind::Table(&IDLE), Some("all defaults"), "How long connections may be idle."),
         key(
             "newcomers",

@@ -31,6 +31,8 @@ pub struct Service {
     pub on_missing: OnMissing,
     /// What becomes of a backend's connections while its checks fail.
     pub on_down: OnDown,
+    /// Where answers go.
+    pub reply: Reply,
     /// How many connections a second may be opened by who asks for the first time; without it, any number.
     pub newcomers: Option<u32>,
     /// How long connections may be idle.
@@ -95,6 +97,17 @@ pub enum OnDown {
     Drop,
     /// Both ends are told by a reset that they are over.
     Reset,
+}
+
+/// Where answers go.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Reply {
+    /// To the Ethernet address that the client's packets come from.
+    #[default]
+    Source,
+    /// Where the host's routes lead.
+    Route,
 }
 
 /// A backend of a service.

@@ -4,6 +4,7 @@ use super::checker::Checker;
 use crate::beside::Beside;
 use crate::config::{BackendId, Config};
 use crate::operator::Judgement;
+use crate::trouble::Troubles;
 use std::collections::HashSet;
 use std::io;
 use tokio::sync::mpsc;
@@ -12,7 +13,7 @@ use tokio::sync::mpsc;
 #[derive(Debug)]
 pub struct CheckerThread {
     wanted: mpsc::UnboundedSender<Wanted>,
-    _thread: Beside,
+    thread: Beside,
 }
 
 /// Whom to watch.
@@ -27,22 +28,28 @@ impl CheckerThread {
     ///
     /// # Errors
     /// There is no thread to be had.
-    pub fn begin(judgements: mpsc::Sender<Judgement>) -> io::Result<Self> {
+    pub(crate) fn begin(judgements: mpsc::Sender<Judgement>, troubles: Troubles) -> io::Result<Self> {
         let (wanted, mut told) = mpsc::unbounded_channel::<Wanted>();
-        let thread = Beside::begin("checks", 0, || async move {
-            let mut checker = Checker::new(judgements);
+        let noted = troubles.clone();
+        let thread = Beside::begin("checks", 0, troubles, || async move {
+            let mut checker = Checker::new(judgements).noting(noted);
             while let Some(Wanted { config, down }) = told.recv().await {
                 checker.watch(&config, |backend| down.contains(backend));
             }
         })?;
-        Ok(Self { wanted, _thread: thread })
+        Ok(Self { wanted, thread })
+    }
+
+    /// Whether the thread has ended, as it does when it panics.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.thread.has_ended()
     }
 
     /// Watches the backends that this configuration wants watched, and no others, from as soon as the thread comes to it. See
     /// [`Checker::watch`].
     pub fn watch(&self, config: &Config, is_down: impl Fn(&BackendId) -> bool) {
         let down = config.backend_ids().filter(|backend| is_down(backend)).collect();
-        // If the thread has panicked, that was said.
+        // If the thread has panicked, another one will be told.
         let _ = self.wanted.send(Wanted { config: config.clone(), down });
     }
 }

@@ -1,11 +1,13 @@
 //! Who is watched: a task for each backend that shall be, for as long as it shall.
 
 use super::attend::attend;
+use super::finding::{Finding, Hindrance};
 use super::pace::Pace;
 use super::ports::Ports;
 use super::prober::Prober;
 use crate::config::{BackendId, Config, Health};
 use crate::operator::{Condition, Judgement};
+use crate::trouble::Troubles;
 use fastrand::Rng;
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -44,6 +46,7 @@ pub struct Checker {
     judgements: mpsc::Sender<Judgement>,
     permits: Arc<Semaphore>,
     watched: HashMap<BackendId, Watched>,
+    troubles: Troubles,
 }
 
 /// A backend that is being watched, for as long as this exists.
@@ -65,7 +68,13 @@ impl Checker {
     /// A checker that watches nobody yet, and will tell what it finds by this channel. While the channel is full, those
     /// who have something to tell wait with their next check. Once nobody listens any more, checks end.
     pub fn new(judgements: mpsc::Sender<Judgement>) -> Self {
-        Self { judgements, permits: Arc::new(Semaphore::new(AT_ONCE)), watched: HashMap::new() }
+        let permits = Arc::new(Semaphore::new(AT_ONCE));
+        Self { judgements, permits, watched: HashMap::new(), troubles: Troubles::default() }
+    }
+
+    /// The same, which notes there what goes wrong with itself.
+    pub(crate) fn noting(self, troubles: Troubles) -> Self {
+        Self { troubles, ..self }
     }
 
     /// Watches the backends that this configuration wants watched, and no others. `is_down` says who is held to be down
@@ -100,9 +109,10 @@ impl Checker {
         let ports = Ports::new(block, Arc::clone(&is_busy));
         let prober = Prober::new(backend.socket_address(), Arc::clone(&health), ports, Arc::clone(&self.permits));
         let pace = Pace::new(health.interval, Rng::new());
-        let judgements = self.judgements.clone();
+        let (judgements, troubles) = (self.judgements.clone(), self.troubles.clone());
         let task = tokio::spawn(attend(backend, Arc::clone(&health), before, pace, judgements, async move || {
-            prober.check().await
+            // One check that panics is one that was not made, and not the last one.
+            troubles.guard("checks", prober.check()).await.unwrap_or(Finding::NotMade(Hindrance::Fault))
         }));
         Watched { health, is_busy, task: task.abort_handle() }
     }

@@ -52,6 +52,8 @@ pub(super) enum Hindrance {
     Memory,
     /// No request can be made of the path and the host.
     Request,
+    /// The check has panicked.
+    Fault,
 }
 
 // errno.h, for which `io::ErrorKind` has no stable names.
@@ -142,6 +144,7 @@ impl Hindrance {
             Self::Ports => "no local port is free on the balancer",
             Self::Memory => "no memory for a connection on the balancer",
             Self::Request => "no request can be made of its path and host",
+            Self::Fault => "a fault of the balancer's",
         }
     }
 }

@@ -4,6 +4,7 @@ use super::status::Status;
 use super::wanted::Operator;
 use crate::census::Stage;
 use crate::plane::Plane;
+use crate::trouble::Trouble;
 use evenkeel_core::Traffic;
 use std::collections::{BTreeMap, HashMap};
 
@@ -20,6 +21,8 @@ pub struct Scrape {
     pub stages: Vec<(Stage, u64)>,
     /// How many more the flow table is made for.
     pub free: u64,
+    /// How often something could not be done, by kind; it was tried again.
+    pub troubles: Vec<(Trouble, u64)>,
     /// NAT source ports (of all NAT addresses together) that are free towards the backend with the most connections. A
     /// port is in use towards one backend at a time, and may be used towards others as well.
     pub nat_ports_free: u64,
@@ -63,6 +66,7 @@ impl<P: Plane> Operator<P> {
         let busiest = status.services.iter().flat_map(|service| &service.backends).map(|backend| backend.flows).max();
         Ok(Scrape {
             counters: self.counters()?,
+            troubles: self.troubles().into(),
             traffic,
             stages,
             free: u64::from(self.balancer.plane().sizes().flows).saturating_sub(used),

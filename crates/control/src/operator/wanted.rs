@@ -8,7 +8,9 @@ use crate::balancer::{Balancer, BalancerError};
 use crate::census::{Census, Counts};
 use crate::config::{BackendId, Config};
 use crate::plane::Plane;
+use crate::trouble::{Trouble, Troubles};
 use std::collections::HashSet;
+use std::fmt::Display;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
@@ -27,6 +29,10 @@ pub struct Operator<P> {
     pub(super) started: Instant,
     /// Where connections are counted beside everything else, if they are.
     pub(super) counts: Option<Counts>,
+    /// What could not be done so far, and was or is to be tried again.
+    pub(super) troubles: Troubles,
+    /// Whether the tables may be otherwise than is wanted, since one could not be changed.
+    pub(super) is_behind: bool,
     /// What came of the last reload, for the log.
     pub(super) reloaded: Option<Result<Vec<Change>, String>>,
 }
@@ -51,6 +57,8 @@ impl<P: Plane> Operator<P> {
             health: HealthTable::default(),
             started: Instant::now(),
             counts: None,
+            troubles: Troubles::default(),
+            is_behind: false,
             reloaded: None,
         };
         operator.recall();
@@ -126,13 +134,54 @@ impl<P: Plane> Operator<P> {
         if has_turned { self.enforce() } else { Ok(()) }
     }
 
-    /// Makes the tables what is wanted now.
+    /// Makes the tables what is wanted now. If one of them cannot be changed, [`Operator::catch_up`] has something to do.
     pub(super) fn enforce(&mut self) -> Result<(), BalancerError<P::Error>> {
         let wanted = self.wanted(&self.config);
         let Self { balancer, orders, health, .. } = self;
-        balancer.apply_with(&wanted, |service, backend| {
+        let done = balancer.apply_with(&wanted, |service, backend| {
             (admission(service, backend, orders, health), standing(service, backend, orders, health))
-        })
+        });
+        match &done {
+            Ok(()) => self.is_behind = false,
+            Err(BalancerError::Plane(_)) => self.is_behind = true,
+            // Refused before anything was changed.
+            Err(_) => {}
+        }
+        done
+    }
+
+    /// Notes that a table could not be changed, so that it is tried again. It concerns no packet: what is in force stays.
+    pub fn failed(&mut self, error: &impl Display) {
+        self.is_behind = true;
+        self.troubles.note(Trouble::Tables, error);
+    }
+
+    /// Makes the tables what is wanted, if one could not be changed before. To be called every second or so; what comes of it
+    /// is noted.
+    pub fn catch_up(&mut self) {
+        if self.is_behind {
+            self.enforce().unwrap_or_else(|error| self.failed(&error));
+        }
+    }
+
+    /// Whatever is in the tables may not be what is wanted.
+    pub(crate) fn doubt(&mut self) {
+        self.is_behind = true;
+    }
+
+    /// Whether the tables may be otherwise than is wanted.
+    pub fn is_behind(&self) -> bool {
+        self.is_behind
+    }
+
+    /// How often each kind of trouble has happened.
+    pub fn troubles(&self) -> [(Trouble, u64); Trouble::ALL.len()] {
+        self.troubles.counts()
+    }
+
+    /// Where trouble is noted, for others.
+    pub(crate) fn share_troubles(&self) -> Troubles {
+        self.troubles.clone()
     }
 
     /// A configuration with the weights that were ordered.

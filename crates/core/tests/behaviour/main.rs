@@ -25,6 +25,7 @@ mod reference;
 mod refusals;
 mod refuse;
 mod reopening;
+mod replies;
 mod services;
 mod strangers;
 mod translate;

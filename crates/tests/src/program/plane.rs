@@ -7,7 +7,7 @@ use super::xdp;
 use evenkeel_control::{Contents, FlowView, FlowWalk, Plane, Sizes};
 use evenkeel_core::backend::Link;
 use evenkeel_core::flow::{Bucket, Now, Peer, Timeouts};
-use evenkeel_core::{Counters, Features, Service, ServiceKey, Settings, Standing, Traffic};
+use evenkeel_core::{Counters, Features, Service, ServiceKey, Settings, Standing, Traffic, hop};
 use evenkeel_dpdk::PlaneError;
 use evenkeel_wire::IpProtocol;
 use evenkeel_xdp::{XdpError, XdpPlane};
@@ -104,6 +104,10 @@ impl Plane for PlaneUnderTest<'_, '_> {
 
     fn set_our_addresses(&mut self, addresses: &[Ipv4Addr]) -> Result<(), Refused> {
         each!(self, plane => plane.set_our_addresses(addresses))
+    }
+
+    fn kept_hops(&self) -> &[AtomicU64] {
+        hop::kept(self.hops())
     }
 
     fn sizes(&self) -> Sizes {

@@ -20,6 +20,8 @@ pub const EMPTY: SocketAddr = end([203, 0, 113, 10], 81);
 pub const REFUSING: SocketAddr = end([203, 0, 113, 10], 83);
 /// A service that lets ten newcomers a second in at their first try.
 pub const LIMITED: SocketAddr = end([203, 0, 113, 10], 84);
+/// A service whose answers follow routes.
+pub const ROUTED: SocketAddr = end([203, 0, 113, 10], 85);
 /// A service whose one backend has no known Ethernet address.
 pub const LOST: SocketAddr = end([203, 0, 113, 10], 82);
 /// The backend of [`LOST`].
@@ -107,6 +109,14 @@ pub fn rich() -> Config {
         protocol = "tcp"
         newcomers = 10
         backends = [{ address = "10.1.0.1", port = 8084 }]
+
+        [[service]]
+        name = "routed"
+        address = "203.0.113.10"
+        port = 85
+        protocol = "tcp"
+        reply = "route"
+        backends = [{ address = "10.1.0.1", port = 8085 }]
 
         [[service]]
         name = "lost"

@@ -185,6 +185,11 @@ pub struct Next {
 }
 
 impl Next {
+    /// How many failed.
+    pub fn failed(&self) -> usize {
+        self.failed.len()
+    }
+
     /// How many reached a server; none may have failed.
     #[track_caller]
     pub fn on(&self, server: &str) -> usize {

@@ -1,8 +1,8 @@
 //! Packets in, verdict and packets out: what a plane does with each kind of packet, byte for byte.
 
-use evenkeel_control::Plane;
 use evenkeel_control::config::Protocol::{Tcp, Udp};
 use evenkeel_control::config::Unserved;
+use evenkeel_control::{Plane, ReplyRoute};
 use evenkeel_core::flow::{IdleTimes, Side, State, Tick};
 use evenkeel_core::{BackendState, Event, Features, PORT_TRIES, Reason, Service, ServiceKey, Standing, hash};
 use evenkeel_packets::{
@@ -11,7 +11,7 @@ use evenkeel_packets::{
 };
 use evenkeel_tests::on_both_planes;
 use evenkeel_tests::program::scenes::{
-    ANY, DNS, EMPTY, LIMITED, LOST, NAT, REFUSING, STICKY, WALKTHROUGH, WEB, backend_mac, client,
+    ANY, DNS, EMPTY, LIMITED, LOST, NAT, REFUSING, ROUTED, STICKY, WALKTHROUGH, WEB, backend_mac, client,
 };
 use evenkeel_tests::program::{Connection, On, PlaneUnderTest, Rig, Setup, scenes, table, trial};
 use evenkeel_wire::{IpProtocol, Port};
@@ -486,6 +486,30 @@ const RICH_FIXTURES: &[Fixture] = &[
         table::stamp(rig.plane(), &table::keys(&connection), rig.now(), 100);
         rig.expect(&connection.says(ACK).source_mac([2, 9, 9, 9, 9, 9]), Reason::ToBackend);
         rig.expect(&connection.answers(ACK), Reason::ToClient);
+    }),
+    ("answers that follow routes go to the router that is there now", |rig| {
+        let router = Ipv4Addr::new(10, 1, 0, 254);
+        let connection = rig.establish(Tcp, client(1), ROUTED);
+        rig.assert_works(&connection);
+        let default = ReplyRoute { network: Ipv4Addr::UNSPECIFIED, length: 0, router: Some(router) };
+        let near = ReplyRoute { network: Ipv4Addr::new(192, 0, 3, 0), length: 24, router: None };
+        rig.balancer().set_reply_routes(vec![default, near]);
+        let (first, second) = ([2, 9, 9, 9, 9, 1], [2, 9, 9, 9, 9, 2]);
+        rig.set_next_hop(router, first);
+        let routed = rig.open(Tcp, client(2), ROUTED);
+        let answered = |rig: &Rig, flags| rig.send_any(&routed.answers(flags).bytes()).sent[..6].to_vec();
+        assert_eq!(answered(rig, SYN | ACK), first);
+        // The client's next packet comes by the other router; answers follow the routes.
+        rig.send_any(&routed.says(ACK).source_mac(second).bytes());
+        assert_eq!(answered(rig, ACK), first);
+        rig.set_next_hop(router, second);
+        assert_eq!(answered(rig, ACK), second);
+        // One that was there before, and one that is near, are answered where they are.
+        rig.assert_works(&connection);
+        let near = rig.establish(Tcp, client(256), ROUTED);
+        rig.assert_works(&near);
+        rig.forget();
+        rig.balancer().set_reply_routes(Vec::new());
     }),
     ("a SYN that is sent again finds the connection that it made", |rig| {
         let connection = rig.open(Tcp, client(1), WEB);

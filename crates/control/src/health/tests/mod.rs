@@ -7,7 +7,7 @@ mod watching;
 
 use crate::config::{
     Affinity, AllDown, Backend, Config, Dataplane, Forward, Health, HttpCheck, Metrics, Nat, OnDown, OnMissing, Probe,
-    Protocol, Service,
+    Protocol, Reply, Service,
 };
 use crate::operator::Judgement;
 use evenkeel_core::flow::IdleTimes;
@@ -32,6 +32,7 @@ fn config(watched: &[(SocketAddrV4, Health)]) -> Config {
         health: health.clone(),
         all_down: AllDown::Drop,
         on_missing: OnMissing::Drop,
+        reply: Reply::Source,
         newcomers: None,
         on_down: OnDown::Keep,
         idle: IdleTimes::DEFAULT,

@@ -2,6 +2,7 @@
 
 use evenkeel_core::backend::Link;
 use evenkeel_core::flow::{Bucket, BucketOf, Entry, FlowKey, HopNumber, IdleTimes, Meta, Now, Peer, Side, Timeouts};
+use evenkeel_core::reply::KEPT;
 use evenkeel_core::{
     Asked, Backend, BackendRef, BackendState, Event, Features, Frame, Ours, Reason, Service, ServiceKey, Settings,
     Tables, Verdict, Word, process,
@@ -32,6 +33,8 @@ pub(crate) struct MemoryPlane<W = AtomicU64> {
     pub(crate) buckets: Vec<Bucket<W>>,
     /// A power of two of them; numbers beyond are taken modulo.
     pub(crate) hops: Vec<W>,
+    /// Those of the control side.
+    pub(crate) kept: Vec<W>,
     clock: AtomicU32,
     verdicts: [AtomicU64; 64],
     events: [AtomicU64; 16],
@@ -107,6 +110,7 @@ impl<W: Word + From<u64>> MemoryPlane<W> {
             backends: Vec::new(),
             buckets: (0..buckets).map(|_| BucketOf(std::array::from_fn(|_| entry()))).collect(),
             hops: (0..64).map(|_| W::from(0)).collect(),
+            kept: (0..KEPT).map(|_| W::from(0)).collect(),
             // Not zero: an entry that nobody has written must not look fresh by accident.
             clock: AtomicU32::new(40_000 << 6),
             verdicts: std::array::from_fn(|_| AtomicU64::new(0)),
@@ -289,7 +293,7 @@ impl<W: Word> Tables for MemoryPlane<W> {
     }
 
     fn hop(&self, number: HopNumber) -> Option<&W> {
-        self.hops.get(usize::from(number.0) % self.hops.len())
+        self.kept.get(usize::from(number.0)).or_else(|| self.hops.get(usize::from(number.0) % self.hops.len()))
     }
 
     fn service(&self, key: &ServiceKey) -> Option<Service> {
