@@ -57,8 +57,13 @@ impl Deployment {
 }
 
 fn config() -> Config {
-    let backends =
-        (1..=WIDTH).map(|last| Backend { address: [10, 0, 1, last].into(), port: 8080, weight: 1, drain: false });
+    let backends = (1..=WIDTH).map(|last| Backend {
+        address: [10, 0, 1, last].into(),
+        port: 8080,
+        weight: 1,
+        drain: false,
+        health: Default::default(),
+    });
     Config {
         dataplane: Default::default(),
         metrics: Default::default(),

@@ -3,6 +3,7 @@
 use super::dataplane::Dataplane;
 use super::fault::Faults;
 use super::file::Config;
+use super::health::Target;
 use super::protocol::Protocol;
 use super::service::{Backend, OnDown, OnMissing, Service};
 use super::spans::{ServiceSpans, Spans};
@@ -29,7 +30,7 @@ pub(super) fn check(config: &Config, spans: &Spans, faults: &mut Faults) {
     let mut idle_sets = Vec::new();
     let mut listeners = HashMap::new();
     for (service, at) in config.services.iter().zip(&spans.services) {
-        let Service { name, address, port, .. } = service;
+        let Service { name, address, .. } = service;
         if name.is_empty() || name.len() > SERVICE_NAME || name.contains(|c: char| c.is_control() || "\"\\".contains(c))
         {
             let message = format!(
@@ -44,10 +45,7 @@ pub(super) fn check(config: &Config, spans: &Spans, faults: &mut Faults) {
             let message = format!("service \"{other}\" has the same address, port and protocol: leave one of them out");
             faults.add(at.address.clone(), message);
         }
-        if *port == 0 && service.health.probe.is_some() {
-            let message = "a service for any port (0) cannot be health checked, since no port is known to ask";
-            faults.add(at.address.clone(), message);
-        }
+        check_health(service, at, faults);
         check_fate(service, at, faults);
         if !idle_sets.contains(&service.idle) {
             if idle_sets.len() == IDLE_CLASSES {
@@ -62,6 +60,26 @@ pub(super) fn check(config: &Config, spans: &Spans, faults: &mut Faults) {
         }
         check_host(*address, "a service", at.address.clone(), faults);
         check_backends(service, at, &ours, faults);
+    }
+}
+
+/// Every backend must be asked somewhere, from where an answer can come back to.
+fn check_health(service: &Service, at: &ServiceSpans, faults: &mut Faults) {
+    if service.health.probe.is_none() {
+        return;
+    }
+    for (backend, at) in service.backends.iter().zip(&at.backends) {
+        let target = service.asked_at(backend);
+        if target.port() == 0 {
+            let message = "it is not known at which port to ask this backend whether it serves: health = { port = ... } of its \
+                           service, or its own, says so";
+            faults.add(at.address.clone(), message);
+        }
+        if service.health.source.is_some_and(|source| source.is_ipv4() != target.is_ipv4()) {
+            let place = if backend.health == Target::default() { at.address.clone() } else { at.health.clone() };
+            faults
+                .add(place, format!("{target} cannot be asked from an address of the other family: see health.source"));
+        }
     }
 }
 

@@ -148,7 +148,7 @@ fn read_service(mut section: Section<'_, '_>, spans: &mut Spans) -> Option<Servi
     let of = protocol.as_ref().map(|protocol| protocol.value);
     let idle = idle.map_or(IdleTimes::DEFAULT, |table| idle::read(table, of, section.faults()));
     let health = match section.table("health") {
-        Some(table) => health::read(table, section.faults()),
+        Some(table) => health::read(table, of, section.faults()),
         None => Some(Health::default()),
     };
     if !section.has("backends") {
@@ -195,13 +195,17 @@ fn read_backend(mut section: Section<'_, '_>, spans: &mut Vec<BackendSpans>) -> 
     let port = section.required::<u16>("port");
     let weight = section.optional::<u16>("weight");
     let drain = section.optional::<bool>("drain");
+    let health = section.table("health");
+    let health_span = health.as_ref().map_or(0..0, Spanned::span);
+    let health = health.map(|table| health::read_own(table, section.faults())).unwrap_or_default();
     section.end();
-    spans.push(BackendSpans { address: span(&address), port: span(&port) });
+    spans.push(BackendSpans { address: span(&address), port: span(&port), health: health_span });
     Some(Backend {
         address: value(address)?,
         port: value(port)?,
         weight: value(weight).unwrap_or(1),
         drain: value(drain).unwrap_or(false),
+        health,
     })
 }
 

@@ -84,7 +84,7 @@ fn every_fault_is_named_with_its_place() {
             "weight = 3",
             "ratio = 3",
             "14:89: ",
-            "unknown key `ratio` in a backend: the keys are address, port, weight, drain.",
+            "unknown key `ratio` in a backend: the keys are address, port, weight, drain, health.",
         ),
         ("[nat]", "[nats]", "1:1: ", "the file has no [nat] section"),
         // Values of another kind.
@@ -160,7 +160,7 @@ fn every_fault_is_named_with_its_place() {
             "protocol = \"tcp\"",
             "protocol = \"tcp\"\nhealth = { kind = \"ping\" }",
             "14:19: ",
-            "expected one of `tcp`, `http`, `none`",
+            "expected one of `tcp`, `tls`, `udp`, `dns`, `http`, `https`, `none`",
         ),
         (
             "protocol = \"tcp\"",
@@ -208,7 +208,7 @@ fn every_fault_is_named_with_its_place() {
             "protocol = \"tcp\"",
             "protocol = \"tcp\"\nhealth = { kind = \"tcp\", status = 200 }",
             "14:35: ",
-            "status is for kind = \"http\" only",
+            "status is for kind = \"http\" or \"https\" only",
         ),
         (
             "protocol = \"tcp\"",
@@ -227,12 +227,6 @@ fn every_fault_is_named_with_its_place() {
             "protocol = \"tcp\"\nhealth = { kind = \"http\", path = \"/\\r\\nX: y\" }",
             "14:34: ",
             "path begins with / and holds no",
-        ),
-        (
-            "port = 80\nprotocol = \"tcp\"",
-            "port = 0\nprotocol = \"tcp\"\nhealth = { kind = \"tcp\" }",
-            "11:11: ",
-            "a service for any port (0) cannot be health checked, since no port is known to ask",
         ),
         ("protocol = \"tcp\"", "protocol = \"tcp\"\nall-down = \"reject\"", "14:12: ", "expected `drop` or `reset`"),
         ("protocol = \"tcp\"", "protocol = \"tcp\"\ndrain-time = \"soon\"", "14:14: ", "a time is like"),
@@ -357,12 +351,120 @@ fn health_checks_have_defaults_and_follow_the_interval() {
     assert_eq!(Config::parse("good.toml", GOOD).expect("it is right").services[0].health.probe, None);
     let tcp = health("{ kind = \"tcp\" }");
     let times = (tcp.interval, tcp.timeout, tcp.rise, tcp.fall);
-    assert_eq!((tcp.probe, times), (Some(Probe::Tcp), (Duration::from_secs(1), Duration::from_millis(500), 2, 3)));
+    assert_eq!(
+        (tcp.probe, times),
+        (Some(Probe::Tcp(Talk::default())), (Duration::from_secs(1), Duration::from_millis(500), 2, 3))
+    );
     assert_eq!(health("{ kind = \"tcp\", interval = \"100ms\" }").timeout, Duration::from_millis(100));
     let http = health("{ kind = \"http\", path = \"/up\", status = 204, body = \"fine\" }");
-    let check = HttpCheck { path: "/up".to_owned(), host: None, status: 204, body: Some("fine".to_owned()) };
+    let (path, status, body) = ("/up".to_owned(), Statuses::one(204), Some("fine".to_owned()));
+    let check = HttpCheck { tls: None, path, host: None, status, body };
     assert_eq!(http.probe, Some(Probe::Http(check)));
     assert_eq!(health("{ kind = \"none\" }").probe, None);
+}
+
+fn health(health: &str) -> Result<Health, String> {
+    let text = GOOD.replace("protocol = \"tcp\"", &format!("protocol = \"tcp\"\nhealth = {health}"));
+    Config::parse("health.toml", &text)
+        .map(|config| config.services[0].health.clone())
+        .map_err(|error| error.to_string())
+}
+
+#[test]
+fn a_check_is_what_its_kind_has_keys_for() {
+    let talk = |send: Option<&[u8]>, expect: Option<&[u8]>| Talk {
+        send: send.map(<[u8]>::to_vec),
+        expect: expect.map(<[u8]>::to_vec),
+    };
+    let name = |name: &str| Some(CertifiedName(name.to_owned().try_into().expect("a name")));
+    let tls = |verify, name| TlsCheck { verify, name, authorities: None };
+    let page = |tls, host: &str| HttpCheck {
+        tls: Some(tls),
+        path: "/".to_owned(),
+        host: Some(host.to_owned()),
+        status: Statuses::one(200),
+        body: None,
+    };
+    for (written, expected) in [
+        (
+            r#"kind = "tcp", send = "PING\r\n", expect = { hex = "2b50" }"#,
+            Probe::Tcp(talk(Some(b"PING\r\n"), Some(b"+P"))),
+        ),
+        (r#"kind = "tls""#, Probe::Tls(tls(true, None), talk(None, None))),
+        (r#"kind = "tls", verify = false, expect = "220 ""#, Probe::Tls(tls(false, None), talk(None, Some(b"220 ")))),
+        (r#"kind = "tls", server-name = "a.example""#, Probe::Tls(tls(true, name("a.example")), talk(None, None))),
+        (
+            r#"kind = "https", host = "a.example:8443""#,
+            Probe::Http(page(tls(true, name("a.example")), "a.example:8443")),
+        ),
+        (r#"kind = "https", host = "10.0.0.7""#, Probe::Http(page(tls(true, name("10.0.0.7")), "10.0.0.7"))),
+        (
+            r#"kind = "https", host = "a.example", server-name = "b.example""#,
+            Probe::Http(page(tls(true, name("b.example")), "a.example")),
+        ),
+        (r#"kind = "udp", send = "?""#, Probe::Udp(talk(Some(b"?"), None))),
+        (
+            r#"kind = "dns", name = "www.example.", record = "aaaa""#,
+            Probe::Dns(DnsCheck { transport: Protocol::Tcp, name: "www.example.".to_owned(), record: Record::Aaaa }),
+        ),
+    ] {
+        assert_eq!(health(&format!("{{ {written} }}")).expect(written).probe, Some(expected), "{written}");
+    }
+}
+
+#[test]
+fn what_a_check_cannot_want_is_refused() {
+    for (written, words) in [
+        (r#"kind = "tcp", verify = false"#, "verify is for kind = \"tls\" or \"https\" only"),
+        (r#"kind = "http", send = "x""#, "send is for kind = \"tcp\" or \"tls\" or \"udp\" only"),
+        (r#"kind = "tcp", send = """#, "send is 1 to 4096 bytes"),
+        (r#"kind = "tcp", expect = { hex = "0" }"#, "a text is wanted, or bytes as in { hex = \"0d0a\" }"),
+        (r#"kind = "tcp", expect = { hex = "00", text = "" }"#, "a text is wanted, or bytes"),
+        (r#"kind = "udp""#, "kind = \"udp\" needs send"),
+        (r#"kind = "dns""#, "kind = \"dns\" needs name"),
+        (r#"kind = "dns", name = "www..example""#, "name is a DNS name"),
+        (r#"kind = "dns", name = "www example""#, "name is a DNS name"),
+        (r#"kind = "dns", name = ".", record = "mx""#, "expected one of `a`, "),
+        (r#"kind = "http", status = "200-""#, "not \"200-\""),
+        (r#"kind = "http", status = true"#, "an HTTP status is like 200, or several like \"200-399,401\""),
+        (
+            r#"kind = "tls", server-name = "a b""#,
+            "a certificate is for a name like web.example, or an address, not \"a b\"",
+        ),
+        (r#"kind = "tls", ca-file = "/nowhere/ca.pem""#, "/nowhere/ca.pem: No such file"),
+        (r#"kind = "tls", ca-file = "/dev/null""#, "/dev/null has no certificate in PEM form"),
+        (r#"kind = "tcp", port = 0"#, "port must be between 1 and 65535"),
+        (r#"kind = "tcp", source = "::1""#, "10.0.0.2:8080 cannot be asked from an address of the other family"),
+        (r#"kind = "tcp", initial = "maybe""#, "expected `up` or `down`"),
+    ] {
+        let said = health(&format!("{{ {written} }}")).expect_err(written);
+        assert!(said.contains(words), "{written}: {said}");
+    }
+}
+
+#[test]
+fn a_backend_is_asked_where_it_or_its_service_says() {
+    let places = |service: &str, backend: &str| {
+        let text = GOOD
+            .replace("protocol = \"tcp\"", &format!("protocol = \"tcp\"\nhealth = {{ kind = \"tcp\"{service} }}"))
+            .replace("port = 8080 },", &format!("port = 8080{backend} }},"));
+        let service = Config::parse("places.toml", &text).expect("it is right").services.remove(0);
+        service.backends.iter().map(|backend| service.asked_at(backend).to_string()).collect::<Vec<_>>()
+    };
+    assert_eq!(places("", ""), ["10.0.0.2:8080", "10.0.0.3:8080"]);
+    assert_eq!(places(", port = 81", ""), ["10.0.0.2:81", "10.0.0.3:81"]);
+    assert_eq!(places(", port = 81, address = \"fe80::1\"", ""), ["[fe80::1]:81", "[fe80::1]:81"]);
+    let own = ", health = { address = \"10.9.0.2\" }";
+    assert_eq!(places(", port = 81", own), ["10.9.0.2:81", "10.0.0.3:81"]);
+    assert_eq!(places("", ", health = { port = 9 }"), ["10.0.0.2:9", "10.0.0.3:8080"]);
+    // Who serves any port is asked at one that is named.
+    let any = GOOD.replace("port = 80\n", "port = 0\n").replace("port = 8080", "port = 0");
+    let checked =
+        |health: &str| lines(&any.replace("protocol = \"tcp\"", &format!("protocol = \"tcp\"\nhealth = {health}")));
+    assert_eq!(checked("{ kind = \"tcp\", port = 22 }"), [""; 0]);
+    let faults = checked("{ kind = \"tcp\" }");
+    assert_eq!(faults.len(), 2, "{faults:?}");
+    assert!(faults[0].contains("15:25: it is not known at which port to ask this backend"), "{faults:?}");
 }
 
 #[test]
