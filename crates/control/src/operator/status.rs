@@ -197,6 +197,10 @@ impl<P: Plane> Operator<P> {
             Some(BackendState::Down | BackendState::Finishing | BackendState::Resetting) | None => State::Down,
         };
         let judgement = self.health.get(&id);
+        let unjudged = match state {
+            State::Down if self.health.is_new(&id) => "waits for its first good check",
+            _ => "not checked",
+        };
         let reason = if view.is_some_and(|view| view.leaving) {
             "removed from the configuration".to_owned()
         } else if judgement.is_some_and(|judgement| judgement.condition == Condition::Down) {
@@ -206,7 +210,7 @@ impl<P: Plane> Operator<P> {
         } else if drained_by_file {
             "drained by the configuration".to_owned()
         } else {
-            judgement.map_or_else(|| "not checked".to_owned(), |judgement| judgement.reason.clone())
+            judgement.map_or_else(|| unjudged.to_owned(), |judgement| judgement.reason.clone())
         };
         let since = judgement.and_then(|judgement| judgement.since.duration_since(UNIX_EPOCH).ok());
         Ok(BackendStatus {
