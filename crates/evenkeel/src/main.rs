@@ -182,6 +182,9 @@ fn evenkeel(announcer: Announcer, arguments: Evenkeel) -> Result<(), Failure> {
             if let Some(collision) = host.collision(&config.nat) {
                 println!("weak: {collision}");
             }
+            if let Some(shared) = host.shared_origin(&config) {
+                println!("weak: {shared}");
+            }
             Ok(())
         }
         Command::Ask(question) => ask::ask(&arguments.socket, question),
