@@ -2,6 +2,7 @@
 //! ([`evenkeel_tests::testbed`]), so that they run side by side.
 
 mod changes;
+mod checks;
 mod churn;
 mod configuration;
 mod dpdk;
