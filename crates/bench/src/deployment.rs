@@ -72,6 +72,7 @@ fn config() -> Config {
             name: "bench".to_owned(),
             address: SERVICE,
             port: 80,
+            last_port: None,
             protocol: Protocol::Tcp,
             forward: Forward::Fullnat,
             affinity: Affinity::Connection,

@@ -18,6 +18,7 @@ pub fn walkthrough() -> Config {
         name: name.to_owned(),
         address,
         port: 0,
+        last_port: None,
         protocol,
         forward: Forward::Fullnat,
         affinity: Affinity::Connection,

@@ -746,3 +746,94 @@ fn a_new_backend_waits_for_its_first_good_check_while_others_serve() {
     judge(&mut operator, 0, Fine);
     assert_eq!(now(&operator), [Up, Up]);
 }
+
+/// Services of 192.0.2.10 with these ports, each with a backend of its own; ids go by the first port.
+fn of_ports(services: &[(&str, u8)]) -> Config {
+    let mut text = "[nat]\naddresses = [\"192.0.2.1\"]\n".to_owned();
+    for (ports, last) in services {
+        let (ports, port) =
+            if ports.contains('-') { (format!("\"{ports}\""), "") } else { ((*ports).to_owned(), ", port = 80") };
+        text += &format!(
+            "[[service]]\nname = \"{last}\"\naddress = \"192.0.2.10\"\nport = {ports}\nprotocol = \"tcp\"\n\
+             backends = [{{ address = \"10.0.0.{last}\"{port} }}]\n"
+        );
+    }
+    Config::parse("test", &text).expect("the test's configuration is right")
+}
+
+/// Whom each port of the plane's leads to, by the last bytes of addresses; every one to somebody who takes connections.
+fn led_to(plane: &MemoryPlane) -> BTreeMap<u16, u8> {
+    let memory = plane.memory.borrow();
+    let led = memory.services.iter().map(|(key, service)| {
+        let reference = BackendRef::from_bits(memory.maglev[&service.table][0]);
+        let link = plane.link(reference);
+        assert_eq!((link.generation(), link.state()), (reference.generation, BackendState::Up));
+        (key.port.number(), last(memory.owners[&reference].address))
+    });
+    led.collect()
+}
+
+#[test]
+fn every_port_of_a_service_leads_to_it_and_no_other_does() {
+    let plane = MemoryPlane::new();
+    let mut balancer = Balancer::new(plane.clone(), &SECRETS);
+    let mut places = Vec::new();
+    for (services, expected) in [
+        (&[("20-22", 2)][..], &[(20, 2), (21, 2), (22, 2)][..]),
+        // Longer and shorter it is the same service: its first port is.
+        (&[("20-23", 2)], &[(20, 2), (21, 2), (22, 2), (23, 2)]),
+        (&[("20-21", 2)], &[(20, 2), (21, 2)]),
+        // Ports that another has from now on.
+        (&[("20-21", 2), ("22-23", 3)], &[(20, 2), (21, 2), (22, 3), (23, 3)]),
+        (&[("20-22", 2), ("23", 4)], &[(20, 2), (21, 2), (22, 2), (23, 4)]),
+        (&[("21-22", 3), ("23", 4)], &[(21, 3), (22, 3), (23, 4)]),
+        (&[("0", 5)][..0], &[]),
+    ] {
+        let config = of_ports(services);
+        balancer.apply(&config).expect("it fits");
+        assert_eq!(led_to(&plane), expected.iter().copied().collect(), "{services:?}");
+        if services.first().is_some_and(|(_, last)| *last == 2) {
+            places.push(balancer.backends().find(|view| last(view.id.address) == 2).expect("it is there").reference);
+        }
+    }
+    assert_eq!(places.len(), 5);
+    assert!(places.windows(2).all(|pair| pair[0] == pair[1]), "its connections are its own all the time: {places:?}");
+    let error = balancer.apply(&of_ports(&[("20-24", 2)])).expect_err("the plane has room for four").to_string();
+    assert!(
+        error.contains("5 services are too many") && error.contains("each port of those with several counted"),
+        "{error}"
+    );
+}
+
+/// Wherever the changes are cut short, what is in force in between leads every port to somebody who may have it, and the next
+/// process makes it right and keeps whose connections are whose.
+#[test]
+fn ports_change_hands_wherever_a_process_is_killed() {
+    let (before, after) = (of_ports(&[("20-22", 2), ("23", 4)]), of_ports(&[("20-21", 2), ("22-23", 3)]));
+    for life in 0.. {
+        let plane = MemoryPlane::new();
+        let mut first = Balancer::new(plane.clone(), &SECRETS);
+        first.apply(&before).expect("it fits");
+        let reference = first.backends().find(|view| last(view.id.address) == 2).expect("it is there").reference;
+        drop(first);
+        let mut second = adopt(plane.successor(life), &before);
+        let has_ended = second.apply(&after).is_ok();
+        for (port, to) in led_to(&plane) {
+            let may = match port {
+                20 | 21 => &[2][..],
+                22 => &[2, 3],
+                _ => &[3, 4],
+            };
+            assert!(may.contains(&to), "killed after {life} writes: {port} leads to {to}");
+        }
+        let mut third = adopt(plane.successor(usize::MAX), &after);
+        third.apply(&after).expect("it fits");
+        assert_eq!(led_to(&plane), [(20, 2), (21, 2), (22, 3), (23, 3)].into(), "killed after {life} writes");
+        let kept = third.backends().find(|view| last(view.id.address) == 2).expect("it is there").reference;
+        assert_eq!(kept, reference, "killed after {life} writes");
+        if has_ended {
+            assert!(life > 5, "it had something to do");
+            break;
+        }
+    }
+}

@@ -14,6 +14,10 @@ enum Kind {
     Address,
     /// Of either family.
     AnyAddress,
+    /// A service's: one, or a range.
+    ServicePorts,
+    /// A backend's.
+    BackendPort,
     Addresses,
     HostAddress,
     Socket,
@@ -128,7 +132,12 @@ const SERVICE: Section = Section {
     keys: &[
         key("name", Kind::Text, None, "Name, for people, commands and metrics; each once."),
         key("address", Kind::Address, None, "Address that clients connect to."),
-        key("port", Kind::Number(0, 65535), None, "Port; 0: any."),
+        key(
+            "port",
+            Kind::ServicePorts,
+            None,
+            "Port; 0: any; or several, such as `\"20000-29999\"`: one service with one table, known by its first port.",
+        ),
         key("protocol", Kind::Word(&["tcp", "udp"]), None, "Transport protocol."),
         key("forward", Kind::Word(&["fullnat"]), Some("fullnat"), "How packets reach a backend."),
         key(
@@ -290,9 +299,9 @@ const BACKEND: Section = Section {
         key("address", Kind::Address, None, "Address."),
         key(
             "port",
-            Kind::Number(0, 65535),
-            None,
-            "Port; 0 for a service for any port: the one that the client asked for.",
+            Kind::BackendPort,
+            Some("several ports: the one that the client asked for; else *must be there*"),
+            "Port; 0 for a service for any port or several: the one that the client asked for.",
         ),
         key(
             "weight",
@@ -363,6 +372,8 @@ impl Kind {
             Self::Bytes => "text, or `{ hex = \"0d0a\" }`".to_owned(),
             Self::Statuses => "100 to 599, or a text such as `\"200-399,401\"`".to_owned(),
             Self::AnyAddress => "IP address".to_owned(),
+            Self::ServicePorts => "0 to 65535, or `\"FIRST-LAST\"`".to_owned(),
+            Self::BackendPort => "0 to 65535".to_owned(),
             Self::Address => "IPv4 address".to_owned(),
             Self::Addresses => "list of IPv4 addresses".to_owned(),
             Self::HostAddress => "address/prefix".to_owned(),
@@ -392,6 +403,11 @@ impl Kind {
                 let pattern = r"^\s*[1-5]\d\d\s*(-\s*[1-5]\d\d\s*)?(,\s*[1-5]\d\d\s*(-\s*[1-5]\d\d\s*)?)*$";
                 json!({ "anyOf": [number, { "type": "string", "pattern": pattern }] })
             }
+            Self::ServicePorts => {
+                let number = json!({ "type": "integer", "minimum": 0, "maximum": 65535 });
+                json!({ "anyOf": [number, { "type": "string", "pattern": "^[0-9]+-[0-9]+$" }] })
+            }
+            Self::BackendPort => json!({ "type": "integer", "minimum": 0, "maximum": 65535 }),
             Self::AnyAddress => json!({ "anyOf": [{ "format": "ipv4" }, { "format": "ipv6" }], "type": "string" }),
             Self::Address => json!({ "type": "string", "format": "ipv4" }),
             Self::Addresses => {

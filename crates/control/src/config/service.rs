@@ -6,6 +6,7 @@ use super::protocol::Protocol;
 use evenkeel_core::flow::IdleTimes;
 use serde::Deserialize;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 /// `[[service]]`: what clients connect to.
@@ -15,8 +16,10 @@ pub struct Service {
     pub name: String,
     /// Address.
     pub address: Ipv4Addr,
-    /// Port; 0: any.
+    /// Port, or the first of several; 0: any.
     pub port: u16,
+    /// The last port, if there are several: one service, which is known by its first.
+    pub last_port: Option<u16>,
     /// TCP or UDP.
     pub protocol: Protocol,
     /// How packets reach a backend.
@@ -116,6 +119,22 @@ impl Service {
     /// What it is known by.
     pub fn id(&self) -> ServiceId {
         ServiceId { address: self.address.into(), port: self.port, protocol: self.protocol }
+    }
+
+    /// Its ports; 0 stands for any.
+    pub fn ports(&self) -> RangeInclusive<u16> {
+        self.port..=self.last_port.unwrap_or(self.port)
+    }
+
+    /// Whether its backends are asked at the port that the client asked for.
+    pub fn keeps_ports(&self) -> bool {
+        self.port == 0 || self.last_port.is_some()
+    }
+
+    /// What the packet path finds it by: one a port.
+    pub fn keys(&self) -> impl Iterator<Item = ServiceId> {
+        let id = self.id();
+        self.ports().map(move |port| ServiceId { port, ..id })
     }
 
     /// What a backend of it is known by.

@@ -92,7 +92,7 @@ fn every_fault_is_named_with_its_place() {
         ("[\"10.0.0.10\"]", "\"10.0.0.10\"", "6:13: ", "addresses: invalid type"),
         ("[\"10.0.0.10\"]", "[10]", "6:14: ", "addresses: invalid type"),
         ("\"1024-65535\"", "1024", "7:9: ", "ports: invalid type"),
-        ("port = 80\n", "port = \"80\"\n", "12:8: ", "port: invalid type: string \"80\", expected u16"),
+        ("port = 80\n", "port = \"80\"\n", "12:8: ", "port: invalid value: string \"80\", expected a port, or a range"),
         ("port = 80\n", "port = 80.5\n", "12:8: ", "port: invalid type: floating point"),
         ("port = 80\n", "port = true\n", "12:8: ", "port: invalid type: boolean"),
         ("port = 80\n", "port = 2026-11-24\n", "12:8: ", "port: "),
@@ -102,7 +102,7 @@ fn every_fault_is_named_with_its_place() {
         ("[dataplane]\ninterface = \"veth6\"", "dataplane = 5", "2:13: ", "dataplane must be a table, not an integer"),
         ("[dataplane]\ninterface = \"veth6\"", "[[dataplane]]", "2:1: ", "dataplane must be a table, not a list"),
         // Values out of bounds.
-        ("port = 80\n", "port = 808080\n", "12:8: ", "port: invalid value: integer `808080`, expected u16"),
+        ("port = 80\n", "port = 808080\n", "12:8: ", "port: invalid value: integer `808080`, expected a port"),
         ("port = 80\n", "port = -1\n", "12:8: ", "port: invalid value: integer `-1`"),
         ("port = 80\n", "port = 99999999999999999999\n", "12:8: ", "port: "),
         ("weight = 3", "weight = 65536", "14:98: ", "weight: invalid value: integer `65536`"),
@@ -465,6 +465,84 @@ fn a_backend_is_asked_where_it_or_its_service_says() {
     let faults = checked("{ kind = \"tcp\" }");
     assert_eq!(faults.len(), 2, "{faults:?}");
     assert!(faults[0].contains("15:25: it is not known at which port to ask this backend"), "{faults:?}");
+}
+
+#[test]
+fn a_service_may_have_several_ports() {
+    let with = |ports: &str, backend: &str| {
+        GOOD.replace("port = 80\n", &format!("port = {ports}\n")).replace(", port = 8080", backend)
+    };
+    let read = |text: &str| Config::parse("range.toml", text).expect("it is right").services.remove(0);
+    for backend in ["", ", port = 0"] {
+        let service = read(&with("\"20000-29999\"", backend));
+        assert_eq!((service.ports(), service.keeps_ports()), (20000..=29999, true));
+        assert!(service.backends.iter().all(|backend| backend.port == 0));
+        assert_eq!(service.keys().count(), 10_000);
+    }
+    let one = read(&with("\"443-443\"", ", port = 8080"));
+    assert_eq!(
+        (one.ports(), one.last_port, one.keeps_ports()),
+        (443..=443, None, false),
+        "one is one, however it is written"
+    );
+    for (ports, backend, words) in [
+        ("\"443-\"", "", "port: invalid value: string \"443-\", expected a port, or a range"),
+        ("\"0-10\"", "", "expected a port, or a range of them such as"),
+        ("\"10-9\"", "", "expected a port, or a range of them such as"),
+        ("\"1-65536\"", "", "expected a port, or a range of them such as"),
+        ("\"1-9\"", ", port = 8080", "backends of a service for several ports have none of their own"),
+        ("80", "", "a backend has no port"),
+        ("0", "", "a backend has no port"),
+    ] {
+        let said = lines(&with(ports, backend));
+        assert!(said.iter().any(|said| said.contains(words)), "{ports} {backend}: {said:?}");
+    }
+    let checked = with("\"1-9\"", "").replace("protocol", "health = { kind = \"tcp\" }\nprotocol");
+    assert!(lines(&checked)[0].contains("it is not known at which port to ask"), "{:?}", lines(&checked));
+}
+
+#[test]
+fn services_have_no_port_in_common() {
+    let file = |services: &[(&str, &str)]| {
+        let mut text = "[nat]\naddresses = [\"10.0.0.10\"]\n".to_owned();
+        for (number, (ports, more)) in services.iter().enumerate() {
+            text += &format!(
+                "[[service]]\nname = \"s{number}\"\naddress = \"10.0.0.10\"\nport = {ports}\n{more}backends = []\n"
+            );
+        }
+        lines(&text)
+    };
+    let (tcp, udp) = ("protocol = \"tcp\"\n", "protocol = \"udp\"\n");
+    for services in [
+        &[("\"1-9\"", tcp), ("\"10-19\"", tcp), ("20", tcp), ("0", tcp)][..],
+        &[("\"1-9\"", tcp), ("\"1-9\"", udp)],
+        &[("\"10-19\"", tcp), ("\"1-9\"", tcp), ("\"20-29\"", tcp)],
+    ] {
+        assert_eq!(file(services), [""; 0], "{services:?}");
+    }
+    for (one, other) in
+        [("\"1-9\"", "9"), ("9", "\"1-9\""), ("\"5-9\"", "\"1-5\""), ("\"1-9\"", "\"3-4\""), ("\"3-4\"", "\"1-9\"")]
+    {
+        let said = file(&[(one, tcp), (other, tcp)]);
+        assert_eq!(said.len(), 1, "{said:?}");
+        assert!(said[0].contains("service \"s0\" has one of these ports as well"), "{said:?}");
+    }
+    assert!(file(&[("80", tcp), ("80", tcp)])[0].contains("has the same address, port and protocol"));
+    let all = ("\"1-65535\"", tcp);
+    let text = |number: usize| {
+        let mut text = "[nat]\naddresses = [\"10.0.0.10\"]\n".to_owned();
+        for nth in 0..number {
+            text += &format!(
+                "[[service]]\nname = \"s{nth}\"\naddress = \"10.0.1.{}\"\nport = {}\n{}backends = []\n",
+                nth + 1,
+                all.0,
+                all.1
+            );
+        }
+        lines(&text)
+    };
+    assert_eq!(text(4), [""; 0]);
+    assert!(text(5)[0].contains("services may have 262144 ports in all"), "{:?}", text(5));
 }
 
 #[test]

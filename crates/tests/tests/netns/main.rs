@@ -13,6 +13,7 @@ mod leaving;
 mod metrics;
 mod nobody;
 mod operate;
+mod ranges;
 mod restart;
 mod service;
 mod strangers;

@@ -30,6 +30,7 @@ fn config(watched: &[(SocketAddrV4, Health)]) -> Config {
         address: Ipv4Addr::new(192, 0, 2, 1),
         // By its backend, so that a service is the same one wherever it stands.
         port: target.port(),
+        last_port: None,
         protocol: Protocol::Tcp,
         forward: Forward::Fullnat,
         affinity: Affinity::Connection,
