@@ -1,6 +1,6 @@
 //! What a configuration can carry, and where it is weak: arithmetic on the file, before a packet has come.
 
-use crate::config::{Backend, Config, Protocol, Service};
+use crate::config::{Backend, Config, Probe, Protocol, Service};
 use crate::sizes::Sizes;
 use evenkeel_core::MAGLEV_SLOTS;
 use evenkeel_core::flow::{Bucket, WAYS};
@@ -142,6 +142,13 @@ fn weak(config: &Config, services: &[ServiceCapacity]) -> Vec<String> {
             weak.push(format!("service \"{}\" has no backend that gets new connections.", service.name));
         }
     }
+    weak.extend(config.services.iter().filter(|service| believes_anybody(service)).map(|service| {
+        format!(
+            "checks of service \"{}\" take any certificate (verify = false): whoever speaks TLS at its backends' addresses \
+             passes for one.",
+            service.name
+        )
+    }));
     for (backend, names) in shared(config) {
         let names: Vec<_> = names.iter().map(|name| format!("\"{name}\"")).collect();
         weak.push(format!(
@@ -152,6 +159,15 @@ fn weak(config: &Config, services: &[ServiceCapacity]) -> Vec<String> {
         ));
     }
     weak
+}
+
+fn believes_anybody(service: &Service) -> bool {
+    let tls = match &service.health.probe {
+        Some(Probe::Tls(tls, _)) => Some(tls),
+        Some(Probe::Http(check)) => check.tls.as_ref(),
+        _ => None,
+    };
+    tls.is_some_and(|tls| !tls.verify)
 }
 
 fn is_few(service: &Service) -> bool {
@@ -277,6 +293,8 @@ mod tests {
         let (few, many) = (tcp(&[(2, 1), (3, 1)], ""), tcp(&[(4, 1), (5, 1), (6, 1), (7, 1), (8, 1)], ""));
         let elsewhere = few.replace("port = 80", "port = 81");
         let drained = tcp(&[(2, 0)], "");
+        let anybody = tcp(&[(2, 1)], "health = { kind = \"https\", verify = false }");
+        let somebody = tcp(&[(3, 1)], "health = { kind = \"https\" }");
         for (max_flows, nat, services, expected) in [
             (1 << 20, two_addresses, vec![few.as_str(), &elsewhere], &[][..]),
             (1 << 20, NAT, vec![&many], &[]),
@@ -290,6 +308,7 @@ mod tests {
                 &["ports 2000-2999 allow 1000"],
             ),
             (1 << 20, NAT, vec![&drained], &["\"s0\" has no backend"]),
+            (1 << 20, two_addresses, vec![&anybody, &somebody], &["\"s0\" take any certificate (verify = false)"]),
             (1 << 20, two_addresses, vec![&few, &few], &["backend tcp 10.0.0.2:80 serves 2", "10.0.0.3:80 serves 2"]),
         ] {
             let weak = capacity(max_flows, nat, &services).weak;

@@ -1,6 +1,6 @@
 //! What a configuration shares with other programs of the host, and what it must not share.
 
-use crate::config::{Config, Nat};
+use crate::config::{Config, Nat, Probe, Protocol, Service};
 use std::collections::HashSet;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::ops::RangeInclusive;
@@ -82,6 +82,43 @@ impl Host {
              address out because of checks, as MySQL does, shuts out all clients; give this host another address there and name \
              it in health = {{ source = ... }}."
         ))
+    }
+}
+
+impl Host {
+    /// What there is to say if answers to checks by datagrams come to where a service takes every datagram.
+    pub fn swallowed_answers(&self, config: &Config) -> Option<String> {
+        self.swallowed_answers_by(config, origin)
+    }
+
+    fn swallowed_answers_by(&self, config: &Config, origin: impl Fn(SocketAddr) -> Option<IpAddr>) -> Option<String> {
+        let asks_by_datagram = |service: &&Service| match &service.health.probe {
+            Some(Probe::Udp(_)) => true,
+            Some(Probe::Dns(check)) => check.transport == Protocol::Udp,
+            _ => false,
+        };
+        let (first, last) = config.nat.check_ports();
+        let takes_all = |service: &&Service, from: IpAddr| {
+            let ports = service.ports();
+            let is_every_port = *ports.end() == 0 || *ports.start() <= last && *ports.end() >= first;
+            service.protocol == Protocol::Udp && is_every_port && IpAddr::from(service.address) == from
+        };
+        for asking in config.services.iter().filter(asks_by_datagram) {
+            let from = asking.health.source.or_else(|| origin(asking.asked_at(asking.backends.first()?)));
+            let Some(from) = from.filter(|from| matches!(from, IpAddr::V4(from) if self.addresses.contains(from)))
+            else {
+                continue;
+            };
+            if let Some(taking) = config.services.iter().find(|service| takes_all(service, from)) {
+                return Some(format!(
+                    "checks of service \"{}\" leave from {from}, ports {first}-{last}, where service \"{}\" takes every datagram, \
+                     and answers to checks as well: give this host another address there and name it in health = {{ source = \
+                     ... }}.",
+                    asking.name, taking.name
+                ));
+            }
+        }
+        None
     }
 }
 
@@ -176,6 +213,31 @@ mod tests {
             let said = host.shared_origin_by(&config(health), |_| Some(chosen.into()));
             assert_eq!(said.is_some(), expected, "{health}, {chosen:?}");
             assert!(said.is_none_or(|said| said.contains("\"db\" leave from 10.0.0.10, ")));
+        }
+    }
+
+    #[test]
+    fn answers_that_a_service_would_take_are_told() {
+        let config = |ports: &str, health: &str| {
+            let text = format!(
+                "[nat]\naddresses = [\"192.0.2.1\"]\n[[service]]\nname = \"all\"\naddress = \"10.0.0.10\"\nport = {ports}\n\
+                 protocol = \"udp\"\nbackends = [{{ address = \"10.0.0.2\", port = 0 }}]\n[[service]]\nname = \"dns\"\n\
+                 address = \"192.0.2.53\"\nport = 53\nprotocol = \"udp\"\nhealth = {{ {health} }}\n\
+                 backends = [{{ address = \"10.0.0.3\", port = 53 }}]\n"
+            );
+            Config::parse("test", &text).expect("it is right")
+        };
+        let host = Host { addresses: [OURS, [10, 0, 0, 4].into()].into(), ..Host::default() };
+        let dns = "kind = \"dns\", name = \".\"";
+        for (ports, health, expected) in [
+            ("0", dns, true),
+            ("\"60000-65535\"", dns, true),
+            ("\"60000-65279\"", dns, false),
+            ("0", "kind = \"dns\", name = \".\", source = \"10.0.0.4\"", false),
+            ("0", "kind = \"tcp\"", false),
+        ] {
+            let said = host.swallowed_answers_by(&config(ports, health), |_| Some(OURS.into()));
+            assert_eq!(said.is_some(), expected, "{ports}, {health}: {said:?}");
         }
     }
 

@@ -182,8 +182,8 @@ fn evenkeel(announcer: Announcer, arguments: Evenkeel) -> Result<(), Failure> {
             if let Some(collision) = host.collision(&config.nat) {
                 println!("weak: {collision}");
             }
-            if let Some(shared) = host.shared_origin(&config) {
-                println!("weak: {shared}");
+            for weak in [host.shared_origin(&config), host.swallowed_answers(&config)].into_iter().flatten() {
+                println!("weak: {weak}");
             }
             Ok(())
         }
