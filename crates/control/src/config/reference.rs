@@ -205,9 +205,9 @@ const HEALTH: Section = Section {
     name: "health",
     help: "Checks go by the kernel's own network, on either plane. Backends of all services for which the same is to be asked, as often \
            and as patiently, at the same address and port, are judged by one check. Over TCP and TLS a server that speaks first is heard out before anything is sent or the \
-           connection is closed. A server that shuts out clients which break off, as MySQL and MariaDB do by their `max_connect_errors`, \
-           may shut out the address that checks leave from: let that be one which full NAT does not send from (`source`), or have \
-           `send` say what a client would. Redirects are not followed: they are answers.",
+           connection is closed. A server that shuts out clients which break off, as MySQL and MariaDB do by `max_connect_errors`, \
+           still takes one for such that only hears its greeting: have `send` say what a client would (`examples/database.toml`), or let \
+           checks leave from an address that full NAT does not send from (`source`), or it shuts out all clients. Redirects are not followed: they are answers.",
     keys: &[
         key(
             "kind",

@@ -1,8 +1,8 @@
 //! A connection on which something is said and something is to be heard.
 //!
 //! A server that speaks first is heard out before anything is sent or the connection is closed: one that is left in the middle
-//! of its greeting sees a client that broke off, logs an error at each check, and may come to shut the balancer's address out.
-//! Which servers do is not said anywhere, so the first check listens for a while, and those after it know.
+//! of its greeting sees a connection that broke, and logs an error at each check. MySQL and MariaDB count one that only heard
+//! them as well, and after a hundred in a row shut its address out; they are content with an answer, even a wrong one. Which servers do is not said anywhere, so the first check listens for a while, and those after it know.
 
 use super::body::{MAX_BODY, Search};
 use super::finding::Finding;

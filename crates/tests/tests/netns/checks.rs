@@ -1,7 +1,7 @@
 //! What backends are asked, by real servers: those that speak first, name servers, and whoever answers datagrams or does not.
 
 use evenkeel_tests::on_every_plane;
-use evenkeel_tests::testbed::{Backend, Load, Running, Testbed, file, is_up, until};
+use evenkeel_tests::testbed::{Backend, Load, Plane, Running, Testbed, file, is_up, until};
 use std::thread;
 use std::time::Duration;
 
@@ -46,25 +46,23 @@ fn a_new_backend_gets_nothing_before_its_first_good_check(bed: &Testbed) {
     load.assert_share("h3", 2);
 }
 
-/// Greets, and shuts out an address that five times in a row has broken off before it was greeted, as MySQL and MariaDB shut out
-/// one after a hundred. Whoever says something after that is a client, and gets an answer.
+/// Greets, and shuts out an address that five times in a row has said nothing to that, as MySQL and MariaDB shut out one after a
+/// hundred, however it has ended the connection. Whoever says who he is gets an answer.
 const TOUCHY: &str = r#"
 import socket, threading, time
 broke_off = {}
 def serve(connection, address):
-    if broke_off.get(address, 0) >= 5:
-        connection.sendall(b"Host is blocked because of many connection errors")
-        connection.close()
-        return
     try:
-        # A thread has to be found first.
-        time.sleep(0.02)
-        connection.sendall(b"5.5.5-MariaDB mysql_native_password")
-        time.sleep(0.02)
-        # An end of the connection is none, and an answer even less; a reset is.
-        connection.recv(100)
-        broke_off[address] = 0
-        connection.sendall(b"welcome")
+        if broke_off.get(address, 0) >= 5:
+            connection.sendall(b"Host is blocked because of many connection errors")
+        else:
+            # A thread has to be found first.
+            time.sleep(0.02)
+            connection.sendall(b"5.5.5-MariaDB mysql_native_password")
+            if not connection.recv(100):
+                raise OSError
+            broke_off[address] = 0
+            connection.sendall(b"Access denied")
     except OSError:
         broke_off[address] = broke_off.get(address, 0) + 1
     connection.close()
@@ -92,7 +90,14 @@ fn start_python(bed: &Testbed, host: &str, program: &str) -> Running {
 
 fn a_server_that_shuts_out_who_breaks_off_goes_on_serving(bed: &Testbed) {
     let _servers = ["h2", "h3"].map(|host| start_python(bed, host, TOUCHY));
-    for kind in ["kind = \"tcp\"", "kind = \"tcp\", expect = \"mysql_native_password\""] {
+    // On DPDK checks leave from the host, and full NAT from the balancer.
+    let source = if bed.plane == Plane::Dpdk { "" } else { ", source = \"10.0.0.4\"" };
+    if bed.plane != Plane::Dpdk {
+        bed.do_in("lb", &["ip", "address", "add", "10.0.0.4/24", "dev", "veth6"]);
+    }
+    let says = "kind = \"tcp\", send = \"me\"";
+    let says_not = format!("kind = \"tcp\"{source}");
+    for kind in [says, &says_not] {
         let mut balancer = bed.balance_config(&file("", &checks(kind), &[(2, ""), (3, "")]));
         wait_until(bed, 2, "up");
         wait_until(bed, 3, "up");
@@ -100,12 +105,16 @@ fn a_server_that_shuts_out_who_breaks_off_goes_on_serving(bed: &Testbed) {
         thread::sleep(Duration::from_secs(6));
         for _ in 0..10 {
             let told = bed.do_in("", &["python3", "-c", CLIENT]).stdout;
-            assert_eq!(told, "5.5.5-MariaDB mysql_native_password\nwelcome\n");
+            assert_eq!(told, "5.5.5-MariaDB mysql_native_password\nAccess denied\n", "{kind}");
         }
         let ended = balancer.interrupt();
         assert!(!ended.stderr.contains("is down"), "{ended}");
         bed.wait_for_the_dead();
     }
+    // By now they have shut out the address that checks leave from, and a check that looks sees it.
+    let looks = format!("kind = \"tcp\", expect = \"mysql_native_password\"{source}");
+    let _balancer = bed.balance_config(&file("", &checks(&looks), &[(2, ""), (3, "")]));
+    assert_eq!(wait_until(bed, 2, "down"), "the answer does not hold \"mysql_native_password\"");
 }
 
 /// Answers DNS questions without an error, and whatever is none by an echo; and says nothing at all at another port.
