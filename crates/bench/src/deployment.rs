@@ -57,8 +57,13 @@ impl Deployment {
 }
 
 fn config(newcomers: Option<u32>) -> Config {
-    let backends =
-        (1..=WIDTH).map(|last| Backend { address: [10, 0, 1, last].into(), port: 8080, weight: 1, drain: false });
+    let backends = (1..=WIDTH).map(|last| Backend {
+        address: [10, 0, 1, last].into(),
+        port: 8080,
+        weight: 1,
+        drain: false,
+        health: Default::default(),
+    });
     Config {
         dataplane: Default::default(),
         metrics: Default::default(),
@@ -67,6 +72,7 @@ fn config(newcomers: Option<u32>) -> Config {
             name: "bench".to_owned(),
             address: SERVICE,
             port: 80,
+            last_port: None,
             protocol: Protocol::Tcp,
             forward: Forward::Fullnat,
             affinity: Affinity::Connection,

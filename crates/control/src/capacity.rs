@@ -1,6 +1,6 @@
 //! What a configuration can carry, and where it is weak: arithmetic on the file, before a packet has come.
 
-use crate::config::{Backend, Config, Protocol, Service};
+use crate::config::{Backend, Config, Probe, Protocol, Service};
 use crate::sizes::Sizes;
 use evenkeel_core::MAGLEV_SLOTS;
 use evenkeel_core::flow::{Bucket, WAYS};
@@ -22,6 +22,8 @@ pub struct Capacity {
     pub flow_bytes: u64,
     /// Bytes of the services' Maglev tables.
     pub maglev_bytes: u64,
+    /// Ports that services are found by.
+    pub ports: u64,
     /// Each service by itself, in the order of the file.
     pub services: Vec<ServiceCapacity>,
     /// What is weak, in sentences.
@@ -66,6 +68,7 @@ impl Capacity {
             flows: sizes.flows.into(),
             flow_bytes: u64::from(sizes.buckets()) * size_of::<Bucket<u64>>() as u64,
             maglev_bytes: config.services.len() as u64 * u64::from(MAGLEV_SLOTS) * 4,
+            ports: config.service_keys() as u64,
             weak: weak(config, &services),
             services,
         }
@@ -79,6 +82,8 @@ impl ServiceCapacity {
         let weights = || takers(service).map(|backend| u64::from(backend.weight));
         // Shares follow weights, so the heaviest one's ports are the first to be used up.
         let by_ports = weights().max().map_or(0, |most| room.saturating_mul(weights().sum()) / most);
+        // A backend has the client's port, and NAT's ports are in use towards each of these by itself.
+        let by_ports = by_ports.saturating_mul(service.ports().len() as u64);
         let limit = match by_ports {
             0 => Limit::NoBackend,
             _ if by_ports <= flows => Limit::NatPorts,
@@ -137,6 +142,13 @@ fn weak(config: &Config, services: &[ServiceCapacity]) -> Vec<String> {
             weak.push(format!("service \"{}\" has no backend that gets new connections.", service.name));
         }
     }
+    weak.extend(config.services.iter().filter(|service| believes_anybody(service)).map(|service| {
+        format!(
+            "checks of service \"{}\" take any certificate (verify = false): whoever speaks TLS at its backends' addresses \
+             passes for one.",
+            service.name
+        )
+    }));
     for (backend, names) in shared(config) {
         let names: Vec<_> = names.iter().map(|name| format!("\"{name}\"")).collect();
         weak.push(format!(
@@ -149,6 +161,15 @@ fn weak(config: &Config, services: &[ServiceCapacity]) -> Vec<String> {
     weak
 }
 
+fn believes_anybody(service: &Service) -> bool {
+    let tls = match &service.health.probe {
+        Some(Probe::Tls(tls, _)) => Some(tls),
+        Some(Probe::Http(check)) => check.tls.as_ref(),
+        _ => None,
+    };
+    tls.is_some_and(|tls| !tls.verify)
+}
+
 fn is_few(service: &Service) -> bool {
     (1..=FEW_BACKENDS).contains(&takers(service).count())
 }
@@ -156,7 +177,8 @@ fn is_few(service: &Service) -> bool {
 /// The places where backends of several services listen, in one protocol: a NAT port is in use towards a place.
 fn shared(config: &Config) -> Vec<(String, BTreeSet<&str>)> {
     let mut places: BTreeMap<(Protocol, Ipv4Addr, u16), BTreeSet<&str>> = BTreeMap::new();
-    for service in &config.services {
+    // Where every port is a place of its own, services have none in common.
+    for service in config.services.iter().filter(|service| service.last_port.is_none()) {
         for backend in takers(service) {
             places.entry((service.protocol, backend.address, backend.port)).or_default().insert(&service.name);
         }
@@ -168,12 +190,15 @@ fn shared(config: &Config) -> Vec<(String, BTreeSet<&str>)> {
 /// Some lines for people.
 impl fmt::Display for Capacity {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { flows, flow_bytes, maglev_bytes, services, weak } = self;
+        let Self { flows, flow_bytes, maglev_bytes, ports, services, weak } = self;
         let ways = flow_bytes / (size_of::<Bucket<u64>>() / WAYS) as u64;
         write!(
             out,
             "tables: {flow_bytes} bytes for {flows} connections ({ways} entries), {maglev_bytes} bytes for the choice of backends"
         )?;
+        if *ports > services.len() as u64 {
+            write!(out, ", {ports} ports of services")?;
+        }
         services.iter().try_for_each(|service| write!(out, "\n{service}"))?;
         weak.iter().try_for_each(|weak| write!(out, "\nweak: {weak}"))
     }
@@ -238,6 +263,22 @@ mod tests {
     }
 
     #[test]
+    fn a_range_is_one_service_with_many_ports() {
+        let text = format!(
+            "[dataplane]\nmax-flows = 67108864\n[nat]\n{NAT}\n[[service]]\nname = \"rtp\"\naddress = \"192.0.2.10\"\n\
+             port = \"20000-29999\"\nprotocol = \"udp\"\nbackends = [{{ address = \"10.0.0.2\" }}]\n"
+        );
+        let config = Config::parse("test", &text).expect("it is right");
+        let capacity = Capacity::of(&config);
+        assert_eq!((capacity.maglev_bytes, capacity.ports), (65537 * 4, 10_000));
+        let rtp = &capacity.services[0];
+        assert_eq!((rtp.at_once, rtp.limit), (1 << 26, Limit::MaxFlows), "64256 towards each port of the backend");
+        let first = capacity.to_string().lines().next().map(str::to_owned).expect("there is one");
+        assert!(first.ends_with("bytes for the choice of backends, 10000 ports of services"), "{first}");
+        assert_eq!((Sizes::for_config(&config).services, Sizes::for_config(&config).addresses), (20_000, 1024));
+    }
+
+    #[test]
     fn tables_have_the_sizes_that_planes_make_them_of() {
         let capacity = capacity(1 << 20, NAT, &[&tcp(&[(2, 1)], ""), &tcp(&[(3, 1)], "")]);
         assert_eq!((capacity.flow_bytes, capacity.maglev_bytes), (128 << 20, 2 * 65537 * 4));
@@ -252,6 +293,8 @@ mod tests {
         let (few, many) = (tcp(&[(2, 1), (3, 1)], ""), tcp(&[(4, 1), (5, 1), (6, 1), (7, 1), (8, 1)], ""));
         let elsewhere = few.replace("port = 80", "port = 81");
         let drained = tcp(&[(2, 0)], "");
+        let anybody = tcp(&[(2, 1)], "health = { kind = \"https\", verify = false }");
+        let somebody = tcp(&[(3, 1)], "health = { kind = \"https\" }");
         for (max_flows, nat, services, expected) in [
             (1 << 20, two_addresses, vec![few.as_str(), &elsewhere], &[][..]),
             (1 << 20, NAT, vec![&many], &[]),
@@ -265,6 +308,7 @@ mod tests {
                 &["ports 2000-2999 allow 1000"],
             ),
             (1 << 20, NAT, vec![&drained], &["\"s0\" has no backend"]),
+            (1 << 20, two_addresses, vec![&anybody, &somebody], &["\"s0\" take any certificate (verify = false)"]),
             (1 << 20, two_addresses, vec![&few, &few], &["backend tcp 10.0.0.2:80 serves 2", "10.0.0.3:80 serves 2"]),
         ] {
             let weak = capacity(max_flows, nat, &services).weak;

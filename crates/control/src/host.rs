@@ -1,8 +1,8 @@
 //! What a configuration shares with other programs of the host, and what it must not share.
 
-use crate::config::Nat;
+use crate::config::{Config, Nat, Probe, Protocol, Service};
 use std::collections::HashSet;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::ops::RangeInclusive;
 
 /// What of a host's network its programs connect from.
@@ -49,6 +49,85 @@ impl Host {
              and ports {low}-{high}: where both meet at a backend, one of them loses its connection; {advice}."
         ))
     }
+}
+
+impl Host {
+    /// What there is to say if health checks leave from an address that full NAT sends from: who comes to shut it out because of
+    /// checks shuts out every client.
+    pub fn shared_origin(&self, config: &Config) -> Option<String> {
+        self.shared_origin_by(config, origin)
+    }
+
+    fn shared_origin_by(&self, config: &Config, origin: impl Fn(SocketAddr) -> Option<IpAddr>) -> Option<String> {
+        let ours: HashSet<_> = config.nat.addresses.iter().filter(|address| self.addresses.contains(address)).collect();
+        if ours.is_empty() {
+            return None;
+        }
+        let mut found: Option<(Ipv4Addr, &str)> = None;
+        let mut more = 0;
+        for service in config.services.iter().filter(|service| service.health.probe.is_some()) {
+            let from = service.health.source.or_else(|| origin(service.asked_at(service.backends.first()?)));
+            match from {
+                Some(IpAddr::V4(from)) if ours.contains(&from) && found.is_none() => {
+                    found = Some((from, &service.name))
+                }
+                Some(IpAddr::V4(from)) if ours.contains(&from) => more += 1,
+                _ => {}
+            }
+        }
+        let (from, name) = found?;
+        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+        Some(format!(
+            "checks of service \"{name}\"{more} leave from {from}, which full NAT sends from as well: a server that shuts an \
+             address out because of checks, as MySQL does, shuts out all clients; give this host another address there and name \
+             it in health = {{ source = ... }}."
+        ))
+    }
+}
+
+impl Host {
+    /// What there is to say if answers to checks by datagrams come to where a service takes every datagram.
+    pub fn swallowed_answers(&self, config: &Config) -> Option<String> {
+        self.swallowed_answers_by(config, origin)
+    }
+
+    fn swallowed_answers_by(&self, config: &Config, origin: impl Fn(SocketAddr) -> Option<IpAddr>) -> Option<String> {
+        let asks_by_datagram = |service: &&Service| match &service.health.probe {
+            Some(Probe::Udp(_)) => true,
+            Some(Probe::Dns(check)) => check.transport == Protocol::Udp,
+            _ => false,
+        };
+        let (first, last) = config.nat.check_ports();
+        let takes_all = |service: &&Service, from: IpAddr| {
+            let ports = service.ports();
+            let is_every_port = *ports.end() == 0 || *ports.start() <= last && *ports.end() >= first;
+            service.protocol == Protocol::Udp && is_every_port && IpAddr::from(service.address) == from
+        };
+        for asking in config.services.iter().filter(asks_by_datagram) {
+            let from = asking.health.source.or_else(|| origin(asking.asked_at(asking.backends.first()?)));
+            let Some(from) = from.filter(|from| matches!(from, IpAddr::V4(from) if self.addresses.contains(from)))
+            else {
+                continue;
+            };
+            if let Some(taking) = config.services.iter().find(|service| takes_all(service, from)) {
+                return Some(format!(
+                    "checks of service \"{}\" leave from {from}, ports {first}-{last}, where service \"{}\" takes every datagram, \
+                     and answers to checks as well: give this host another address there and name it in health = {{ source = \
+                     ... }}.",
+                    asking.name, taking.name
+                ));
+            }
+        }
+        None
+    }
+}
+
+/// The address that the kernel would have a packet to this place leave from. Nothing is sent.
+fn origin(to: SocketAddr) -> Option<IpAddr> {
+    let any: SocketAddr = if to.is_ipv4() { ([0; 4], 0).into() } else { ([0_u16; 8], 0).into() };
+    let socket = UdpSocket::bind(any).ok()?;
+    socket.connect(to).ok()?;
+    Some(socket.local_addr().ok()?.ip())
 }
 
 fn overlap(one: RangeInclusive<u16>, other: RangeInclusive<u16>) -> RangeInclusive<u16> {
@@ -110,6 +189,56 @@ mod tests {
         assert_eq!(reserved.collision(&nat((1024, 65535))), None, "nobody is given those ports");
         let partly = Host { reserved: vec![(40000, 60999)], ..host };
         assert!(partly.collision(&nat((1024, 65535))).is_some());
+    }
+
+    #[test]
+    fn checks_that_leave_from_an_address_of_full_nat_are_told() {
+        let config = |health: &str| {
+            let text = format!(
+                "[nat]\naddresses = [\"192.0.2.1\", \"10.0.0.10\"]\n[[service]]\nname = \"db\"\naddress = \"10.0.0.10\"\n\
+                 port = 3306\nprotocol = \"tcp\"\n{health}\nbackends = [{{ address = \"10.0.0.2\", port = 3306 }}]\n"
+            );
+            Config::parse("test", &text).expect("it is right")
+        };
+        let host = Host { addresses: [OURS, [10, 0, 0, 4].into()].into(), ..Host::default() };
+        for (health, chosen, expected) in [
+            ("health = { kind = \"tcp\" }", [10, 0, 0, 10], true),
+            ("health = { kind = \"tcp\" }", [10, 0, 0, 4], false),
+            // Not the host's, so not what a check can leave from.
+            ("health = { kind = \"tcp\" }", [192, 0, 2, 1], false),
+            ("health = { kind = \"tcp\", source = \"10.0.0.4\" }", [10, 0, 0, 10], false),
+            ("health = { kind = \"tcp\", source = \"10.0.0.10\" }", [10, 0, 0, 4], true),
+            ("", [10, 0, 0, 10], false),
+        ] {
+            let said = host.shared_origin_by(&config(health), |_| Some(chosen.into()));
+            assert_eq!(said.is_some(), expected, "{health}, {chosen:?}");
+            assert!(said.is_none_or(|said| said.contains("\"db\" leave from 10.0.0.10, ")));
+        }
+    }
+
+    #[test]
+    fn answers_that_a_service_would_take_are_told() {
+        let config = |ports: &str, health: &str| {
+            let text = format!(
+                "[nat]\naddresses = [\"192.0.2.1\"]\n[[service]]\nname = \"all\"\naddress = \"10.0.0.10\"\nport = {ports}\n\
+                 protocol = \"udp\"\nbackends = [{{ address = \"10.0.0.2\", port = 0 }}]\n[[service]]\nname = \"dns\"\n\
+                 address = \"192.0.2.53\"\nport = 53\nprotocol = \"udp\"\nhealth = {{ {health} }}\n\
+                 backends = [{{ address = \"10.0.0.3\", port = 53 }}]\n"
+            );
+            Config::parse("test", &text).expect("it is right")
+        };
+        let host = Host { addresses: [OURS, [10, 0, 0, 4].into()].into(), ..Host::default() };
+        let dns = "kind = \"dns\", name = \".\"";
+        for (ports, health, expected) in [
+            ("0", dns, true),
+            ("\"60000-65535\"", dns, true),
+            ("\"60000-65279\"", dns, false),
+            ("0", "kind = \"dns\", name = \".\", source = \"10.0.0.4\"", false),
+            ("0", "kind = \"tcp\"", false),
+        ] {
+            let said = host.swallowed_answers_by(&config(ports, health), |_| Some(OURS.into()));
+            assert_eq!(said.is_some(), expected, "{ports}, {health}: {said:?}");
+        }
     }
 
     #[test]

@@ -7,7 +7,7 @@ use evenkeel_core::flow::{Bucket, Entry, FlowKey, Meta, Now, Peer, Record as _, 
 use evenkeel_core::{
     Backend, BackendRef, BackendState, Counters, Features, Kind, Service, ServiceKey, Standing, Traffic, Word,
 };
-use evenkeel_wire::IpProtocol;
+use evenkeel_wire::{IpProtocol, Port};
 use std::error::Error;
 use std::net::{IpAddr, Ipv4Addr};
 use std::ops::Range;
@@ -37,7 +37,8 @@ pub trait Plane {
     /// What the tables hold, for a process that takes them over from another.
     fn contents(&self) -> Result<Contents, Self::Error>;
 
-    /// Gives the backend at this place its fixed part: where it listens, and what service its clients know. The link
+    /// Gives the backend at this place its fixed part: where it listens, and what service its clients know, by its first port
+    /// if it has several. The link
     /// must be down while this is called. What the place has carried is counted from zero again.
     fn set_backend(&mut self, index: u16, target: Peer, service: Peer, protocol: IpProtocol)
     -> Result<(), Self::Error>;
@@ -56,8 +57,19 @@ pub trait Plane {
     /// Adds or replaces a service.
     fn set_service(&mut self, key: ServiceKey, service: Service) -> Result<(), Self::Error>;
 
+    /// Adds or replaces a service that is found by all of these keys. A packet may find it by one of them before it is found by
+    /// the next. After a failure it is not known by which it is found.
+    fn set_services(&mut self, keys: &[ServiceKey], service: Service) -> Result<(), Self::Error> {
+        keys.iter().try_for_each(|key| self.set_service(*key, service))
+    }
+
     /// Removes a service. Its connections stay.
     fn remove_service(&mut self, key: ServiceKey) -> Result<(), Self::Error>;
+
+    /// The same for all of these keys.
+    fn remove_services(&mut self, keys: &[ServiceKey]) -> Result<(), Self::Error> {
+        keys.iter().try_for_each(|key| self.remove_service(*key))
+    }
 
     /// Makes the plane ready for packets that need these features, beside those that it is ready for, and puts these idle
     /// times in force. Nothing else changes, and no connection notices.
@@ -137,6 +149,9 @@ pub struct PlaceContents {
     pub standing: Standing,
 }
 
+/// Where in [`Backend::service`] the first port of a service with several is, as a number.
+const FIRST_PORT: u32 = 48;
+
 impl Contents {
     /// The places in a table of backends.
     pub fn read_places<W: Word>(backends: &[Backend<W>]) -> Vec<PlaceContents> {
@@ -154,6 +169,8 @@ impl Contents {
                 (IpAddr::V4(address.into()), port.number())
             };
             let ((address, port), target) = (end(backend.service.load()), end(backend.target.load()));
+            let first = (backend.service.load() >> FIRST_PORT) as u16;
+            let port = if first == 0 { port } else { first };
             let is_owned = link.state() != BackendState::Down || standing.failed;
             let owner = protocol.filter(|_| is_owned).map(|protocol| {
                 let service = ServiceId { address, port, protocol };
@@ -164,10 +181,15 @@ impl Contents {
         places.collect()
     }
 
-    /// Writes the fixed part of a backend, of whom nothing is known yet.
+    /// Writes the fixed part of a backend, of whom nothing is known yet. Of a service with several ports clients know the one that
+    /// they asked for, which is the backend's; the first, which tells services apart, is written where no packet looks.
     pub fn write_backend<W: Word>(backend: &Backend<W>, target: Peer, service: Peer, protocol: IpProtocol) {
         backend.target.store(target.bits());
-        backend.service.store(service.bits());
+        let served = match (target.port.number(), service.port.number()) {
+            (0, first @ 1..) => Peer { port: Port::default(), ..service }.bits() | u64::from(first) << FIRST_PORT,
+            _ => service.bits(),
+        };
+        backend.service.store(served);
         backend.kind.store(Kind::new(protocol).0);
     }
 

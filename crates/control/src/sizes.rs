@@ -13,7 +13,7 @@ pub struct Sizes {
     pub flows: u32,
     /// Backends, those of every service counted.
     pub backends: u32,
-    /// Services.
+    /// Services, each port of one with several counted.
     pub services: u32,
     /// Addresses that are ours.
     pub addresses: u32,
@@ -31,8 +31,9 @@ impl Sizes {
         let backends: usize = config.services.iter().map(|service| service.backends.len()).sum();
         // A backend's place in the table is a 16-bit number.
         let backends = (2 * backends as u32).clamp(usual.backends, 1 << 16);
-        let services = usual.services.max(2 * config.services.len() as u32);
-        Self { backends, services, addresses: usual.addresses.max(services), ..usual }
+        let services = usual.services.max(2 * config.service_keys() as u32);
+        let addresses = usual.addresses.max(2 * config.services.len() as u32);
+        Self { backends, services, addresses, ..usual }
     }
 
     /// Buckets of the flow table: four entries for each connection, which has two, so that few buckets are ever full;

@@ -9,11 +9,18 @@ use std::net::Ipv4Addr;
 /// Any TCP or UDP port of 10.0.0.10, full NAT, the same port on both backends.
 pub fn walkthrough() -> Config {
     let address = Ipv4Addr::new(10, 0, 0, 10);
-    let backend = |last| Backend { address: Ipv4Addr::new(10, 0, 0, last), port: 0, weight: 1, drain: false };
+    let backend = |last| Backend {
+        address: Ipv4Addr::new(10, 0, 0, last),
+        port: 0,
+        weight: 1,
+        drain: false,
+        health: Default::default(),
+    };
     let service = |name: &str, protocol| Service {
         name: name.to_owned(),
         address,
         port: 0,
+        last_port: None,
         protocol,
         forward: Forward::Fullnat,
         affinity: Affinity::Connection,

@@ -1,6 +1,6 @@
 //! A balancer that takes over the tables of one that is gone, wherever that one stopped.
 
-use evenkeel_control::config::{AllDown, Config, HostAddress};
+use evenkeel_control::config::{self, AllDown, Config, HostAddress};
 use evenkeel_control::operator::{self, Condition, Judgement, Order};
 use evenkeel_control::{
     BackendId, Balancer, BalancerError, Contents, FlowView, FlowWalk, NextHop, Operator, Plane, Secrets, Sizes,
@@ -464,7 +464,8 @@ fn what_was_known_of_backends_is_known_to_the_next_process() {
     fourth.order("web", "10.0.0.2", Order::Drain).expect("it is there");
     fourth.judge(&[judgement(Condition::Down)]).expect("it fits");
     next(&plane, &fewer);
-    expect(&next(&plane, &checked), [unknown; 3]);
+    let waiting = (operator::State::Down, "waits for its first good check");
+    expect(&next(&plane, &checked), [waiting, waiting, unknown]);
 }
 
 /// One service with two backends that are checked, and more said of it.
@@ -752,6 +753,169 @@ fn killed_at_any_write_of_a_turn_a_backend_keeps_its_place() {
             let config = config(&[("192.0.2.10", 80, &[2, 3]), ("192.0.2.11", 443, &[2, 3])]);
             let next = adopt(plane.successor(usize::MAX), &config);
             assert_eq!(references(&next), places, "{before:?} to {after:?}, {life} writes");
+        }
+    }
+}
+
+/// The backends of a service with this check, by the last bytes of their addresses.
+fn of_backends(health: &str, backends: &[u8]) -> Config {
+    let backends: String =
+        backends.iter().map(|last| format!("{{ address = \"10.0.0.{last}\", port = 80 }}, ")).collect();
+    let text = format!(
+        "[nat]\naddresses = [\"192.0.2.1\"]\n[[service]]\nname = \"web\"\naddress = \"192.0.2.10\"\nport = 80\n\
+         protocol = \"tcp\"\nhealth = {{ kind = \"tcp\"{health} }}\nbackends = [{backends}]\n"
+    );
+    Config::parse("test", &text).expect("the test's configuration is right")
+}
+
+#[test]
+fn a_new_backend_waits_for_its_first_good_check_while_others_serve() {
+    use BackendState::{Finishing, Up};
+    use Condition::{Down as Failed, Up as Fine};
+    let plane = MemoryPlane::new();
+    let balancer = Balancer::new(plane.clone(), &SECRETS);
+    let mut operator = Operator::new(balancer, "memory", of_backends("", &[2, 3]), None).expect("it fits");
+    let now = |operator: &Operator<MemoryPlane>| {
+        let views: HashMap<_, _> = operator.balancer().backends().map(|view| (view.id, view.state)).collect();
+        operator.config().backend_ids().map(|backend| views[&backend]).collect::<Vec<_>>()
+    };
+    let judge = |operator: &mut Operator<MemoryPlane>, nth: usize, condition| {
+        let backend = operator.config().backend_ids().nth(nth).expect("it is there");
+        let judgement = Judgement { backend, condition, reason: String::new(), since: SystemTime::now() };
+        operator.judge(&[judgement]).expect("it fits");
+    };
+    assert_eq!(now(&operator), [Up, Up], "nothing is known of anybody, and somebody must take them");
+    judge(&mut operator, 1, Fine);
+    assert_eq!(now(&operator), [Finishing, Up]);
+    assert_eq!(states(&operator)[0], (operator::State::Down, "waits for its first good check".to_owned()));
+    judge(&mut operator, 0, Fine);
+    assert_eq!(now(&operator), [Up, Up]);
+
+    // A reload brings one more, and takes nothing from the others.
+    operator.replace(of_backends("", &[2, 3, 4])).expect("it fits");
+    assert_eq!(now(&operator), [Up, Up, Finishing]);
+    operator.replace(of_backends("", &[4, 3, 2])).expect("it fits");
+    assert_eq!(now(&operator), [Finishing, Up, Up], "it still waits after the next one");
+    // A process that goes on from there knows who served, and who did not yet.
+    let config = operator.config().clone();
+    let mut next = Operator::new(adopt(plane.successor(usize::MAX), &config), "memory", config, None).expect("it fits");
+    assert_eq!(now(&next), [Finishing, Up, Up]);
+    // Where nobody else serves, the one of whom nothing is known is the best there is.
+    judge(&mut next, 1, Failed);
+    next.order("web", "10.0.0.2", Order::Drain).expect("it is there");
+    assert_eq!(now(&next)[0], Up);
+    next.order("web", "10.0.0.2", Order::Undrain).expect("it is there");
+    assert_eq!(now(&next)[0], Finishing);
+    judge(&mut next, 0, Fine);
+    assert_eq!(now(&next)[0], Up);
+
+    // Who is said to be up at first is; and a check that is new to a backend makes no new backend of it.
+    next.replace(of_backends(", initial = \"up\"", &[4, 2, 5])).expect("it fits");
+    assert_eq!(now(&next), [Up, Up, Up]);
+    let plane = MemoryPlane::new();
+    let unchecked = of_backends("", &[2, 3]);
+    let unchecked = Config {
+        services: unchecked
+            .services
+            .into_iter()
+            .map(|service| config::Service { health: Default::default(), ..service })
+            .collect(),
+        ..unchecked
+    };
+    let balancer = Balancer::new(plane, &SECRETS);
+    let mut operator = Operator::new(balancer, "memory", unchecked, None).expect("it fits");
+    operator.replace(of_backends("", &[2, 3])).expect("it fits");
+    judge(&mut operator, 0, Fine);
+    assert_eq!(now(&operator), [Up, Up]);
+}
+
+/// Services of 192.0.2.10 with these ports, each with a backend of its own; ids go by the first port.
+fn of_ports(services: &[(&str, u8)]) -> Config {
+    let mut text = "[nat]\naddresses = [\"192.0.2.1\"]\n".to_owned();
+    for (ports, last) in services {
+        let (ports, port) =
+            if ports.contains('-') { (format!("\"{ports}\""), "") } else { ((*ports).to_owned(), ", port = 80") };
+        text += &format!(
+            "[[service]]\nname = \"{last}\"\naddress = \"192.0.2.10\"\nport = {ports}\nprotocol = \"tcp\"\n\
+             backends = [{{ address = \"10.0.0.{last}\"{port} }}]\n"
+        );
+    }
+    Config::parse("test", &text).expect("the test's configuration is right")
+}
+
+/// Whom each port of the plane's leads to, by the last bytes of addresses; every one to somebody who takes connections.
+fn led_to(plane: &MemoryPlane) -> BTreeMap<u16, u8> {
+    let memory = plane.memory.borrow();
+    let led = memory.services.iter().map(|(key, service)| {
+        let reference = BackendRef::from_bits(memory.maglev[&service.table][0]);
+        let link = plane.link(reference);
+        assert_eq!((link.generation(), link.state()), (reference.generation, BackendState::Up));
+        (key.port.number(), last(memory.owners[&reference].address))
+    });
+    led.collect()
+}
+
+#[test]
+fn every_port_of_a_service_leads_to_it_and_no_other_does() {
+    let plane = MemoryPlane::new();
+    let mut balancer = Balancer::new(plane.clone(), &SECRETS);
+    let mut places = Vec::new();
+    for (services, expected) in [
+        (&[("20-22", 2)][..], &[(20, 2), (21, 2), (22, 2)][..]),
+        // Longer and shorter it is the same service: its first port is.
+        (&[("20-23", 2)], &[(20, 2), (21, 2), (22, 2), (23, 2)]),
+        (&[("20-21", 2)], &[(20, 2), (21, 2)]),
+        // Ports that another has from now on.
+        (&[("20-21", 2), ("22-23", 3)], &[(20, 2), (21, 2), (22, 3), (23, 3)]),
+        (&[("20-22", 2), ("23", 4)], &[(20, 2), (21, 2), (22, 2), (23, 4)]),
+        (&[("21-22", 3), ("23", 4)], &[(21, 3), (22, 3), (23, 4)]),
+        (&[("0", 5)][..0], &[]),
+    ] {
+        let config = of_ports(services);
+        balancer.apply(&config).expect("it fits");
+        assert_eq!(led_to(&plane), expected.iter().copied().collect(), "{services:?}");
+        if services.first().is_some_and(|(_, last)| *last == 2) {
+            places.push(balancer.backends().find(|view| last(view.id.address) == 2).expect("it is there").reference);
+        }
+    }
+    assert_eq!(places.len(), 5);
+    assert!(places.windows(2).all(|pair| pair[0] == pair[1]), "its connections are its own all the time: {places:?}");
+    let error = balancer.apply(&of_ports(&[("20-24", 2)])).expect_err("the plane has room for four").to_string();
+    assert!(
+        error.contains("5 services are too many") && error.contains("each port of those with several counted"),
+        "{error}"
+    );
+}
+
+/// Wherever the changes are cut short, what is in force in between leads every port to somebody who may have it, and the next
+/// process makes it right and keeps whose connections are whose.
+#[test]
+fn ports_change_hands_wherever_a_process_is_killed() {
+    let (before, after) = (of_ports(&[("20-22", 2), ("23", 4)]), of_ports(&[("20-21", 2), ("22-23", 3)]));
+    for life in 0.. {
+        let plane = MemoryPlane::new();
+        let mut first = Balancer::new(plane.clone(), &SECRETS);
+        first.apply(&before).expect("it fits");
+        let reference = first.backends().find(|view| last(view.id.address) == 2).expect("it is there").reference;
+        drop(first);
+        let mut second = adopt(plane.successor(life), &before);
+        let has_ended = second.apply(&after).is_ok();
+        for (port, to) in led_to(&plane) {
+            let may = match port {
+                20 | 21 => &[2][..],
+                22 => &[2, 3],
+                _ => &[3, 4],
+            };
+            assert!(may.contains(&to), "killed after {life} writes: {port} leads to {to}");
+        }
+        let mut third = adopt(plane.successor(usize::MAX), &after);
+        third.apply(&after).expect("it fits");
+        assert_eq!(led_to(&plane), [(20, 2), (21, 2), (22, 3), (23, 3)].into(), "killed after {life} writes");
+        let kept = third.backends().find(|view| last(view.id.address) == 2).expect("it is there").reference;
+        assert_eq!(kept, reference, "killed after {life} writes");
+        if has_ended {
+            assert!(life > 5, "it had something to do");
+            break;
         }
     }
 }

@@ -140,7 +140,8 @@ pub struct Backend<W> {
     pub link: W,
     /// Where the backend listens, as [`Peer::bits`]; port 0: the one that the client asked for.
     pub target: W,
-    /// What clients know it as: address and port of the service, likewise.
+    /// What clients know it as: address and port of the service, likewise. Above them, in the upper 16 bits, the control side
+    /// notes the first port of a service with several; no packet is decided by it.
     pub service: W,
     /// See [`Kind`]; its standing may change at any time.
     pub kind: W,

@@ -96,7 +96,11 @@ impl Announcer {
                 Protocol::Tcp => "TCP",
                 Protocol::Udp => "UDP",
             };
-            let port = if service.port == 0 { "any port".to_owned() } else { format!("port {}", service.port) };
+            let port = match (service.port, service.last_port) {
+                (0, _) => "any port".to_owned(),
+                (first, Some(last)) => format!("ports {first}-{last}"),
+                (port, None) => format!("port {port}"),
+            };
             let backends: Vec<_> = service
                 .backends
                 .iter()

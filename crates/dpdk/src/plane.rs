@@ -156,6 +156,27 @@ impl Plane for DpdkPlane {
         Ok(())
     }
 
+    fn set_services(&mut self, keys: &[ServiceKey], service: Service) -> Result<(), PlaneError> {
+        let most = self.tables.sizes.services;
+        let directory = self.tables.directory.load();
+        let new = keys.iter().filter(|key| !directory.services.contains_key(*key)).count();
+        if directory.services.len() + new > most as usize {
+            return Err(self.full("services", most));
+        }
+        drop(directory);
+        self.replace(|directory| directory.services.extend(keys.iter().map(|key| (*key, service))));
+        Ok(())
+    }
+
+    fn remove_services(&mut self, keys: &[ServiceKey]) -> Result<(), PlaneError> {
+        self.replace(|directory| {
+            for key in keys {
+                directory.services.remove(key);
+            }
+        });
+        Ok(())
+    }
+
     fn remove_service(&mut self, key: ServiceKey) -> Result<(), PlaneError> {
         self.replace(|directory| {
             directory.services.remove(&key);

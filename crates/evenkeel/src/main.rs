@@ -182,6 +182,9 @@ fn evenkeel(announcer: Announcer, arguments: Evenkeel) -> Result<(), Failure> {
             if let Some(collision) = host.collision(&config.nat) {
                 println!("weak: {collision}");
             }
+            for weak in [host.shared_origin(&config), host.swallowed_answers(&config)].into_iter().flatten() {
+                println!("weak: {weak}");
+            }
             Ok(())
         }
         Command::Ask(question) => ask::ask(&arguments.socket, question),

@@ -63,7 +63,7 @@ impl Estate {
             if fits { Ok(()) } else { Err(differs(what, format!("room for {most}"), wanted.to_string())) }
         };
         let backends = config.services.iter().map(|service| service.backends.len()).sum();
-        most("the number of services", state.sizes().services, config.services.len())?;
+        most("the number of services' ports", state.sizes().services, config.service_keys())?;
         most("the number of backends", state.sizes().backends, backends)?;
         let nat = &config.nat;
         let old = Nat { addresses: self.nat_addresses(state.nat_addresses), ports: state.nat_ports() };

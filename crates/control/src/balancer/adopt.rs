@@ -1,6 +1,6 @@
 //! Going on from what another process has left in the tables.
 
-use super::keys::service_id;
+use super::keys::{by_service, keys};
 use super::places::Place;
 use super::{Active, Balancer};
 use crate::config::Nat;
@@ -31,12 +31,11 @@ impl<P: Plane> Balancer<P> {
             }
         }
         // Which slots a Maglev table has is not read back: it is written once more, whole.
-        for (key, service) in services {
-            if let Some(id) = service_id(&key) {
-                balancer.classes.note(service.idle.into(), id);
-                balancer.services.insert(id, Active { service, candidates: None, drain_time: None });
-            }
+        for (id, service) in by_service(&services) {
+            balancer.classes.note(service.idle.into(), id);
+            balancer.services.insert(id, Active { service, ports: None, candidates: None, drain_time: None });
         }
+        balancer.keys = keys(&services);
         Ok(balancer)
     }
 }

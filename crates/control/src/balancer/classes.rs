@@ -1,7 +1,7 @@
 //! Which number each service's idle times have. An entry of the flow table holds the number, and not the times, so a number must
 //! not come to mean another service's times while connections live that have it.
 
-use super::keys::service_id;
+use super::keys::by_service;
 use crate::config::{Config, ServiceId};
 use evenkeel_core::flow::{IDLE_CLASSES, IdleTimes, Timeouts};
 use evenkeel_core::{Service, ServiceKey};
@@ -11,11 +11,9 @@ use std::collections::{BTreeMap, BTreeSet};
 /// that has to know them before that.
 pub fn timeouts(config: &Config, before: &[(ServiceKey, Service)]) -> Timeouts {
     let (mut classes, mut had) = (Classes::default(), Numbers::new());
-    for (key, service) in before {
-        if let Some(id) = service_id(key) {
-            classes.note(service.idle.into(), id);
-            had.insert(id, service.idle.into());
-        }
+    for (id, service) in by_service(before) {
+        classes.note(service.idle.into(), id);
+        had.insert(id, service.idle.into());
     }
     classes.assign(config, |id| had.get(id).copied()).0.timeouts()
 }

@@ -1,9 +1,10 @@
 //! What services and backends are known by, as the tables hold it.
 
 use crate::config::{Protocol, ServiceId};
-use evenkeel_core::ServiceKey;
 use evenkeel_core::flow::Peer;
+use evenkeel_core::{Service, ServiceKey};
 use evenkeel_wire::Port;
+use std::collections::{BTreeMap, HashSet};
 use std::net::{IpAddr, Ipv4Addr};
 
 /// The key of a service; IPv4 addresses are mapped (RFC 4291, section 2.5.5.2), so that every service has one.
@@ -20,6 +21,17 @@ pub(super) fn service_key(service: ServiceId) -> ServiceKey {
 pub(super) fn service_id(key: &ServiceKey) -> Option<ServiceId> {
     let address = IpAddr::from(key.address).to_canonical();
     Some(ServiceId { address, port: key.port.number(), protocol: Protocol::from_wire(key.protocol)? })
+}
+
+/// What a plane finds services by, as far as services can have it.
+pub(super) fn keys(found: &[(ServiceKey, Service)]) -> BTreeMap<ServiceId, Service> {
+    found.iter().filter_map(|(key, service)| Some((service_id(key)?, *service))).collect()
+}
+
+/// The services that a plane finds, each by its first port: no two have the same Maglev table.
+pub(super) fn by_service(found: &[(ServiceKey, Service)]) -> Vec<(ServiceId, Service)> {
+    let mut tables = HashSet::new();
+    keys(found).into_iter().filter(|(_, service)| tables.insert(service.table)).collect()
 }
 
 /// Where somebody listens; port 0: any.

@@ -27,6 +27,7 @@ use places::Places;
 pub use replies::ReplyRoute;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::{IpAddr, Ipv4Addr};
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 /// What the control side could not do.
@@ -80,6 +81,8 @@ pub struct BackendView {
 #[derive(Debug)]
 struct Active {
     service: Service,
+    /// The ports that the plane finds it by, all of them; nothing if that is not known.
+    ports: Option<RangeInclusive<u16>>,
     /// What its Maglev table is made of; nothing if that is not known, since another process made it or a write failed.
     candidates: Option<Vec<Candidate>>,
     /// How long its backends' connections may go on when they have left.
@@ -92,6 +95,8 @@ pub struct Balancer<P> {
     plane: P,
     pick_secret: [u64; 2],
     services: BTreeMap<ServiceId, Active>,
+    /// What the plane finds them by, one a port.
+    keys: BTreeMap<ServiceId, Service>,
     classes: Classes,
     places: Places,
     next_hops: BTreeMap<IpAddr, MacAddress>,
@@ -113,6 +118,7 @@ impl<P: Plane> Balancer<P> {
             plane,
             pick_secret: secrets.pick,
             services: BTreeMap::new(),
+            keys: BTreeMap::new(),
             classes: Classes::default(),
             places: Places::default(),
             next_hops: BTreeMap::new(),

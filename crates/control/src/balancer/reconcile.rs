@@ -1,7 +1,7 @@
 //! From a configuration to tables: what is new is written before what refers to it, and what has gone after. So backends come
 //! up first, then Maglev tables follow, and then backends go down: at every moment who is in a table takes connections.
 
-use super::keys::{peer, service_key};
+use super::keys::{keys, peer, service_key};
 use super::{Active, Balancer, BalancerError, takes};
 use crate::config::{self, Affinity, AllDown, Config, OnMissing, Reply, ServiceId};
 use crate::features::features;
@@ -45,14 +45,14 @@ impl<P: Plane> Balancer<P> {
         self.write_addresses(config.services.iter().map(|service| service.address))?;
         let wanted: HashSet<_> = config.services.iter().map(config::Service::id).collect();
         let gone: Vec<_> = self.services.keys().filter(|key| !wanted.contains(key)).copied().collect();
+        self.remove_keys(config)?;
         for key in gone {
-            self.plane.remove_service(service_key(key))?;
             // Kept if what follows fails, and is tried again.
             self.limits.insert(key, self.services.remove(&key).and_then(|active| active.drain_time));
         }
         let mut limits = self.limits.clone();
         limits.extend(config.services.iter().map(|service| (service.id(), service.drain_time)));
-        let mut free_tables = FreeTables::of(&self.services);
+        let mut free_tables = FreeTables::of(&self.services, &self.keys);
         let mut services = Vec::with_capacity(config.services.len());
         let mut lower = Vec::new();
         for service in &config.services {
@@ -60,8 +60,8 @@ impl<P: Plane> Balancer<P> {
             services.push((service.id(), self.prepare_service(service, idle, &state, &mut free_tables, &mut lower)?));
         }
         self.write_maglev(&services)?;
-        for (key, service) in services {
-            self.put_service(key, service)?;
+        for ((key, active), service) in services.into_iter().zip(&config.services) {
+            self.put_service(key, service, active)?;
         }
         for Lower { index, state, standing } in lower {
             self.set_state(index, state, standing)?;
@@ -84,7 +84,7 @@ impl<P: Plane> Balancer<P> {
         let most = |what, wanted, most: u32, hint| {
             if wanted > most as usize { Err(BalancerError::TooMany { what, wanted, most, hint }) } else { Ok(()) }
         };
-        most("services", config.services.len(), sizes.services, "")?;
+        most("services", config.service_keys(), sizes.services, ", each port of those with several counted")?;
         let more = config.backend_ids().filter(|backend| self.places.find(backend).is_none()).count();
         most("backends", self.places.len() + more, sizes.backends, ", those that still have connections included")?;
         let addresses: BTreeSet<_> =
@@ -114,9 +114,10 @@ impl<P: Plane> Balancer<P> {
         let known = self.services.get(&service.id());
         let table = known.map_or_else(|| free_tables.take(), |active| active.service.table);
         let drain_time = service.drain_time;
+        let ports = Some(service.ports());
         let newcomers = service.newcomers.map_or(0, Service::newcomers);
         let service = Service { table, flags: flags(service), idle: idle as u16, newcomers };
-        Ok(Active { service, candidates: Some(candidates), drain_time })
+        Ok(Active { service, ports, candidates: Some(candidates), drain_time })
     }
 
     /// Writes the Maglev tables that shall be made of something else than they are.
@@ -141,11 +142,51 @@ impl<P: Plane> Balancer<P> {
     }
 
     /// Tells the plane of a service whose Maglev table is written.
-    fn put_service(&mut self, key: ServiceId, wanted: Active) -> Result<(), P::Error> {
-        if self.services.get(&key).is_none_or(|known| known.service != wanted.service) {
-            self.plane.set_service(service_key(key), wanted.service)?;
+    fn put_service(&mut self, id: ServiceId, service: &config::Service, wanted: Active) -> Result<(), P::Error> {
+        let is_as_it_was =
+            |known: &Active| known.service == wanted.service && known.ports.as_ref() == Some(&service.ports());
+        let is_stale = |key: &ServiceId| self.keys.get(key) != Some(&wanted.service);
+        let stale: Vec<_> = match self.services.get(&id) {
+            Some(known) if is_as_it_was(known) => Vec::new(),
+            _ => service.keys().filter(is_stale).collect(),
+        };
+        if !stale.is_empty() {
+            let written =
+                self.plane.set_services(&Vec::from_iter(stale.iter().copied().map(service_key)), wanted.service);
+            self.note_written(&written)?;
+            written?;
+            self.keys.extend(stale.into_iter().map(|key| (key, wanted.service)));
         }
-        self.services.insert(key, wanted);
+        self.services.insert(id, wanted);
+        Ok(())
+    }
+
+    /// No packet finds a service any more by a port that none has.
+    fn remove_keys(&mut self, config: &Config) -> Result<(), P::Error> {
+        let is_as_it_was = |service: &config::Service| {
+            self.services.get(&service.id()).is_some_and(|known| known.ports.as_ref() == Some(&service.ports()))
+        };
+        // Of many ports this is asked at every turn of a check.
+        if self.services.len() == config.services.len() && config.services.iter().all(is_as_it_was) {
+            return Ok(());
+        }
+        let wanted: HashSet<_> = config.services.iter().flat_map(config::Service::keys).collect();
+        let gone: Vec<_> = self.keys.keys().filter(|key| !wanted.contains(key)).copied().collect();
+        if !gone.is_empty() {
+            let written = self.plane.remove_services(&Vec::from_iter(gone.iter().copied().map(service_key)));
+            self.note_written(&written)?;
+            written?;
+            self.keys.retain(|key, _| wanted.contains(key));
+        }
+        Ok(())
+    }
+
+    /// After a failure it is not known which keys of many are there: they are read.
+    fn note_written(&mut self, written: &Result<(), P::Error>) -> Result<(), P::Error> {
+        if written.is_err() {
+            self.services.values_mut().for_each(|active| active.ports = None);
+            self.keys = keys(&self.plane.contents()?.services);
+        }
         Ok(())
     }
 
@@ -214,8 +255,10 @@ struct FreeTables {
 }
 
 impl FreeTables {
-    fn of(services: &BTreeMap<ServiceId, Active>) -> Self {
-        Self { used: services.values().map(|active| active.service.table).collect(), next: 0 }
+    /// `keys`: a port may have come from a service that is gone to another, and lead to the old one's table until that is said.
+    fn of(services: &BTreeMap<ServiceId, Active>, keys: &BTreeMap<ServiceId, Service>) -> Self {
+        let used = services.values().map(|active| &active.service).chain(keys.values());
+        Self { used: used.map(|service| service.table).collect(), next: 0 }
     }
 
     fn take(&mut self) -> u32 {

@@ -3,12 +3,13 @@
 use super::dataplane::Dataplane;
 use super::fault::Faults;
 use super::file::Config;
+use super::health::Target;
 use super::protocol::Protocol;
 use super::service::{Backend, OnDown, OnMissing, Service};
 use super::spans::{ServiceSpans, Spans};
 use evenkeel_core::flow::IDLE_CLASSES;
 use evenkeel_wire::Ipv4Address;
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::Ipv4Addr;
 
 /// The fewest connections that a flow table is made for, and the most (16 GB).
@@ -17,6 +18,9 @@ const MAX_FLOWS: std::ops::RangeInclusive<u32> = 64..=1 << 26;
 const INTERFACE_NAME: usize = 15;
 /// Bytes of a service's name: more is not a name.
 const SERVICE_NAME: usize = 64;
+
+/// Ports that services may have in all: four times all that an address has.
+const MAX_PORTS: usize = 1 << 18;
 
 /// Adds what contradicts itself.
 pub(super) fn check(config: &Config, spans: &Spans, faults: &mut Faults) {
@@ -27,9 +31,15 @@ pub(super) fn check(config: &Config, spans: &Spans, faults: &mut Faults) {
     ours.extend(config.dataplane.address.map(|own| own.address));
     let mut names = HashMap::new();
     let mut idle_sets = Vec::new();
-    let mut listeners = HashMap::new();
+    let mut listeners = Listeners::default();
+    let mut ports = 0;
     for (service, at) in config.services.iter().zip(&spans.services) {
-        let Service { name, address, port, .. } = service;
+        ports += service.ports().len();
+        if ports > MAX_PORTS && ports - service.ports().len() <= MAX_PORTS {
+            let message = format!("services may have {MAX_PORTS} ports in all, and here are more");
+            faults.add(at.address.clone(), message);
+        }
+        let Service { name, address, .. } = service;
         if name.is_empty() || name.len() > SERVICE_NAME || name.contains(|c: char| c.is_control() || "\"\\".contains(c))
         {
             let message = format!(
@@ -40,14 +50,16 @@ pub(super) fn check(config: &Config, spans: &Spans, faults: &mut Faults) {
         if names.insert(name, ()).is_some() {
             faults.add(at.name.clone(), format!("another service is called \"{name}\": give one of them another name"));
         }
-        if let Some(other) = listeners.insert(service.id(), name) {
-            let message = format!("service \"{other}\" has the same address, port and protocol: leave one of them out");
+        if let Some(other) = listeners.add(service) {
+            let which = if service.last_port.is_none() && other.last_port.is_none() {
+                "the same address, port and protocol"
+            } else {
+                "one of these ports as well, of the same address and protocol"
+            };
+            let message = format!("service \"{}\" has {which}: leave it out in one of them", other.name);
             faults.add(at.address.clone(), message);
         }
-        if *port == 0 && service.health.probe.is_some() {
-            let message = "a service for any port (0) cannot be health checked, since no port is known to ask";
-            faults.add(at.address.clone(), message);
-        }
+        check_health(service, at, faults);
         check_fate(service, at, faults);
         if !idle_sets.contains(&service.idle) {
             if idle_sets.len() == IDLE_CLASSES {
@@ -62,6 +74,45 @@ pub(super) fn check(config: &Config, spans: &Spans, faults: &mut Faults) {
         }
         check_host(*address, "a service", at.address.clone(), faults);
         check_backends(service, at, &ours, faults);
+    }
+}
+
+/// Who listens where.
+#[derive(Default)]
+struct Listeners<'c>(HashMap<(Ipv4Addr, Protocol), BTreeMap<u16, &'c Service>>);
+
+impl<'c> Listeners<'c> {
+    /// Adds one; returns another that has one of its ports, if there is one.
+    fn add(&mut self, service: &'c Service) -> Option<&'c Service> {
+        let beside = self.0.entry((service.address, service.protocol)).or_default();
+        let ports = service.ports();
+        let before = beside.range(..=ports.end()).next_back().map(|(_, other)| *other);
+        // Those that are there have no port in common, so the one that begins last is the one that reaches furthest.
+        let other = before.filter(|other| other.ports().end() >= ports.start());
+        if other.is_none() {
+            beside.insert(service.port, service);
+        }
+        other
+    }
+}
+
+/// Every backend must be asked somewhere, from where an answer can come back to.
+fn check_health(service: &Service, at: &ServiceSpans, faults: &mut Faults) {
+    if service.health.probe.is_none() {
+        return;
+    }
+    for (backend, at) in service.backends.iter().zip(&at.backends) {
+        let target = service.asked_at(backend);
+        if target.port() == 0 {
+            let message = "it is not known at which port to ask this backend whether it serves: health = { port = ... } of its \
+                           service, or its own, says so";
+            faults.add(at.address.clone(), message);
+        }
+        if service.health.source.is_some_and(|source| source.is_ipv4() != target.is_ipv4()) {
+            let place = if backend.health == Target::default() { at.address.clone() } else { at.health.clone() };
+            faults
+                .add(place, format!("{target} cannot be asked from an address of the other family: see health.source"));
+        }
     }
 }
 
@@ -127,9 +178,12 @@ fn check_backends(service: &Service, spans: &ServiceSpans, ours: &HashSet<Ipv4Ad
             faults.add(at.address.clone(), format!("backend {address} is the balancer itself"));
         }
         check_host(*address, "a backend", at.address.clone(), faults);
-        if (service.port == 0) != (*port == 0) {
-            let message = "a service for any port (0) needs backends with port 0, and a service with a port needs backends \
-                           with one";
+        if service.keeps_ports() != (*port == 0) {
+            let message = if service.last_port.is_some() {
+                "backends of a service for several ports have none of their own: each is asked at the port that the client asked for"
+            } else {
+                "a service for any port (0) needs backends with port 0, and a service with a port needs backends with one"
+            };
             faults.add(at.port.clone(), message);
         }
         if !seen.insert((address, port)) {

@@ -70,6 +70,11 @@ impl Config {
         self.services.iter().flat_map(Service::backend_ids)
     }
 
+    /// How many ports services have; any counts as one.
+    pub fn service_keys(&self) -> usize {
+        self.services.iter().map(|service| service.ports().len()).sum()
+    }
+
     /// Whether this file is for another plane.
     ///
     /// # Errors

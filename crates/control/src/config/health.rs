@@ -1,9 +1,12 @@
 //! `health = { ... }`: how it is found out whether a backend serves.
 
 use super::fault::Faults;
+use super::probe::{self, Probe};
+use super::protocol::Protocol;
 use super::section::Section;
 use serde::Deserialize;
 use serde::de::{Deserializer, Error as _};
+use std::net::IpAddr;
 use std::time::Duration;
 use toml::Spanned;
 use toml::de::DeTable;
@@ -21,42 +24,47 @@ pub struct Health {
     pub rise: u32,
     /// Checks in a row that must fail until a backend that is up is down.
     pub fall: u32,
+    /// Where it is asked, if not where the backend listens.
+    pub target: Target,
+    /// The address that checks leave from; without it, the kernel's choice.
+    pub source: Option<IpAddr>,
+    /// What a backend that is new is taken for.
+    pub initial: Initial,
 }
 
-/// What a backend is asked.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Probe {
-    /// Whether it takes a TCP connection.
-    Tcp,
-    /// Whether it answers an HTTP request as it should.
-    Http(HttpCheck),
+/// Where somebody is asked, as far as that is not where he serves.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Target {
+    /// The address.
+    pub address: Option<IpAddr>,
+    /// The port.
+    pub port: Option<u16>,
 }
 
-/// An HTTP/1.1 GET request, and the answer that is wanted.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct HttpCheck {
-    /// The path, beginning with a slash.
-    pub path: String,
-    /// The `Host` header; without it, the backend's address.
-    pub host: Option<String>,
-    /// The status.
-    pub status: u16,
-    /// What the first 64 KiB of the body must hold.
-    pub body: Option<String>,
+/// What a backend that is new, by a start or by a reload, is taken for until its first good check.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Initial {
+    /// One that serves.
+    Up,
+    /// One that does not, as long as others of its service do.
+    #[default]
+    Down,
 }
 
 impl Default for Health {
     fn default() -> Self {
-        Self { probe: None, interval: Duration::from_secs(1), timeout: Duration::from_millis(500), rise: 2, fall: 3 }
+        Self {
+            probe: None,
+            interval: Duration::from_secs(1),
+            timeout: Duration::from_millis(500),
+            rise: 2,
+            fall: 3,
+            target: Target::default(),
+            source: None,
+            initial: Initial::default(),
+        }
     }
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-enum Kind {
-    Tcp,
-    Http,
-    None,
 }
 
 /// A time as people write it: 500ms, 1s, 2m 30s.
@@ -73,25 +81,21 @@ impl<'de> Deserialize<'de> for Time {
 
 /// The shortest interval and timeout.
 const SHORTEST: Duration = Duration::from_millis(10);
-/// The longest path that is asked for, in bytes.
-const LONGEST_PATH: usize = 2048;
-/// The longest text that an answer's body may be asked to hold, in bytes; well below what of the body is read.
-const LONGEST_TEXT: usize = 4096;
 /// The longest.
 const LONGEST: Duration = Duration::from_secs(3600);
 
-pub(super) fn read(table: Spanned<DeTable<'_>>, faults: &mut Faults) -> Option<Health> {
+/// Reads the check of a service with this protocol.
+pub(super) fn read(table: Spanned<DeTable<'_>>, of: Option<Protocol>, faults: &mut Faults) -> Option<Health> {
     let default = Health::default();
     let mut section = Section::new("health", table, faults);
-    let kind = section.required::<Kind>("kind");
+    let probe = probe::read(&mut section, of);
     let interval = section.optional::<Time>("interval");
     let timeout = section.optional::<Time>("timeout");
     let rise = section.optional::<u32>("rise");
     let fall = section.optional::<u32>("fall");
-    let path = section.optional::<String>("path");
-    let host = section.optional::<String>("host");
-    let status = section.optional::<u16>("status");
-    let body = section.optional::<String>("body");
+    let target = read_target(&mut section);
+    let source = section.optional::<IpAddr>("source").map(|source| source.value);
+    let initial = section.optional::<Initial>("initial").map(|initial| initial.value);
 
     for (name, time) in [("interval", &interval), ("timeout", &timeout)] {
         if let Some(time) = time
@@ -107,44 +111,6 @@ pub(super) fn read(table: Spanned<DeTable<'_>>, faults: &mut Faults) -> Option<H
             section.faults().add(count.span.clone(), format!("{name} must be between 1 and 100"));
         }
     }
-    let kind = kind.map(|kind| kind.value);
-    if kind.is_some() && kind != Some(Kind::Http) {
-        let spans = [
-            ("path", path.as_ref().map(|path| &path.span)),
-            ("host", host.as_ref().map(|host| &host.span)),
-            ("status", status.as_ref().map(|status| &status.span)),
-            ("body", body.as_ref().map(|body| &body.span)),
-        ];
-        for (name, span) in spans {
-            if let Some(span) = span.cloned() {
-                section.faults().add(span, format!("{name} is for kind = \"http\" only"));
-            }
-        }
-    }
-    if let Some(path) = &path
-        && (!path.value.starts_with('/')
-            || path.value.contains(|c: char| !c.is_ascii_graphic())
-            || path.value.len() > LONGEST_PATH)
-    {
-        let message =
-            format!("path begins with / and holds no spaces or control characters, at most {LONGEST_PATH} bytes");
-        section.faults().add(path.span.clone(), message);
-    }
-    if let Some(body) = &body
-        && (body.value.is_empty() || body.value.len() > LONGEST_TEXT)
-    {
-        section.faults().add(body.span.clone(), format!("body is a text of 1 to {LONGEST_TEXT} bytes"));
-    }
-    if let Some(host) = &host
-        && (host.value.is_empty() || host.value.contains(|c: char| !c.is_ascii_graphic()))
-    {
-        section.faults().add(host.span.clone(), "host holds no spaces or control characters");
-    }
-    if let Some(status) = &status
-        && !(100..=599).contains(&status.value)
-    {
-        section.faults().add(status.span.clone(), "an HTTP status is between 100 and 599");
-    }
     let interval_value = interval.as_ref().map_or(default.interval, |time| time.value.0);
     // Left out, it follows the interval down.
     let timeout_value = timeout.as_ref().map_or(default.timeout.min(interval_value), |time| time.value.0);
@@ -154,22 +120,31 @@ pub(super) fn read(table: Spanned<DeTable<'_>>, faults: &mut Faults) -> Option<H
         section.faults().add(timeout.span.clone(), "timeout must not be longer than interval");
     }
     section.end();
-
-    let probe = match kind? {
-        Kind::None => None,
-        Kind::Tcp => Some(Probe::Tcp),
-        Kind::Http => Some(Probe::Http(HttpCheck {
-            path: path.map_or_else(|| "/".to_owned(), |path| path.value),
-            host: host.map(|host| host.value),
-            status: status.map_or(200, |status| status.value),
-            body: body.map(|body| body.value),
-        })),
-    };
     Some(Health {
-        probe,
+        probe: probe?,
         interval: interval_value,
         timeout: timeout_value,
         rise: rise.map_or(default.rise, |count| count.value),
         fall: fall.map_or(default.fall, |count| count.value),
+        target,
+        source,
+        initial: initial.unwrap_or_default(),
     })
+}
+
+/// Reads where one backend is asked.
+pub(super) fn read_own(table: Spanned<DeTable<'_>>, faults: &mut Faults) -> Target {
+    let mut section = Section::new("health of a backend", table, faults);
+    let target = read_target(&mut section);
+    section.end();
+    target
+}
+
+fn read_target(section: &mut Section<'_, '_>) -> Target {
+    let port = section.optional::<u16>("port");
+    let address = section.optional::<IpAddr>("address").map(|address| address.value);
+    if let Some(port) = port.as_ref().filter(|port| port.value == 0) {
+        section.faults().add(port.span.clone(), "port must be between 1 and 65535: it is asked there");
+    }
+    Target { address, port: port.map(|port| port.value) }
 }

@@ -13,7 +13,8 @@ use super::service::{Affinity, AllDown, Backend, Forward, OnDown, OnMissing, Rep
 use super::spans::{BackendSpans, ServiceSpans, Spans};
 use evenkeel_core::flow::IdleTimes;
 use serde::Deserialize;
-use serde::de::{Deserializer, Error as _};
+use serde::de::{Deserializer, Error as _, Unexpected, Visitor};
+use std::fmt;
 use std::net::Ipv4Addr;
 use std::ops::{Range, RangeInclusive};
 use std::path::PathBuf;
@@ -125,7 +126,7 @@ fn read_metrics(mut section: Section<'_, '_>) -> Metrics {
 fn read_service(mut section: Section<'_, '_>, spans: &mut Spans) -> Option<Service> {
     let name = section.required::<String>("name");
     let address = section.required::<Ipv4Addr>("address");
-    let port = section.required::<u16>("port");
+    let port = section.required::<ServicePorts>("port");
     let protocol = section.required::<Protocol>("protocol");
     let forward = section.optional::<Forward>("forward");
     let affinity = section.optional::<Affinity>("affinity");
@@ -149,18 +150,23 @@ fn read_service(mut section: Section<'_, '_>, spans: &mut Spans) -> Option<Servi
     let of = protocol.as_ref().map(|protocol| protocol.value);
     let idle = idle.map_or(IdleTimes::DEFAULT, |table| idle::read(table, of, section.faults()));
     let health = match section.table("health") {
-        Some(table) => health::read(table, section.faults()),
+        Some(table) => health::read(table, of, section.faults()),
         None => Some(Health::default()),
     };
     if !section.has("backends") {
         section.missing("backends");
     }
     let backends = section.tables("backends");
+    let keeps_ports = port.as_ref().is_some_and(|port| port.value.last.is_some());
     let mut backend_spans = Vec::new();
     let backends: Option<Vec<_>> = backends.map(|backends| {
         let mut read = Vec::new();
         for table in backends {
-            read.push(read_backend(Section::new("a backend", table, section.faults()), &mut backend_spans));
+            read.push(read_backend(
+                Section::new("a backend", table, section.faults()),
+                keeps_ports,
+                &mut backend_spans,
+            ));
         }
         read
     });
@@ -176,7 +182,8 @@ fn read_service(mut section: Section<'_, '_>, spans: &mut Spans) -> Option<Servi
     Some(Service {
         name: value(name)?,
         address: value(address)?,
-        port: value(port)?,
+        port: port.as_ref()?.value.first,
+        last_port: value(port)?.last,
         protocol: value(protocol)?,
         forward: value(forward).unwrap_or_default(),
         affinity: value(affinity).unwrap_or_default(),
@@ -192,18 +199,24 @@ fn read_service(mut section: Section<'_, '_>, spans: &mut Spans) -> Option<Servi
     })
 }
 
-fn read_backend(mut section: Section<'_, '_>, spans: &mut Vec<BackendSpans>) -> Option<Backend> {
+/// `keeps_ports`: of a service whose backends need no port.
+fn read_backend(mut section: Section<'_, '_>, keeps_ports: bool, spans: &mut Vec<BackendSpans>) -> Option<Backend> {
     let address = section.required::<Ipv4Addr>("address");
-    let port = section.required::<u16>("port");
+    let has_port = section.has("port") || !keeps_ports;
+    let port = if has_port { section.required::<u16>("port") } else { section.optional("port") };
     let weight = section.optional::<u16>("weight");
     let drain = section.optional::<bool>("drain");
+    let health = section.table("health");
+    let health_span = health.as_ref().map_or(0..0, Spanned::span);
+    let health = health.map(|table| health::read_own(table, section.faults())).unwrap_or_default();
     section.end();
-    spans.push(BackendSpans { address: span(&address), port: span(&port) });
+    spans.push(BackendSpans { address: span(&address), port: span(&port), health: health_span });
     Some(Backend {
         address: value(address)?,
-        port: value(port)?,
+        port: if has_port { value(port)? } else { 0 },
         weight: value(weight).unwrap_or(1),
         drain: value(drain).unwrap_or(false),
+        health,
     })
 }
 
@@ -216,18 +229,53 @@ const LONGEST_DRAIN: Duration = Duration::from_secs(365 * 24 * 3600);
 /// Every port that is not reserved for services of the system (RFC 6335, section 6).
 const UNRESERVED: (u16, u16) = (1024, 65535);
 
+/// A service's ports, as in 443 or "20000-29999".
+struct ServicePorts {
+    first: u16,
+    last: Option<u16>,
+}
+
+impl<'de> Deserialize<'de> for ServicePorts {
+    fn deserialize<D: Deserializer<'de>>(input: D) -> Result<Self, D::Error> {
+        struct Ports;
+        impl Visitor<'_> for Ports {
+            type Value = ServicePorts;
+
+            fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+                out.write_str("a port, or a range of them such as \"20000-29999\"")
+            }
+
+            fn visit_i64<E: serde::de::Error>(self, number: i64) -> Result<ServicePorts, E> {
+                let port = u16::try_from(number);
+                let first = port.map_err(|_| E::invalid_value(Unexpected::Signed(number), &self))?;
+                Ok(ServicePorts { first, last: None })
+            }
+
+            fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<ServicePorts, E> {
+                let (first, last) = port_range(text).ok_or_else(|| E::invalid_value(Unexpected::Str(text), &self))?;
+                Ok(ServicePorts { first, last: (first < last).then_some(last) })
+            }
+        }
+        input.deserialize_any(Ports)
+    }
+}
+
 /// First and last port, as in 1024-65535.
 struct PortRange((u16, u16));
 
 impl<'de> Deserialize<'de> for PortRange {
     fn deserialize<D: Deserializer<'de>>(input: D) -> Result<Self, D::Error> {
         let text = String::deserialize(input)?;
-        let range = text.split_once('-').and_then(|(first, last)| Some((first.parse().ok()?, last.parse().ok()?)));
-        match range {
-            Some((first, last)) if first > 0 && first <= last => Ok(Self((first, last))),
-            _ => Err(D::Error::custom(format!("FIRST-LAST is wanted, from 1 to 65535, not \"{text}\""))),
-        }
+        port_range(&text)
+            .map(Self)
+            .ok_or_else(|| D::Error::custom(format!("FIRST-LAST is wanted, from 1 to 65535, not \"{text}\"")))
     }
+}
+
+fn port_range(text: &str) -> Option<(u16, u16)> {
+    let (first, last) = text.split_once('-')?;
+    let (first, last) = (first.parse().ok()?, last.parse().ok()?);
+    (first > 0 && first <= last).then_some((first, last))
 }
 
 fn value<T>(located: Option<Located<T>>) -> Option<T> {

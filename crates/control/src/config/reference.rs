@@ -8,7 +8,16 @@ use std::fmt::Write as _;
 #[derive(Clone, Copy, Debug)]
 enum Kind {
     Text,
+    /// A text, or bytes in hexadecimal.
+    Bytes,
+    Statuses,
     Address,
+    /// Of either family.
+    AnyAddress,
+    /// A service's: one, or a range.
+    ServicePorts,
+    /// A backend's.
+    BackendPort,
     Addresses,
     HostAddress,
     Socket,
@@ -123,7 +132,12 @@ const SERVICE: Section = Section {
     keys: &[
         key("name", Kind::Text, None, "Name, for people, commands and metrics; each once."),
         key("address", Kind::Address, None, "Address that clients connect to."),
-        key("port", Kind::Number(0, 65535), None, "Port; 0: any."),
+        key(
+            "port",
+            Kind::ServicePorts,
+            None,
+            "Port; 0: any; or several, such as `\"20000-29999\"`: one service with one table, known by its first port.",
+        ),
         key("protocol", Kind::Word(&["tcp", "udp"]), None, "Transport protocol."),
         key("forward", Kind::Word(&["fullnat"]), Some("fullnat"), "How packets reach a backend."),
         key(
@@ -169,12 +183,7 @@ const SERVICE: Section = Section {
             Some("until they end"),
             "How long the connections of a backend that was taken out of the file may go on.",
         ),
-        key(
-            "health",
-            Kind::Table(&HEALTH),
-            Some("kind = \"none\""),
-            "How it is found out whether a backend serves; not for a service for any port.",
-        ),
+        key("health", Kind::Table(&HEALTH), Some("kind = \"none\""), "How it is found out whether a backend serves."),
         key("backends", Kind::Tables(&BACKEND), None, "Who serves it; may be an empty list."),
     ],
 };
@@ -200,13 +209,17 @@ const IDLE: Section = Section {
 
 const HEALTH: Section = Section {
     name: "health",
-    help: "Checks go by the kernel's own network, on either plane.",
+    help: "Checks go by the kernel's own network, on either plane. Backends of all services for which the same is to be asked, as often \
+           and as patiently, at the same address and port, are judged by one check. Over TCP and TLS a server that speaks first is heard out before anything is sent or the \
+           connection is closed. A server that shuts out clients which break off, as MySQL and MariaDB do by `max_connect_errors`, \
+           still takes one for such that only hears its greeting: have `send` say what a client would (`examples/database.toml`), or let \
+           checks leave from an address that full NAT does not send from (`source`), or it shuts out all clients. Redirects are not followed: they are answers.",
     keys: &[
         key(
             "kind",
-            Kind::Word(&["tcp", "http", "none"]),
+            Kind::Word(&["tcp", "tls", "http", "https", "udp", "dns", "none"]),
             None,
-            "What a backend is asked: whether it takes a connection, an HTTP/1.1 GET request, or nothing.",
+            "What a backend is asked: whether it takes a connection; speaks TLS; answers an HTTP/1.1 GET request, or one over TLS; answers or at least takes a datagram, where ICMP unreachable means that it does not; answers a DNS question without an error, by the service's protocol; or nothing.",
         ),
         key(
             "interval",
@@ -227,10 +240,61 @@ const HEALTH: Section = Section {
             Some("3"),
             "Checks in a row that must fail until a backend that is up is down.",
         ),
-        key("path", Kind::Text, Some("/"), "Path of the request (http)."),
-        key("host", Kind::Text, Some("address:port"), "`Host` header of the request (http)."),
-        key("status", Kind::Number(100, 599), Some("200"), "Status that is wanted (http)."),
-        key("body", Kind::Text, NONE, "Text that the first 64 KiB of the answer's body must hold (http)."),
+        key(
+            "initial",
+            Kind::Word(&["up", "down"]),
+            Some("down"),
+            "What a backend that is new, at a start or by a reload, is taken for until its first check: it serves, or it does not as long as others of its service do.",
+        ),
+        key("port", Kind::Number(1, 65535), Some("the backend's"), "Port that is asked."),
+        key(
+            "address",
+            Kind::AnyAddress,
+            Some("the backend's"),
+            "Address that is asked; all backends of the service then stand and fall together, unless they have their own `health`.",
+        ),
+        key("source", Kind::AnyAddress, Some("the kernel's choice"), "Address of this host that checks leave from."),
+        key(
+            "send",
+            Kind::Bytes,
+            NONE,
+            "What is sent (tcp, tls, udp): up to 4096 bytes, udp 1200 and not without. Without `expect` any answer will do; of udp none is needed.",
+        ),
+        key(
+            "expect",
+            Kind::Bytes,
+            NONE,
+            "What must be in what the server says (tcp, tls, udp), a greeting included, in the first 64 KiB or, of udp, in one datagram.",
+        ),
+        key(
+            "verify",
+            Kind::Flag,
+            Some("true"),
+            "Whether the certificate must be trusted, in force and for the name (tls, https). With `false` any will do: the check then says that somebody speaks TLS, and not who.",
+        ),
+        key(
+            "server-name",
+            Kind::Text,
+            Some("https: `host`; else the address asked"),
+            "Name that is asked for, and that the certificate must be for (tls, https).",
+        ),
+        key(
+            "ca-file",
+            Kind::Text,
+            Some("those whom the system trusts"),
+            "File with the certificates, in PEM form, of those who vouch for backends (tls, https); read again at a reload.",
+        ),
+        key("name", Kind::Text, Some("none, but must be there for dns"), "Name that is asked about (dns)."),
+        key(
+            "record",
+            Kind::Word(&["a", "aaaa", "ns", "soa", "srv", "txt"]),
+            Some("a"),
+            "What is asked about it (dns).",
+        ),
+        key("path", Kind::Text, Some("/"), "Path of the request (http, https)."),
+        key("host", Kind::Text, Some("address:port"), "`Host` header of the request (http, https)."),
+        key("status", Kind::Statuses, Some("200"), "Status that is wanted, or several (http, https)."),
+        key("body", Kind::Text, NONE, "Text that the first 64 KiB of the answer's body must hold (http, https)."),
     ],
 };
 
@@ -241,9 +305,9 @@ const BACKEND: Section = Section {
         key("address", Kind::Address, None, "Address."),
         key(
             "port",
-            Kind::Number(0, 65535),
-            None,
-            "Port; 0 for a service for any port: the one that the client asked for.",
+            Kind::BackendPort,
+            Some("several ports: the one that the client asked for; else *must be there*"),
+            "Port; 0 for a service for any port or several: the one that the client asked for.",
         ),
         key(
             "weight",
@@ -252,6 +316,16 @@ const BACKEND: Section = Section {
             "Share of new connections, relative to the service's other backends; 0: none.",
         ),
         key("drain", Kind::Flag, Some("false"), "Whether it keeps its connections but gets no new ones."),
+        key("health", Kind::Table(&OWN_HEALTH), Some("as its service says"), "Where it is asked whether it serves."),
+    ],
+};
+
+const OWN_HEALTH: Section = Section {
+    name: "health of a backend",
+    help: "",
+    keys: &[
+        key("port", Kind::Number(1, 65535), Some("as its service says"), "Port that is asked."),
+        key("address", Kind::AnyAddress, Some("as its service says"), "Address that is asked."),
     ],
 };
 
@@ -269,11 +343,12 @@ pub fn markdown() -> String {
          TOML. `evenkeel check FILE` says everything that is wrong with one, with line and column; `evenkeel reference --schema`\n\
          prints a JSON Schema for editors. `examples/` has annotated files. Times are like 500ms, 1s or 2m.\n",
     );
-    for section in [&FILE, &DATAPLANE, &NAT, &SERVICE, &IDLE, &HEALTH, &BACKEND, &METRICS] {
+    for section in [&FILE, &DATAPLANE, &NAT, &SERVICE, &IDLE, &HEALTH, &BACKEND, &OWN_HEALTH, &METRICS] {
         let title = match section.name {
             "the file" => "At the top".to_owned(),
             "health" | "idle" => format!("`{}` of a service", section.name),
             "a backend" => "`backends` of a service, each".to_owned(),
+            "health of a backend" => "`health` of a backend".to_owned(),
             name => format!("`{name}`"),
         };
         let help = if section.help.is_empty() { String::new() } else { format!("{}\n\n", section.help) };
@@ -300,6 +375,11 @@ impl Kind {
     fn words(self) -> String {
         match self {
             Self::Text => "text".to_owned(),
+            Self::Bytes => "text, or `{ hex = \"0d0a\" }`".to_owned(),
+            Self::Statuses => "100 to 599, or a text such as `\"200-399,401\"`".to_owned(),
+            Self::AnyAddress => "IP address".to_owned(),
+            Self::ServicePorts => "0 to 65535, or `\"FIRST-LAST\"`".to_owned(),
+            Self::BackendPort => "0 to 65535".to_owned(),
             Self::Address => "IPv4 address".to_owned(),
             Self::Addresses => "list of IPv4 addresses".to_owned(),
             Self::HostAddress => "address/prefix".to_owned(),
@@ -317,6 +397,24 @@ impl Kind {
     fn schema(self) -> Value {
         match self {
             Self::Text | Self::HostAddress | Self::Socket | Self::Time => json!({ "type": "string" }),
+            Self::Bytes => {
+                let hex = json!({ "type": "string", "pattern": "^([0-9A-Fa-f]{2}\\s*)+$" });
+                let table = json!({
+                    "type": "object", "additionalProperties": false, "required": ["hex"], "properties": { "hex": hex },
+                });
+                json!({ "anyOf": [{ "type": "string", "minLength": 1 }, table] })
+            }
+            Self::Statuses => {
+                let number = json!({ "type": "integer", "minimum": 100, "maximum": 599 });
+                let pattern = r"^\s*[1-5]\d\d\s*(-\s*[1-5]\d\d\s*)?(,\s*[1-5]\d\d\s*(-\s*[1-5]\d\d\s*)?)*$";
+                json!({ "anyOf": [number, { "type": "string", "pattern": pattern }] })
+            }
+            Self::ServicePorts => {
+                let number = json!({ "type": "integer", "minimum": 0, "maximum": 65535 });
+                json!({ "anyOf": [number, { "type": "string", "pattern": "^[0-9]+-[0-9]+$" }] })
+            }
+            Self::BackendPort => json!({ "type": "integer", "minimum": 0, "maximum": 65535 }),
+            Self::AnyAddress => json!({ "anyOf": [{ "format": "ipv4" }, { "format": "ipv6" }], "type": "string" }),
             Self::Address => json!({ "type": "string", "format": "ipv4" }),
             Self::Addresses => {
                 json!({ "type": "array", "minItems": 1, "items": { "type": "string", "format": "ipv4" } })
@@ -367,7 +465,7 @@ protocol = "tcp"
 unheard-of = 1
 idle = { unheard-of = 1 }
 health = { kind = "tcp", unheard-of = 1 }
-backends = [{ address = "10.0.0.2", port = 80, unheard-of = 1 }]
+backends = [{ address = "10.0.0.2", health = { unheard-of = 1 }, port = 80, unheard-of = 1 }]
 [metrics]
 unheard-of = 1
 "#;
@@ -375,7 +473,7 @@ unheard-of = 1
     #[test]
     fn the_list_has_the_keys_that_are_read() {
         let said = Config::parse("unknown.toml", UNKNOWN).expect_err("there are no such keys").to_string();
-        for section in [&FILE, &DATAPLANE, &NAT, &SERVICE, &IDLE, &HEALTH, &BACKEND, &METRICS] {
+        for section in [&FILE, &DATAPLANE, &NAT, &SERVICE, &IDLE, &HEALTH, &BACKEND, &OWN_HEALTH, &METRICS] {
             let line = said.lines().find(|line| line.contains(&format!("in {}: the keys are ", section.name)));
             let read = line.and_then(|line| line.split("the keys are ").nth(1)).unwrap_or_default();
             let mut read: Vec<_> = read.trim_end_matches('.').split(", ").collect();
@@ -384,7 +482,7 @@ unheard-of = 1
             listed.sort_unstable();
             assert_eq!(read, listed, "{}", section.name);
         }
-        assert_eq!(said.lines().count(), 8, "{said}");
+        assert_eq!(said.lines().count(), 9, "{said}");
     }
 
     #[test]

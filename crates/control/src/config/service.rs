@@ -1,11 +1,12 @@
 //! `[[service]]` and its backends.
 
-use super::health::Health;
+use super::health::{Health, Target};
 use super::id::{BackendId, ServiceId};
 use super::protocol::Protocol;
 use evenkeel_core::flow::IdleTimes;
 use serde::Deserialize;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 /// `[[service]]`: what clients connect to.
@@ -15,8 +16,10 @@ pub struct Service {
     pub name: String,
     /// Address.
     pub address: Ipv4Addr,
-    /// Port; 0: any.
+    /// Port, or the first of several; 0: any.
     pub port: u16,
+    /// The last port, if there are several: one service, which is known by its first.
+    pub last_port: Option<u16>,
     /// TCP or UDP.
     pub protocol: Protocol,
     /// How packets reach a backend.
@@ -121,6 +124,8 @@ pub struct Backend {
     pub weight: u16,
     /// Whether it keeps its connections but gets no new ones.
     pub drain: bool,
+    /// Where it is asked whether it serves, as far as its service does not say so.
+    pub health: Target,
 }
 
 impl Service {
@@ -129,9 +134,32 @@ impl Service {
         ServiceId { address: self.address.into(), port: self.port, protocol: self.protocol }
     }
 
+    /// Its ports; 0 stands for any.
+    pub fn ports(&self) -> RangeInclusive<u16> {
+        self.port..=self.last_port.unwrap_or(self.port)
+    }
+
+    /// Whether its backends are asked at the port that the client asked for.
+    pub fn keeps_ports(&self) -> bool {
+        self.port == 0 || self.last_port.is_some()
+    }
+
+    /// What the packet path finds it by: one a port.
+    pub fn keys(&self) -> impl Iterator<Item = ServiceId> {
+        let id = self.id();
+        self.ports().map(move |port| ServiceId { port, ..id })
+    }
+
     /// What a backend of it is known by.
     pub fn backend_id(&self, backend: &Backend) -> BackendId {
         BackendId { service: self.id(), address: backend.address.into(), port: backend.port }
+    }
+
+    /// Where a backend is asked whether it serves; port 0: nobody has said which.
+    pub fn asked_at(&self, backend: &Backend) -> SocketAddr {
+        let address = backend.health.address.or(self.health.target.address);
+        let port = backend.health.port.or(self.health.target.port);
+        SocketAddr::new(address.unwrap_or(backend.address.into()), port.unwrap_or(backend.port))
     }
 
     /// Its backends, each with its rank among those at its address: how many of them have lower ports.
@@ -161,7 +189,13 @@ mod tests {
     #[test]
     fn ranks_follow_ports_and_not_the_order_of_the_file() {
         let mut service = walkthrough().services.remove(0);
-        let backend = |last, port| Backend { address: [10, 0, 0, last].into(), port, weight: 1, drain: false };
+        let backend = |last, port| Backend {
+            address: [10, 0, 0, last].into(),
+            port,
+            weight: 1,
+            drain: false,
+            health: Target::default(),
+        };
         service.backends = vec![backend(2, 8081), backend(3, 9000), backend(2, 80), backend(2, 9000)];
         let ranks: Vec<_> = service.ranked().map(|(rank, backend)| (rank, backend.port)).collect();
         assert_eq!(ranks, [(1, 8081), (0, 9000), (0, 80), (2, 9000)]);

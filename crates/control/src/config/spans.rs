@@ -29,4 +29,5 @@ pub(super) struct ServiceSpans {
 pub(super) struct BackendSpans {
     pub(super) address: Range<usize>,
     pub(super) port: Range<usize>,
+    pub(super) health: Range<usize>,
 }

@@ -84,7 +84,7 @@ fn every_fault_is_named_with_its_place() {
             "weight = 3",
             "ratio = 3",
             "14:89: ",
-            "unknown key `ratio` in a backend: the keys are address, port, weight, drain.",
+            "unknown key `ratio` in a backend: the keys are address, port, weight, drain, health.",
         ),
         ("[nat]", "[nats]", "1:1: ", "the file has no [nat] section"),
         // Values of another kind.
@@ -92,7 +92,7 @@ fn every_fault_is_named_with_its_place() {
         ("[\"10.0.0.10\"]", "\"10.0.0.10\"", "6:13: ", "addresses: invalid type"),
         ("[\"10.0.0.10\"]", "[10]", "6:14: ", "addresses: invalid type"),
         ("\"1024-65535\"", "1024", "7:9: ", "ports: invalid type"),
-        ("port = 80\n", "port = \"80\"\n", "12:8: ", "port: invalid type: string \"80\", expected u16"),
+        ("port = 80\n", "port = \"80\"\n", "12:8: ", "port: invalid value: string \"80\", expected a port, or a range"),
         ("port = 80\n", "port = 80.5\n", "12:8: ", "port: invalid type: floating point"),
         ("port = 80\n", "port = true\n", "12:8: ", "port: invalid type: boolean"),
         ("port = 80\n", "port = 2026-11-24\n", "12:8: ", "port: "),
@@ -102,7 +102,7 @@ fn every_fault_is_named_with_its_place() {
         ("[dataplane]\ninterface = \"veth6\"", "dataplane = 5", "2:13: ", "dataplane must be a table, not an integer"),
         ("[dataplane]\ninterface = \"veth6\"", "[[dataplane]]", "2:1: ", "dataplane must be a table, not a list"),
         // Values out of bounds.
-        ("port = 80\n", "port = 808080\n", "12:8: ", "port: invalid value: integer `808080`, expected u16"),
+        ("port = 80\n", "port = 808080\n", "12:8: ", "port: invalid value: integer `808080`, expected a port"),
         ("port = 80\n", "port = -1\n", "12:8: ", "port: invalid value: integer `-1`"),
         ("port = 80\n", "port = 99999999999999999999\n", "12:8: ", "port: "),
         ("weight = 3", "weight = 65536", "14:98: ", "weight: invalid value: integer `65536`"),
@@ -160,7 +160,7 @@ fn every_fault_is_named_with_its_place() {
             "protocol = \"tcp\"",
             "protocol = \"tcp\"\nhealth = { kind = \"ping\" }",
             "14:19: ",
-            "expected one of `tcp`, `http`, `none`",
+            "expected one of `tcp`, `tls`, `udp`, `dns`, `http`, `https`, `none`",
         ),
         (
             "protocol = \"tcp\"",
@@ -208,7 +208,7 @@ fn every_fault_is_named_with_its_place() {
             "protocol = \"tcp\"",
             "protocol = \"tcp\"\nhealth = { kind = \"tcp\", status = 200 }",
             "14:35: ",
-            "status is for kind = \"http\" only",
+            "status is for kind = \"http\" or \"https\" only",
         ),
         (
             "protocol = \"tcp\"",
@@ -227,12 +227,6 @@ fn every_fault_is_named_with_its_place() {
             "protocol = \"tcp\"\nhealth = { kind = \"http\", path = \"/\\r\\nX: y\" }",
             "14:34: ",
             "path begins with / and holds no",
-        ),
-        (
-            "port = 80\nprotocol = \"tcp\"",
-            "port = 0\nprotocol = \"tcp\"\nhealth = { kind = \"tcp\" }",
-            "11:11: ",
-            "a service for any port (0) cannot be health checked, since no port is known to ask",
         ),
         ("protocol = \"tcp\"", "protocol = \"tcp\"\nall-down = \"reject\"", "14:12: ", "expected `drop` or `reset`"),
         ("protocol = \"tcp\"", "protocol = \"tcp\"\ndrain-time = \"soon\"", "14:14: ", "a time is like"),
@@ -357,12 +351,198 @@ fn health_checks_have_defaults_and_follow_the_interval() {
     assert_eq!(Config::parse("good.toml", GOOD).expect("it is right").services[0].health.probe, None);
     let tcp = health("{ kind = \"tcp\" }");
     let times = (tcp.interval, tcp.timeout, tcp.rise, tcp.fall);
-    assert_eq!((tcp.probe, times), (Some(Probe::Tcp), (Duration::from_secs(1), Duration::from_millis(500), 2, 3)));
+    assert_eq!(
+        (tcp.probe, times),
+        (Some(Probe::Tcp(Talk::default())), (Duration::from_secs(1), Duration::from_millis(500), 2, 3))
+    );
     assert_eq!(health("{ kind = \"tcp\", interval = \"100ms\" }").timeout, Duration::from_millis(100));
     let http = health("{ kind = \"http\", path = \"/up\", status = 204, body = \"fine\" }");
-    let check = HttpCheck { path: "/up".to_owned(), host: None, status: 204, body: Some("fine".to_owned()) };
+    let (path, status, body) = ("/up".to_owned(), Statuses::one(204), Some("fine".to_owned()));
+    let check = HttpCheck { tls: None, path, host: None, status, body };
     assert_eq!(http.probe, Some(Probe::Http(check)));
     assert_eq!(health("{ kind = \"none\" }").probe, None);
+}
+
+fn health(health: &str) -> Result<Health, String> {
+    let text = GOOD.replace("protocol = \"tcp\"", &format!("protocol = \"tcp\"\nhealth = {health}"));
+    Config::parse("health.toml", &text)
+        .map(|config| config.services[0].health.clone())
+        .map_err(|error| error.to_string())
+}
+
+#[test]
+fn a_check_is_what_its_kind_has_keys_for() {
+    let talk = |send: Option<&[u8]>, expect: Option<&[u8]>| Talk {
+        send: send.map(<[u8]>::to_vec),
+        expect: expect.map(<[u8]>::to_vec),
+    };
+    let name = |name: &str| Some(CertifiedName(name.to_owned().try_into().expect("a name")));
+    let tls = |verify, name| TlsCheck { verify, name, authorities: None };
+    let page = |tls, host: &str| HttpCheck {
+        tls: Some(tls),
+        path: "/".to_owned(),
+        host: Some(host.to_owned()),
+        status: Statuses::one(200),
+        body: None,
+    };
+    for (written, expected) in [
+        (
+            r#"kind = "tcp", send = "PING\r\n", expect = { hex = "2b50" }"#,
+            Probe::Tcp(talk(Some(b"PING\r\n"), Some(b"+P"))),
+        ),
+        (r#"kind = "tls""#, Probe::Tls(tls(true, None), talk(None, None))),
+        (r#"kind = "tls", verify = false, expect = "220 ""#, Probe::Tls(tls(false, None), talk(None, Some(b"220 ")))),
+        (r#"kind = "tls", server-name = "a.example""#, Probe::Tls(tls(true, name("a.example")), talk(None, None))),
+        (
+            r#"kind = "https", host = "a.example:8443""#,
+            Probe::Http(page(tls(true, name("a.example")), "a.example:8443")),
+        ),
+        (r#"kind = "https", host = "10.0.0.7""#, Probe::Http(page(tls(true, name("10.0.0.7")), "10.0.0.7"))),
+        (
+            r#"kind = "https", host = "a.example", server-name = "b.example""#,
+            Probe::Http(page(tls(true, name("b.example")), "a.example")),
+        ),
+        (r#"kind = "udp", send = "?""#, Probe::Udp(talk(Some(b"?"), None))),
+        (
+            r#"kind = "dns", name = "www.example.", record = "aaaa""#,
+            Probe::Dns(DnsCheck { transport: Protocol::Tcp, name: "www.example.".to_owned(), record: Record::Aaaa }),
+        ),
+    ] {
+        assert_eq!(health(&format!("{{ {written} }}")).expect(written).probe, Some(expected), "{written}");
+    }
+}
+
+#[test]
+fn what_a_check_cannot_want_is_refused() {
+    for (written, words) in [
+        (r#"kind = "tcp", verify = false"#, "verify is for kind = \"tls\" or \"https\" only"),
+        (r#"kind = "http", send = "x""#, "send is for kind = \"tcp\" or \"tls\" or \"udp\" only"),
+        (r#"kind = "tcp", send = """#, "send is 1 to 4096 bytes"),
+        (r#"kind = "tcp", expect = { hex = "0" }"#, "a text is wanted, or bytes as in { hex = \"0d0a\" }"),
+        (r#"kind = "tcp", expect = { hex = "00", text = "" }"#, "a text is wanted, or bytes"),
+        (r#"kind = "udp""#, "kind = \"udp\" needs send"),
+        (r#"kind = "dns""#, "kind = \"dns\" needs name"),
+        (r#"kind = "dns", name = "www..example""#, "name is a DNS name"),
+        (r#"kind = "dns", name = "www example""#, "name is a DNS name"),
+        (r#"kind = "dns", name = ".", record = "mx""#, "expected one of `a`, "),
+        (r#"kind = "http", status = "200-""#, "not \"200-\""),
+        (r#"kind = "http", status = true"#, "an HTTP status is like 200, or several like \"200-399,401\""),
+        (
+            r#"kind = "tls", server-name = "a b""#,
+            "a certificate is for a name like web.example, or an address, not \"a b\"",
+        ),
+        (r#"kind = "tls", ca-file = "/nowhere/ca.pem""#, "/nowhere/ca.pem: No such file"),
+        (r#"kind = "tls", ca-file = "/dev/null""#, "/dev/null has no certificate in PEM form"),
+        (r#"kind = "tcp", port = 0"#, "port must be between 1 and 65535"),
+        (r#"kind = "tcp", source = "::1""#, "10.0.0.2:8080 cannot be asked from an address of the other family"),
+        (r#"kind = "tcp", initial = "maybe""#, "expected `up` or `down`"),
+    ] {
+        let said = health(&format!("{{ {written} }}")).expect_err(written);
+        assert!(said.contains(words), "{written}: {said}");
+    }
+}
+
+#[test]
+fn a_backend_is_asked_where_it_or_its_service_says() {
+    let places = |service: &str, backend: &str| {
+        let text = GOOD
+            .replace("protocol = \"tcp\"", &format!("protocol = \"tcp\"\nhealth = {{ kind = \"tcp\"{service} }}"))
+            .replace("port = 8080 },", &format!("port = 8080{backend} }},"));
+        let service = Config::parse("places.toml", &text).expect("it is right").services.remove(0);
+        service.backends.iter().map(|backend| service.asked_at(backend).to_string()).collect::<Vec<_>>()
+    };
+    assert_eq!(places("", ""), ["10.0.0.2:8080", "10.0.0.3:8080"]);
+    assert_eq!(places(", port = 81", ""), ["10.0.0.2:81", "10.0.0.3:81"]);
+    assert_eq!(places(", port = 81, address = \"fe80::1\"", ""), ["[fe80::1]:81", "[fe80::1]:81"]);
+    let own = ", health = { address = \"10.9.0.2\" }";
+    assert_eq!(places(", port = 81", own), ["10.9.0.2:81", "10.0.0.3:81"]);
+    assert_eq!(places("", ", health = { port = 9 }"), ["10.0.0.2:9", "10.0.0.3:8080"]);
+    // Who serves any port is asked at one that is named.
+    let any = GOOD.replace("port = 80\n", "port = 0\n").replace("port = 8080", "port = 0");
+    let checked =
+        |health: &str| lines(&any.replace("protocol = \"tcp\"", &format!("protocol = \"tcp\"\nhealth = {health}")));
+    assert_eq!(checked("{ kind = \"tcp\", port = 22 }"), [""; 0]);
+    let faults = checked("{ kind = \"tcp\" }");
+    assert_eq!(faults.len(), 2, "{faults:?}");
+    assert!(faults[0].contains("15:25: it is not known at which port to ask this backend"), "{faults:?}");
+}
+
+#[test]
+fn a_service_may_have_several_ports() {
+    let with = |ports: &str, backend: &str| {
+        GOOD.replace("port = 80\n", &format!("port = {ports}\n")).replace(", port = 8080", backend)
+    };
+    let read = |text: &str| Config::parse("range.toml", text).expect("it is right").services.remove(0);
+    for backend in ["", ", port = 0"] {
+        let service = read(&with("\"20000-29999\"", backend));
+        assert_eq!((service.ports(), service.keeps_ports()), (20000..=29999, true));
+        assert!(service.backends.iter().all(|backend| backend.port == 0));
+        assert_eq!(service.keys().count(), 10_000);
+    }
+    let one = read(&with("\"443-443\"", ", port = 8080"));
+    assert_eq!(
+        (one.ports(), one.last_port, one.keeps_ports()),
+        (443..=443, None, false),
+        "one is one, however it is written"
+    );
+    for (ports, backend, words) in [
+        ("\"443-\"", "", "port: invalid value: string \"443-\", expected a port, or a range"),
+        ("\"0-10\"", "", "expected a port, or a range of them such as"),
+        ("\"10-9\"", "", "expected a port, or a range of them such as"),
+        ("\"1-65536\"", "", "expected a port, or a range of them such as"),
+        ("\"1-9\"", ", port = 8080", "backends of a service for several ports have none of their own"),
+        ("80", "", "a backend has no port"),
+        ("0", "", "a backend has no port"),
+    ] {
+        let said = lines(&with(ports, backend));
+        assert!(said.iter().any(|said| said.contains(words)), "{ports} {backend}: {said:?}");
+    }
+    let checked = with("\"1-9\"", "").replace("protocol", "health = { kind = \"tcp\" }\nprotocol");
+    assert!(lines(&checked)[0].contains("it is not known at which port to ask"), "{:?}", lines(&checked));
+}
+
+#[test]
+fn services_have_no_port_in_common() {
+    let file = |services: &[(&str, &str)]| {
+        let mut text = "[nat]\naddresses = [\"10.0.0.10\"]\n".to_owned();
+        for (number, (ports, more)) in services.iter().enumerate() {
+            text += &format!(
+                "[[service]]\nname = \"s{number}\"\naddress = \"10.0.0.10\"\nport = {ports}\n{more}backends = []\n"
+            );
+        }
+        lines(&text)
+    };
+    let (tcp, udp) = ("protocol = \"tcp\"\n", "protocol = \"udp\"\n");
+    for services in [
+        &[("\"1-9\"", tcp), ("\"10-19\"", tcp), ("20", tcp), ("0", tcp)][..],
+        &[("\"1-9\"", tcp), ("\"1-9\"", udp)],
+        &[("\"10-19\"", tcp), ("\"1-9\"", tcp), ("\"20-29\"", tcp)],
+    ] {
+        assert_eq!(file(services), [""; 0], "{services:?}");
+    }
+    for (one, other) in
+        [("\"1-9\"", "9"), ("9", "\"1-9\""), ("\"5-9\"", "\"1-5\""), ("\"1-9\"", "\"3-4\""), ("\"3-4\"", "\"1-9\"")]
+    {
+        let said = file(&[(one, tcp), (other, tcp)]);
+        assert_eq!(said.len(), 1, "{said:?}");
+        assert!(said[0].contains("service \"s0\" has one of these ports as well"), "{said:?}");
+    }
+    assert!(file(&[("80", tcp), ("80", tcp)])[0].contains("has the same address, port and protocol"));
+    let all = ("\"1-65535\"", tcp);
+    let text = |number: usize| {
+        let mut text = "[nat]\naddresses = [\"10.0.0.10\"]\n".to_owned();
+        for nth in 0..number {
+            text += &format!(
+                "[[service]]\nname = \"s{nth}\"\naddress = \"10.0.1.{}\"\nport = {}\n{}backends = []\n",
+                nth + 1,
+                all.0,
+                all.1
+            );
+        }
+        lines(&text)
+    };
+    assert_eq!(text(4), [""; 0]);
+    assert!(text(5)[0].contains("services may have 262144 ports in all"), "{:?}", text(5));
 }
 
 #[test]

@@ -1,40 +1,34 @@
-//! What the task of a backend does: it checks at its pace, and tells when there is something to tell.
+//! What the task of a check does: it checks at its pace, and tells when there is something to tell.
 
-use super::course::Course;
+use super::audience::Audience;
 use super::finding::Finding;
+use super::inquiry::Inquiry;
 use super::pace::Pace;
-use crate::config::{BackendId, Health};
-use crate::operator::{Condition, Judgement};
+use crate::operator::Judgement;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 
-/// Checks until nobody listens any more. `before` is what is held of the backend so far; `check` is one check, and must end
-/// by itself.
+/// Checks until nobody listens any more, for the first time after `wait`. `check` is one check, and must end by itself.
 pub(super) async fn attend(
-    backend: BackendId,
-    health: Arc<Health>,
-    before: Option<Condition>,
+    inquiry: Arc<Inquiry>,
+    audience: Arc<Audience>,
+    wait: Duration,
     mut pace: Pace,
     judgements: mpsc::Sender<Judgement>,
     mut check: impl AsyncFnMut() -> Finding,
 ) {
-    let mut course = Course::new(health.rise, health.fall, before);
-    let mut since = SystemTime::now();
-    let mut due = Instant::now() + pace.first();
+    let mut due = Instant::now() + wait;
     loop {
         sleep_until(due).await;
         // From beginning to beginning, so that what a check takes does not slow the pace.
         due = Instant::now() + pace.next();
         let finding = check().await;
-        let Some(news) = course.follow(finding) else { continue };
-        if news.turned {
-            since = SystemTime::now();
-        }
-        let judgement = Judgement { backend, condition: news.condition, reason: finding.words(&health), since };
-        if judgements.send(judgement).await.is_err() {
-            return;
+        for judgement in audience.hear(finding, || finding.words(&inquiry)) {
+            if judgements.send(judgement).await.is_err() {
+                return;
+            }
         }
     }
 }

@@ -5,6 +5,7 @@ use crate::beside::Beside;
 use crate::config::{BackendId, Config};
 use crate::operator::Judgement;
 use crate::trouble::Troubles;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::collections::HashSet;
 use std::io;
 use tokio::sync::mpsc;
@@ -31,6 +32,7 @@ impl CheckerThread {
     pub(crate) fn begin(judgements: mpsc::Sender<Judgement>, troubles: Troubles) -> io::Result<Self> {
         let (wanted, mut told) = mpsc::unbounded_channel::<Wanted>();
         let noted = troubles.clone();
+        allow_descriptors();
         let thread = Beside::begin("checks", 0, troubles, || async move {
             let mut checker = Checker::new(judgements).noting(noted);
             while let Some(Wanted { config, down }) = told.recv().await {
@@ -51,5 +53,19 @@ impl CheckerThread {
         let down = config.backend_ids().filter(|backend| is_down(backend)).collect();
         // If the thread has panicked, another one will be told.
         let _ = self.wanted.send(Wanted { config: config.clone(), down });
+    }
+}
+
+/// Descriptors that a process with many checks may want.
+const DESCRIPTORS: u64 = 65536;
+
+/// Lets the process have as many descriptors as it may, up to what checks can want. Most are started with 1,024, which is all that
+/// select(2) can take, and nobody here uses that.
+fn allow_descriptors() {
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    let wanted = maximum.map_or(DESCRIPTORS, |maximum| maximum.min(DESCRIPTORS));
+    if current.is_some_and(|current| current < wanted) {
+        // Then checks go on within the limit that there is.
+        let _ = setrlimit(Resource::Nofile, Rlimit { current: Some(wanted), maximum });
     }
 }

@@ -4,7 +4,7 @@ use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 
 /// Bytes that are read.
-const MAX_BODY: usize = 64 << 10;
+pub(super) const MAX_BODY: usize = 64 << 10;
 
 /// Reads a body until it ends or the limit is reached, and hands over its pieces.
 ///
@@ -25,18 +25,18 @@ pub(super) async fn read(body: &mut Incoming, mut take: impl FnMut(&[u8])) -> Re
     Ok(())
 }
 
-/// Looks for a text in what comes in pieces.
+/// Looks for some bytes in what comes in pieces.
 #[derive(Debug)]
 pub(super) struct Search<'a> {
-    text: &'a str,
-    /// The end of what has come, in which the text may have begun.
+    wanted: &'a [u8],
+    /// The end of what has come, in which they may have begun.
     rest: Vec<u8>,
     found: bool,
 }
 
 impl<'a> Search<'a> {
-    pub(super) fn new(text: &'a str) -> Self {
-        Self { text, rest: Vec::new(), found: text.is_empty() }
+    pub(super) fn new(wanted: &'a [u8]) -> Self {
+        Self { wanted, rest: Vec::new(), found: wanted.is_empty() }
     }
 
     pub(super) fn go_on(&mut self, piece: &[u8]) {
@@ -44,9 +44,8 @@ impl<'a> Search<'a> {
             return;
         }
         self.rest.extend_from_slice(piece);
-        // What is not UTF-8 around it does not hide it.
-        self.found = String::from_utf8_lossy(&self.rest).contains(self.text);
-        self.rest.drain(..self.rest.len().saturating_sub(self.text.len()));
+        self.found = self.rest.windows(self.wanted.len()).any(|window| window == self.wanted);
+        self.rest.drain(..self.rest.len().saturating_sub(self.wanted.len()));
     }
 
     pub(super) fn has_found(&self) -> bool {
@@ -65,7 +64,7 @@ mod tests {
             pieces in prop::collection::vec("[abé]{0,6}", 0..8), text in "[abé]{0,4}", cut in 0..40_usize,
         ) {
             let whole = pieces.concat();
-            let mut search = Search::new(&text);
+            let mut search = Search::new(text.as_bytes());
             // Anywhere, within a character as well.
             let (first, last) = whole.as_bytes().split_at(cut.min(whole.len()));
             search.go_on(first);
@@ -76,7 +75,7 @@ mod tests {
 
     #[test]
     fn bytes_that_are_no_text_do_not_hide_one() {
-        let mut search = Search::new("fine");
+        let mut search = Search::new(b"fine");
         search.go_on(b"\xff\xfefi");
         search.go_on(b"ne\xc3");
         assert!(search.has_found());

@@ -1,11 +1,14 @@
-//! Who is watched: a task for each backend that shall be, for as long as it shall.
+//! Who is watched: a task for each check that somebody wants, for as long as he does.
 
 use super::attend::attend;
+use super::audience::{Audience, Member};
 use super::finding::{Finding, Hindrance};
+use super::inquiry::Inquiry;
 use super::pace::Pace;
 use super::ports::Ports;
 use super::prober::Prober;
-use crate::config::{BackendId, Config, Health};
+use super::tls::Speakers;
+use crate::config::{BackendId, Config, Probe};
 use crate::operator::{Condition, Judgement};
 use crate::trouble::Troubles;
 use fastrand::Rng;
@@ -39,20 +42,21 @@ const KEPT_AT_ONCE: f64 = 160.0;
 /// From a backend's end to the judgement it takes no longer than `fall` intervals and one timeout, and from its return
 /// no longer than `rise` intervals and one timeout, provided that no more than 800 checks have to be under way at once.
 ///
-/// Backends of UDP services are asked over TCP too, at the port of the same number: there is no question that every UDP
-/// server would answer.
+/// Backends that want the same asked, as often and as patiently, at the same address and port are judged by one check, whichever
+/// services they are of; each by its own `rise` and `fall`.
 #[derive(Debug)]
 pub struct Checker {
     judgements: mpsc::Sender<Judgement>,
     permits: Arc<Semaphore>,
-    watched: HashMap<BackendId, Watched>,
+    watched: HashMap<Arc<Inquiry>, Watched>,
+    speakers: Speakers,
     troubles: Troubles,
 }
 
-/// A backend that is being watched, for as long as this exists.
+/// A check that is being made, for as long as this exists.
 #[derive(Debug)]
 struct Watched {
-    health: Arc<Health>,
+    audience: Arc<Audience>,
     /// See [`Ports::is_busy`].
     is_busy: Arc<AtomicBool>,
     task: AbortHandle,
@@ -68,8 +72,8 @@ impl Checker {
     /// A checker that watches nobody yet, and will tell what it finds by this channel. While the channel is full, those
     /// who have something to tell wait with their next check. Once nobody listens any more, checks end.
     pub fn new(judgements: mpsc::Sender<Judgement>) -> Self {
-        let permits = Arc::new(Semaphore::new(AT_ONCE));
-        Self { judgements, permits, watched: HashMap::new(), troubles: Troubles::default() }
+        let (permits, speakers) = (Arc::new(Semaphore::new(AT_ONCE)), Speakers::default());
+        Self { judgements, permits, watched: HashMap::new(), speakers, troubles: Troubles::default() }
     }
 
     /// The same, which notes there what goes wrong with itself.
@@ -80,52 +84,79 @@ impl Checker {
     /// Watches the backends that this configuration wants watched, and no others. `is_down` says who is held to be down
     /// already.
     ///
-    /// Backends whose service asks for the same check as before keep their state and their pace; where the check is
-    /// another, they begin anew. Those that are not wanted any more are left alone at once; a judgement on one of them
+    /// Backends for whom the same check is wanted as before keep their state and their pace; where it is another, they begin
+    /// anew. Those that are not wanted any more are left alone at once; a judgement on one of them
     /// may still be in the channel.
     ///
     /// # Panics
     /// Outside of a tokio runtime with I/O and time.
     pub fn watch(&mut self, config: &Config, is_down: impl Fn(&BackendId) -> bool) {
-        let mut before = std::mem::take(&mut self.watched);
-        let kept_ports = kept_ports(config);
-        for service in config.services.iter().filter(|service| service.health.probe.is_some()) {
-            let health = Arc::new(service.health.clone());
-            for backend in service.backend_ids() {
-                let kept = before.remove(&backend).filter(|watched| watched.health == health);
-                let watched = kept.unwrap_or_else(|| {
-                    let before = is_down(&backend).then_some(Condition::Down);
-                    self.start(backend, Arc::clone(&health), config.nat.check_ports(), before)
-                });
-                let kept = kept_ports.get(&backend.socket_address()).copied().unwrap_or_default();
-                watched.is_busy.store(kept > KEPT_AT_ONCE, Ordering::Relaxed);
-                self.watched.insert(backend, watched);
-            }
+        let mut there = std::mem::take(&mut self.watched);
+        let wanted = inquiries(config);
+        let kept_ports = kept_ports(wanted.iter().map(|(inquiry, _)| &**inquiry));
+        let new = wanted.iter().filter(|(inquiry, _)| !there.contains_key(inquiry)).count();
+        let mut begun = 0;
+        for (inquiry, members) in wanted {
+            let watched = there.remove(&inquiry).unwrap_or_else(|| {
+                begun += 1;
+                self.start(&inquiry, config.nat.check_ports(), (begun - 1, new))
+            });
+            watched.audience.become_of(&members, |backend| is_down(backend).then_some(Condition::Down));
+            let kept = kept_ports.get(&inquiry.target).copied().unwrap_or_default();
+            watched.is_busy.store(kept > KEPT_AT_ONCE, Ordering::Relaxed);
+            self.watched.insert(inquiry, watched);
         }
+        drop(there);
+        self.speakers.forget_unused();
     }
 
-    fn start(&self, backend: BackendId, health: Arc<Health>, block: (u16, u16), before: Option<Condition>) -> Watched {
+    /// Starts a check that is this one of so many that begin together.
+    fn start(&mut self, inquiry: &Arc<Inquiry>, block: (u16, u16), (number, of): (usize, usize)) -> Watched {
         let is_busy = Arc::new(AtomicBool::new(false));
         let ports = Ports::new(block, Arc::clone(&is_busy));
-        let prober = Prober::new(backend.socket_address(), Arc::clone(&health), ports, Arc::clone(&self.permits));
-        let pace = Pace::new(health.interval, Rng::new());
+        let tls = match &inquiry.probe {
+            Probe::Tls(check, _) => Some(check),
+            Probe::Http(check) => check.tls.as_ref(),
+            _ => None,
+        };
+        let speaker = tls.and_then(|check| self.speakers.speaker(check));
+        let prober = Prober::new(Arc::clone(inquiry), speaker, ports, Arc::clone(&self.permits));
+        let mut pace = Pace::new(inquiry.interval, Rng::new());
+        let wait = pace.first(number, of);
+        let audience = Arc::new(Audience::default());
         let (judgements, troubles) = (self.judgements.clone(), self.troubles.clone());
-        let task = tokio::spawn(attend(backend, Arc::clone(&health), before, pace, judgements, async move || {
-            // One check that panics is one that was not made, and not the last one.
-            troubles.guard("checks", prober.check()).await.unwrap_or(Finding::NotMade(Hindrance::Fault))
-        }));
-        Watched { health, is_busy, task: task.abort_handle() }
+        // One check that panics is one that was not made, and not the last one.
+        let check =
+            async move || troubles.guard("checks", prober.check()).await.unwrap_or(Finding::NotMade(Hindrance::Fault));
+        let task = tokio::spawn(attend(Arc::clone(inquiry), Arc::clone(&audience), wait, pace, judgements, check));
+        Watched { audience, is_busy, task: task.abort_handle() }
     }
 }
 
-/// How many ports towards each target would be kept at a time by connections that checks have ended as they are.
-fn kept_ports(config: &Config) -> HashMap<SocketAddr, f64> {
-    let mut kept = HashMap::new();
-    for service in config.services.iter().filter(|service| service.health.probe.is_some()) {
-        let by_one = TIME_WAIT.as_secs_f64() / service.health.interval.as_secs_f64();
-        for backend in service.backend_ids() {
-            *kept.entry(backend.socket_address()).or_default() += by_one;
+/// What is to be asked, and for whom, in the order of the file.
+fn inquiries(config: &Config) -> Vec<(Arc<Inquiry>, Vec<Member>)> {
+    let mut places = HashMap::new();
+    let mut wanted: Vec<(Arc<Inquiry>, Vec<Member>)> = Vec::new();
+    for service in &config.services {
+        let (rise, fall) = (service.health.rise, service.health.fall);
+        for backend in &service.backends {
+            let Some(inquiry) = Inquiry::of(service, backend).map(Arc::new) else { continue };
+            let place = *places.entry(Arc::clone(&inquiry)).or_insert_with(|| {
+                wanted.push((inquiry, Vec::new()));
+                wanted.len() - 1
+            });
+            wanted[place].1.push(Member { backend: service.backend_id(backend), rise, fall });
         }
+    }
+    wanted
+}
+
+/// How many ports towards each target would be kept at a time by connections that checks have ended as they are.
+fn kept_ports<'i>(inquiries: impl Iterator<Item = &'i Inquiry>) -> HashMap<SocketAddr, f64> {
+    let mut kept = HashMap::new();
+    for inquiry in inquiries {
+        let by_one = TIME_WAIT.as_secs_f64() / inquiry.interval.as_secs_f64();
+        *kept.entry(inquiry.target).or_default() += by_one;
     }
     kept
 }

@@ -1,6 +1,7 @@
 //! What a single check may find, and the words for it.
 
-use crate::config::{Health, Probe};
+use super::inquiry::Inquiry;
+use crate::config::{HttpCheck, Probe};
 use crate::operator::Condition;
 use std::io;
 use std::mem::{Discriminant, discriminant};
@@ -11,8 +12,16 @@ use std::time::Duration;
 pub(super) enum Finding {
     /// It took a connection, after so long.
     Connected(Duration),
+    /// It spoke TLS, after so long, and is who it shall be.
+    Secured(Duration),
     /// It answered with the status and the body that are wanted.
     Answered(u16),
+    /// It said what is wanted.
+    Said,
+    /// It did not answer a datagram, which was not asked of it; nobody refused it.
+    Unrefused,
+    /// It answered a DNS question without an error.
+    Resolved,
     /// Nothing listens there.
     Refused,
     /// It said nothing for so long.
@@ -27,6 +36,18 @@ pub(super) enum Finding {
     Closed,
     /// A connection could not be made for a reason that has no words of its own; the system's number for it.
     Unreachable(Option<i32>),
+    /// What it said is not what is wanted.
+    OtherAnswer,
+    /// What it said is not DNS.
+    NotDns,
+    /// It answered a DNS question with this code (RFC 1035, section 4.1.1).
+    OtherCode(u8),
+    /// What it said is not TLS.
+    NotTls,
+    /// It does not speak TLS with us.
+    TlsRefused,
+    /// Its certificate does not say that it is who it shall be.
+    Distrusted(Distrust),
     /// What it said is not HTTP.
     NotHttp,
     /// Its answer began with more headers than are read.
@@ -50,10 +71,29 @@ pub(super) enum Hindrance {
     Ports,
     /// The kernel has no memory for it.
     Memory,
-    /// No request can be made of the path and the host.
+    /// No request can be made of what is wanted.
     Request,
     /// The check has panicked.
     Fault,
+    /// The host does not have the address that checks shall leave from.
+    Source,
+    /// There is no TLS to be had.
+    Tls,
+}
+
+/// Why a certificate does not count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Distrust {
+    /// Its time is over.
+    Expired,
+    /// Its time has not come.
+    NotYet,
+    /// Nobody who is trusted vouches for it.
+    Issuer,
+    /// It is somebody else's.
+    Name,
+    /// Whatever else may be wrong with one.
+    Other,
 }
 
 // errno.h, for which `io::ErrorKind` has no stable names.
@@ -92,7 +132,12 @@ impl Finding {
     /// The condition that it speaks for; nothing if it says nothing about the backend.
     pub(super) fn speaks_for(&self) -> Option<Condition> {
         match self {
-            Self::Connected(_) | Self::Answered(_) => Some(Condition::Up),
+            Self::Connected(_)
+            | Self::Secured(_)
+            | Self::Answered(_)
+            | Self::Said
+            | Self::Unrefused
+            | Self::Resolved => Some(Condition::Up),
             Self::NotMade(_) => None,
             _ => Some(Condition::Down),
         }
@@ -103,15 +148,20 @@ impl Finding {
         discriminant(self)
     }
 
-    /// The reason in words for people, when `health` was asked for.
-    pub(super) fn words(&self, health: &Health) -> String {
-        let wanted = match &health.probe {
-            Some(Probe::Http(check)) => Some(check),
-            Some(Probe::Tcp) | None => None,
-        };
+    /// The reason in words for people, when this was asked.
+    pub(super) fn words(&self, inquiry: &Inquiry) -> String {
+        let (mut page, mut expected) = (None, None);
+        match &inquiry.probe {
+            Probe::Http(check) => page = Some(check),
+            Probe::Tcp(talk) | Probe::Tls(_, talk) | Probe::Udp(talk) => expected = talk.expect.as_deref(),
+            Probe::Dns(_) => {}
+        }
         match self {
-            Self::Connected(after) if after.as_millis() == 0 => "connected in less than 1 ms".to_owned(),
-            Self::Connected(after) => format!("connected in {} ms", after.as_millis()),
+            Self::Connected(after) => format!("connected in {}", short(*after)),
+            Self::Secured(after) => format!("TLS in {}", short(*after)),
+            Self::Said => "answered as wanted".to_owned(),
+            Self::Unrefused => "no answer, and no refusal".to_owned(),
+            Self::Resolved => "DNS NOERROR".to_owned(),
             Self::Answered(status) => format!("HTTP {status}"),
             Self::Refused => "connection refused".to_owned(),
             Self::Silent(time) => format!("no answer within {}", whole_millis(*time)),
@@ -121,17 +171,26 @@ impl Finding {
             Self::Closed => "the connection was closed before the answer was whole".to_owned(),
             Self::Unreachable(Some(number)) => format!("cannot connect: {}", io::Error::from_raw_os_error(*number)),
             Self::Unreachable(None) => "cannot connect".to_owned(),
+            Self::OtherAnswer => match expected {
+                Some(text) => format!("the answer does not hold \"{}\"", text.escape_ascii()),
+                None => "the answer is another one".to_owned(),
+            },
+            Self::NotDns => "the answer is not DNS".to_owned(),
+            Self::OtherCode(code) => format!("DNS {}", code_name(*code)),
+            Self::NotTls => "the answer is not TLS".to_owned(),
+            Self::TlsRefused => "no TLS that both sides speak".to_owned(),
+            Self::Distrusted(why) => format!("certificate not trusted: {}", why.words()),
             Self::NotHttp => "the answer is not HTTP".to_owned(),
             Self::HeadersTooLong => "the answer's headers are too long".to_owned(),
-            Self::OtherStatus(status) => match wanted {
+            Self::OtherStatus(status) => match page {
                 Some(check) => format!("HTTP {status}, wanted {}", check.status),
                 None => format!("HTTP {status}"),
             },
             Self::OtherBody => {
-                let text = wanted.and_then(|check| check.body.as_deref()).unwrap_or_default();
+                let text = page.and_then(|check: &HttpCheck| check.body.as_deref()).unwrap_or_default();
                 format!("the answer does not hold {text:?}")
             }
-            Self::Unfinished => format!("the answer was not whole within {}", whole_millis(health.timeout)),
+            Self::Unfinished => format!("the answer was not whole within {}", whole_millis(inquiry.timeout)),
             Self::NotMade(hindrance) => format!("not checked lately: {}", hindrance.words()),
         }
     }
@@ -143,9 +202,43 @@ impl Hindrance {
             Self::Descriptors => "too many open files on the balancer",
             Self::Ports => "no local port is free on the balancer",
             Self::Memory => "no memory for a connection on the balancer",
-            Self::Request => "no request can be made of its path and host",
+            Self::Request => "no request can be made of what is wanted",
             Self::Fault => "a fault of the balancer's",
+            Self::Source => "the balancer does not have the address that checks shall leave from",
+            Self::Tls => "no TLS is to be had on the balancer",
         }
+    }
+}
+
+impl Distrust {
+    fn words(self) -> &'static str {
+        match self {
+            Self::Expired => "it has expired",
+            Self::NotYet => "it is not valid yet",
+            Self::Issuer => "nobody who is trusted vouches for it (ca-file says whom to trust)",
+            Self::Name => "it is for another name (server-name says which is meant)",
+            Self::Other => "it is not one for a server, or not right",
+        }
+    }
+}
+
+/// The names that IANA lists for the codes of answers.
+fn code_name(code: u8) -> String {
+    match code {
+        1 => "FORMERR".to_owned(),
+        2 => "SERVFAIL".to_owned(),
+        3 => "NXDOMAIN".to_owned(),
+        4 => "NOTIMP".to_owned(),
+        5 => "REFUSED".to_owned(),
+        9 => "NOTAUTH".to_owned(),
+        code => format!("code {code}"),
+    }
+}
+
+fn short(time: Duration) -> String {
+    match time.as_millis() {
+        0 => "less than 1 ms".to_owned(),
+        millis => format!("{millis} ms"),
     }
 }
 
@@ -156,11 +249,25 @@ fn whole_millis(time: Duration) -> humantime::FormattedDuration {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::HttpCheck;
+    use crate::config::{Statuses, Talk};
+
+    fn words_for(probe: Probe, finding: Finding) -> String {
+        let (interval, timeout) = (Duration::from_secs(1), Duration::from_millis(500));
+        let target = ([192, 0, 2, 2], 80).into();
+        finding.words(&Inquiry { probe, target, source: None, interval, timeout })
+    }
 
     fn words(finding: Finding) -> String {
-        let check = HttpCheck { path: "/".to_owned(), host: None, status: 200, body: Some("fine".to_owned()) };
-        finding.words(&Health { probe: Some(Probe::Http(check)), ..Health::default() })
+        let (path, status, body) = ("/".to_owned(), Statuses::one(200), Some("fine".to_owned()));
+        words_for(Probe::Http(HttpCheck { tls: None, path, host: None, status, body }), finding)
+    }
+
+    #[test]
+    fn what_was_expected_is_told_even_if_it_is_no_text() {
+        let talk = Talk { send: None, expect: Some(b"+PONG\r\n\xff".to_vec()) };
+        assert_eq!(words_for(Probe::Tcp(talk), Finding::OtherAnswer), "the answer does not hold \"+PONG\\r\\n\\xff\"");
+        assert_eq!(words(Finding::OtherCode(2)), "DNS SERVFAIL");
+        assert_eq!(words(Finding::Distrusted(Distrust::Expired)), "certificate not trusted: it has expired");
     }
 
     #[test]

@@ -5,8 +5,6 @@
 
 use super::body::{Search, read};
 use super::finding::Finding;
-use super::ports::Ports;
-use super::tcp;
 use crate::config::HttpCheck;
 use http_body_util::Empty;
 use hyper::body::{Bytes, Incoming};
@@ -18,6 +16,7 @@ use std::error::Error;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, timeout_at};
 
 /// Bytes that the status line and the headers may have together; also of what is read at once.
@@ -30,7 +29,6 @@ const USER_AGENT: &str = concat!("evenkeel/", env!("CARGO_PKG_VERSION"));
 /// The request that a backend is sent at each check.
 #[derive(Debug)]
 pub(super) struct Question {
-    target: SocketAddr,
     request: Request<Empty<Bytes>>,
 }
 
@@ -43,16 +41,17 @@ impl Question {
             .header(header::USER_AGENT, USER_AGENT)
             .header(header::CONNECTION, "close")
             .body(Empty::new());
-        Some(Self { target, request: request.ok()? })
+        Some(Self { request: request.ok()? })
     }
 
-    /// Connects from one of these ports, asks, and compares the answer. Redirects are answers like others. Reading the body ends at the
+    /// Asks by this connection, and compares the answer. Redirects are answers like others. Reading the body ends at the
     /// deadline; until then the deadline is the caller's to keep.
-    pub(super) async fn ask(&self, check: &HttpCheck, ports: &Ports, deadline: Instant) -> Finding {
-        let stream = match tcp::connect(self.target, ports).await {
-            Ok(stream) => stream,
-            Err(finding) => return finding,
-        };
+    pub(super) async fn ask(
+        &self,
+        stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
+        check: &HttpCheck,
+        deadline: Instant,
+    ) -> Finding {
         let handshake = http1::Builder::new()
             // What old servers are used to.
             .title_case_headers(true)
@@ -106,11 +105,11 @@ fn request_target(path: &str) -> Cow<'_, str> {
 async fn compare(response: Response<Incoming>, check: &HttpCheck, deadline: Instant) -> Finding {
     let status = response.status().as_u16();
     let mut body = response.into_body();
-    let mut search = Search::new(check.body.as_deref().unwrap_or_default());
+    let mut search = Search::new(check.body.as_deref().unwrap_or_default().as_bytes());
     // Read even if it has no say any more, as far as it comes in time: to close a connection on bytes that have not
     // been read resets it, and the backend would log an error at each check.
     let end = timeout_at(deadline, read(&mut body, |piece| search.go_on(piece))).await;
-    if status != check.status {
+    if !check.status.include(status) {
         return Finding::OtherStatus(status);
     }
     if search.has_found() {

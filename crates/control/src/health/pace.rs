@@ -16,9 +16,11 @@ impl Pace {
         Self { interval, random }
     }
 
-    /// The wait before the first check: at most a tenth of the interval, and of a second.
-    pub(super) fn first(&mut self) -> Duration {
-        (self.interval.min(Duration::from_secs(1)) / 10).mul_f64(self.random.f64())
+    /// The wait before the first check, for the one with this number of so many that begin together. They come in their order and
+    /// spread out, not faster than one a millisecond, or than they will go on to come.
+    pub(super) fn first(&mut self, number: usize, of: usize) -> Duration {
+        let spread = Duration::from_millis(of as u64).min(self.interval);
+        spread.mul_f64((number as f64 + self.random.f64()) / of.max(1) as f64)
     }
 
     /// The wait from the beginning of a check to that of the next: the interval, less up to a tenth of it. Never more,
@@ -39,7 +41,7 @@ mod tests {
         fn no_wait_is_longer_than_the_interval_nor_much_shorter(seed: u64, millis in 10..3_600_000_u64) {
             let interval = Duration::from_millis(millis);
             let mut pace = Pace::new(interval, Rng::with_seed(seed));
-            prop_assert!(pace.first() <= interval.min(Duration::from_secs(1)) / 10);
+            prop_assert!(pace.first(0, 1) <= interval.min(Duration::from_secs(1)) / 10);
             for _ in 0..50 {
                 let wait = pace.next();
                 prop_assert!(wait <= interval && wait >= interval - interval / 10, "{wait:?} of {interval:?}");

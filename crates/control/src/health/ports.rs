@@ -2,6 +2,7 @@
 //! taken for an answer to a client, and the other way round.
 
 use fastrand::Rng;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
 
@@ -34,6 +35,14 @@ impl Ports {
             self.next.store((next + 1) % self.count, Ordering::Relaxed);
             self.first + next
         })
+    }
+}
+
+/// The address that stands for every address of the host, in the target's family.
+pub(super) fn any(target: SocketAddr) -> IpAddr {
+    match target {
+        SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+        SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
     }
 }
 

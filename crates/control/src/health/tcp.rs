@@ -1,9 +1,9 @@
-//! Whether a backend takes a TCP connection.
+//! TCP connections, from the ports of checks.
 
 use super::finding::{Finding, Hindrance};
-use super::ports::Ports;
+use super::ports::{Ports, any};
 use std::io::{self, ErrorKind};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::Ordering;
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::Instant;
@@ -12,7 +12,10 @@ use tokio::time::Instant;
 ///
 /// # Errors
 /// What it means that there is none.
-pub(super) async fn connect(target: SocketAddr, ports: &Ports) -> Result<TcpStream, Finding> {
+pub(super) async fn connect(
+    (source, target): (Option<IpAddr>, SocketAddr),
+    ports: &Ports,
+) -> Result<TcpStream, Finding> {
     for port in ports.turn() {
         // A socket that connects to its own port connects to itself.
         if port == target.port() {
@@ -20,10 +23,13 @@ pub(super) async fn connect(target: SocketAddr, ports: &Ports) -> Result<TcpStre
         }
         let begun = Instant::now();
         let finding = |error: io::Error| Finding::of_connect(&error, begun.elapsed());
-        let socket = match bound(target, port, ports) {
+        let socket = match bound(target, source, port, ports) {
             Ok(socket) => socket,
             // Somebody else's, or, on a host that has been told so, root's alone.
             Err(error) if matches!(error.kind(), ErrorKind::AddrInUse | ErrorKind::PermissionDenied) => continue,
+            Err(error) if error.kind() == ErrorKind::AddrNotAvailable && source.is_some() => {
+                return Err(Finding::NotMade(Hindrance::Source));
+            }
             Err(error) => return Err(finding(error)),
         };
         match socket.connect(target).await {
@@ -36,25 +42,13 @@ pub(super) async fn connect(target: SocketAddr, ports: &Ports) -> Result<TcpStre
     Err(Finding::NotMade(Hindrance::Ports))
 }
 
-fn bound(target: SocketAddr, port: u16, ports: &Ports) -> io::Result<TcpSocket> {
-    let (socket, any) = match target {
-        SocketAddr::V4(_) => (TcpSocket::new_v4()?, IpAddr::from(Ipv4Addr::UNSPECIFIED)),
-        SocketAddr::V6(_) => (TcpSocket::new_v6()?, IpAddr::from(Ipv6Addr::UNSPECIFIED)),
-    };
+fn bound(target: SocketAddr, source: Option<IpAddr>, port: u16, ports: &Ports) -> io::Result<TcpSocket> {
+    let socket = if target.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
     // Or nobody could have a port towards one target while another check has it towards another.
     socket.set_reuseaddr(true)?;
     if ports.is_busy.load(Ordering::Relaxed) {
         socket.set_zero_linger()?;
     }
-    socket.bind(SocketAddr::new(any, port))?;
+    socket.bind(SocketAddr::new(source.unwrap_or_else(|| any(target)), port))?;
     Ok(socket)
-}
-
-/// Connects, and closes the connection as it is: the backend sees an end, and a reset only where checks are very frequent.
-pub(super) async fn check(target: SocketAddr, ports: &Ports) -> Finding {
-    let begun = Instant::now();
-    match connect(target, ports).await {
-        Ok(_) => Finding::Connected(begun.elapsed()),
-        Err(finding) => finding,
-    }
 }

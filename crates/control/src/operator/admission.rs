@@ -2,8 +2,9 @@
 
 use super::health::HealthTable;
 use super::orders::Orders;
-use crate::config::{Backend, BackendId, Config, OnDown, Service};
+use crate::config::{Backend, BackendId, Config, Initial, OnDown, Service};
 use evenkeel_core::backend::{BackendState, Standing};
+use std::collections::HashSet;
 
 /// Every backend that is health checked.
 pub(super) fn checked(config: &Config) -> impl Iterator<Item = BackendId> {
@@ -16,10 +17,42 @@ pub(super) fn standing(service: &Service, backend: &Backend, orders: &Orders, he
     Standing { drained: orders.is_drained(&id), failed: !health.is_up(&id) }
 }
 
-/// What may be sent to a backend.
-pub(super) fn admission(service: &Service, backend: &Backend, orders: &Orders, health: &HealthTable) -> BackendState {
+/// Who is new and waits for his first good check, because others of his service take connections that are known to serve: they
+/// were there before, or have had theirs.
+pub(super) fn waiting<'s>(
+    services: impl IntoIterator<Item = &'s Service>,
+    orders: &Orders,
+    health: &HealthTable,
+) -> HashSet<BackendId> {
+    let mut waiting = HashSet::new();
+    if !health.has_new() {
+        return waiting;
+    }
+    for service in services.into_iter().filter(|service| service.health.initial == Initial::Down) {
+        let takes = |backend: &Backend| {
+            let id = service.backend_id(backend);
+            let may = backend.weight > 0 && !backend.drain && !orders.is_drained(&id);
+            may && health.is_up(&id) && !health.is_new(&id)
+        };
+        if service.backends.iter().any(takes) {
+            waiting.extend(service.backend_ids().filter(|backend| health.is_new(backend)));
+        }
+    }
+    waiting
+}
+
+/// What may be sent to a backend. `waiting`: see [`waiting`].
+pub(super) fn admission(
+    service: &Service,
+    backend: &Backend,
+    orders: &Orders,
+    health: &HealthTable,
+    waiting: &HashSet<BackendId>,
+) -> BackendState {
     let Standing { drained, failed } = standing(service, backend, orders, health);
     match (!failed, drained || backend.drain) {
+        // Until somebody was known to serve, it may have taken some.
+        (true, false) if waiting.contains(&service.backend_id(backend)) => BackendState::Finishing,
         (true, false) => BackendState::Up,
         (true, true) => BackendState::Draining,
         (false, true) if all_down(service, health) => BackendState::Draining,
@@ -56,7 +89,8 @@ pub(super) struct Serving<'a> {
 
 /// The backends that new connections go to.
 pub(super) fn serving<'a>(service: &'a Service, orders: &Orders, health: &HealthTable) -> Vec<Serving<'a>> {
-    let is_up = |backend: &Backend| admission(service, backend, orders, health) == BackendState::Up;
+    let waiting = waiting([service], orders, health);
+    let is_up = |backend: &Backend| admission(service, backend, orders, health, &waiting) == BackendState::Up;
     let serving = service.ranked().filter(|(_, backend)| is_up(backend));
     serving.map(|(rank, backend)| Serving { id: service.backend_id(backend), rank, backend }).collect()
 }

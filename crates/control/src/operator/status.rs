@@ -36,8 +36,11 @@ pub struct ServiceStatus {
     pub name: String,
     /// Where clients find it.
     pub address: IpAddr,
-    /// 0: any port.
+    /// 0: any port; of several the first.
     pub port: u16,
+    /// The last, if there are several.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_port: Option<u16>,
     /// `tcp` or `udp`.
     pub protocol: String,
     /// How packets reach a backend.
@@ -85,9 +88,11 @@ pub enum State {
 }
 
 impl ServiceStatus {
-    /// Where clients find it, such as `tcp 192.0.2.10:443`, or `tcp 192.0.2.10:any` if any port is meant.
+    /// Where clients find it, such as `tcp 192.0.2.10:443`, `tcp 192.0.2.10:any` if any port is meant, or
+    /// `tcp 192.0.2.10:20000-29999`.
     pub fn listens(&self) -> String {
-        format!("{} {}", self.protocol, place(self.address, self.port))
+        let last = self.last_port.map(|last| format!("-{last}")).unwrap_or_default();
+        format!("{} {}{last}", self.protocol, place(self.address, self.port))
     }
 }
 
@@ -143,6 +148,7 @@ impl<P: Plane> Operator<P> {
                 name: service.name.clone(),
                 address: id.address,
                 port: id.port,
+                last_port: service.last_port,
                 protocol: id.protocol.to_string(),
                 forward: match service.forward {
                     Forward::Fullnat => "fullnat".to_owned(),
@@ -164,6 +170,7 @@ impl<P: Plane> Operator<P> {
                 name: format!("{id} (removed)"),
                 address: id.address,
                 port: id.port,
+                last_port: None,
                 protocol: id.protocol.to_string(),
                 forward: "fullnat".to_owned(),
                 backends,
@@ -197,6 +204,10 @@ impl<P: Plane> Operator<P> {
             Some(BackendState::Down | BackendState::Finishing | BackendState::Resetting) | None => State::Down,
         };
         let judgement = self.health.get(&id);
+        let unjudged = match state {
+            State::Down if self.health.is_new(&id) => "waits for its first good check",
+            _ => "not checked",
+        };
         let reason = if view.is_some_and(|view| view.leaving) {
             "removed from the configuration".to_owned()
         } else if judgement.is_some_and(|judgement| judgement.condition == Condition::Down) {
@@ -206,7 +217,7 @@ impl<P: Plane> Operator<P> {
         } else if drained_by_file {
             "drained by the configuration".to_owned()
         } else {
-            judgement.map_or_else(|| "not checked".to_owned(), |judgement| judgement.reason.clone())
+            judgement.map_or_else(|| unjudged.to_owned(), |judgement| judgement.reason.clone())
         };
         let since = judgement.and_then(|judgement| judgement.since.duration_since(UNIX_EPOCH).ok());
         Ok(BackendStatus {

@@ -1,14 +1,15 @@
 //! What is wanted, and who says so: the file, what an operator has ordered beside it, and what health checks say.
 
-use super::admission::{admission, checked, standing};
+use super::admission::{admission, checked, standing, waiting};
 use super::change::Change;
 use super::health::{Condition, HealthTable, Judgement};
 use super::orders::{Order, Orders};
-use crate::balancer::{Balancer, BalancerError};
+use crate::balancer::{BackendView, Balancer, BalancerError};
 use crate::census::{Census, Counts};
 use crate::config::{BackendId, Config};
 use crate::plane::Plane;
 use crate::trouble::{Trouble, Troubles};
+use evenkeel_core::backend::BackendState;
 use std::collections::HashSet;
 use std::fmt::Display;
 use std::path::PathBuf;
@@ -69,6 +70,10 @@ impl<P: Plane> Operator<P> {
     /// Takes over what a process before has left word of: drains by order, and backends that failed their checks. Weights by
     /// order are not among it, since the file has just been read.
     fn recall(&mut self) {
+        // Whoever took connections then is known to serve.
+        let served = |view: &BackendView| matches!(view.state, BackendState::Up | BackendState::Draining);
+        let known: HashSet<_> = self.balancer.backends().filter(served).map(|view| view.id).collect();
+        checked(&self.config).filter(|backend| !known.contains(backend)).for_each(|new| self.health.expect(new));
         for (backend, standing) in self.balancer.standings() {
             if standing.drained {
                 self.orders.take(backend, Order::Drain);
@@ -138,8 +143,9 @@ impl<P: Plane> Operator<P> {
     pub(super) fn enforce(&mut self) -> Result<(), BalancerError<P::Error>> {
         let wanted = self.wanted(&self.config);
         let Self { balancer, orders, health, .. } = self;
+        let waiting = waiting(&wanted.services, orders, health);
         let done = balancer.apply_with(&wanted, |service, backend| {
-            (admission(service, backend, orders, health), standing(service, backend, orders, health))
+            (admission(service, backend, orders, health, &waiting), standing(service, backend, orders, health))
         });
         match &done {
             Ok(()) => self.is_behind = false,
@@ -196,8 +202,8 @@ impl<P: Plane> Operator<P> {
         wanted
     }
 
-    /// The orders and judgements that still count under another configuration: weights are the file's again, and what was
-    /// known of a backend that is not there or not checked any more is forgotten.
+    /// The orders and judgements that still count under another configuration: weights are the file's again, what was
+    /// known of a backend that is not there or not checked any more is forgotten, and nothing is known of one that was not there.
     pub(super) fn outlasting(&self, config: &Config) -> (Orders, HealthTable) {
         let wanted: HashSet<BackendId> = config.backend_ids().collect();
         let checked: HashSet<BackendId> = checked(config).collect();
@@ -205,6 +211,8 @@ impl<P: Plane> Operator<P> {
         orders.forget_weights();
         orders.keep(|backend| wanted.contains(backend));
         health.keep(|backend| checked.contains(backend));
+        let known: HashSet<BackendId> = self.config.backend_ids().collect();
+        checked.difference(&known).for_each(|new| health.expect(*new));
         (orders, health)
     }
 }

@@ -2,6 +2,7 @@
 //! ([`evenkeel_tests::testbed`]), so that they run side by side.
 
 mod changes;
+mod checks;
 mod churn;
 mod configuration;
 mod dpdk;
@@ -12,6 +13,7 @@ mod leaving;
 mod metrics;
 mod nobody;
 mod operate;
+mod ranges;
 mod replies;
 mod restart;
 mod service;

@@ -52,7 +52,13 @@ fn no_flow_moves_whatever_is_configured(on: On) {
         let mut more = config.clone();
         for service in more.services.iter_mut().filter(|service| !service.backends.is_empty()) {
             let port = service.backends[0].port;
-            service.backends.push(Backend { address: Ipv4Addr::new(10, 1, 0, 50), port, weight: 10, drain: false });
+            service.backends.push(Backend {
+                address: Ipv4Addr::new(10, 1, 0, 50),
+                port,
+                weight: 10,
+                drain: false,
+                health: Default::default(),
+            });
         }
         let mut weights = config.clone();
         let backends = weights.services.iter_mut().flat_map(|service| &mut service.backends);

@@ -2,10 +2,12 @@
 
 use super::server::{Manner, Server};
 use super::{PATIENCE, page};
-use crate::config::{Health, HttpCheck, Probe};
+use crate::config::{HttpCheck, Probe, Statuses, Talk};
 use crate::health::finding::{Finding, Hindrance};
+use crate::health::inquiry::Inquiry;
 use crate::health::ports::Ports;
 use crate::health::prober::Prober;
+use crate::health::tls::Speakers;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,16 +21,26 @@ const SHORT: Duration = Duration::from_millis(50);
 /// Ports that checks leave from.
 const BLOCK: (u16, u16) = (65280, 65535);
 
-fn prober(target: SocketAddrV4, probe: Probe, timeout: Duration) -> Prober {
+pub(super) fn prober(target: SocketAddrV4, probe: Probe, timeout: Duration) -> Prober {
     prober_from(BLOCK, target, probe, timeout)
 }
 
-fn prober_from(block: (u16, u16), target: SocketAddrV4, probe: Probe, timeout: Duration) -> Prober {
-    let health = Health { probe: Some(probe), interval: PATIENCE, timeout, rise: 1, fall: 1 };
-    Prober::new(target.into(), Arc::new(health), Ports::new(block, Arc::default()), Arc::new(Semaphore::new(1)))
+pub(super) fn prober_from(block: (u16, u16), target: SocketAddrV4, probe: Probe, timeout: Duration) -> Prober {
+    prober_with(Ports::new(block, Arc::default()), Arc::new(Semaphore::new(1)), target, probe, timeout)
 }
 
-async fn check(target: SocketAddrV4, probe: Probe, time: Duration) -> Finding {
+fn prober_with(ports: Ports, permits: Arc<Semaphore>, target: SocketAddrV4, probe: Probe, timeout: Duration) -> Prober {
+    let tls = match &probe {
+        Probe::Tls(check, _) => Some(check),
+        Probe::Http(check) => check.tls.as_ref(),
+        _ => None,
+    };
+    let speaker = tls.and_then(|check| Speakers::default().speaker(check));
+    let inquiry = Inquiry { probe, target: target.into(), source: None, interval: PATIENCE, timeout };
+    Prober::new(Arc::new(inquiry), speaker, ports, permits)
+}
+
+pub(super) async fn check(target: SocketAddrV4, probe: Probe, time: Duration) -> Finding {
     timeout(PATIENCE * 2, prober(target, probe, time).check()).await.expect("a check ends in its time")
 }
 
@@ -59,7 +71,7 @@ fn text(text: &str) -> HttpCheck {
 }
 
 /// A port that nobody listens on.
-async fn nobody() -> SocketAddrV4 {
+pub(super) async fn nobody() -> SocketAddrV4 {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a port on loopback");
     SocketAddrV4::new(Ipv4Addr::LOCALHOST, listener.local_addr().expect("it is bound").port())
 }
@@ -67,7 +79,7 @@ async fn nobody() -> SocketAddrV4 {
 #[tokio::test]
 async fn a_server_that_takes_a_connection_serves() {
     let mut server = Server::start(vec![Manner::SayAndStay(String::new())]).await;
-    let finding = check(server.address, Probe::Tcp, PATIENCE).await;
+    let finding = check(server.address, Probe::Tcp(Talk::default()), PATIENCE).await;
     assert!(matches!(finding, Finding::Connected(_)), "{finding:?}");
     if server.connects() == 0 {
         server.see_more(1).await;
@@ -77,7 +89,7 @@ async fn a_server_that_takes_a_connection_serves() {
 
 #[tokio::test]
 async fn a_port_where_nobody_listens_refuses() {
-    assert_eq!(check(nobody().await, Probe::Tcp, PATIENCE).await, Finding::Refused);
+    assert_eq!(check(nobody().await, Probe::Tcp(Talk::default()), PATIENCE).await, Finding::Refused);
     assert_eq!(check(nobody().await, Probe::Http(page()), PATIENCE).await, Finding::Refused);
 }
 
@@ -93,7 +105,7 @@ async fn a_server_that_takes_no_more_connections_is_silent() {
     }
     let first = queue.join_next().await.expect("there are some").expect("it did not panic");
     assert!(first.is_ok(), "there was room for one");
-    assert_eq!(check(target, Probe::Tcp, SHORT).await, Finding::Silent(SHORT));
+    assert_eq!(check(target, Probe::Tcp(Talk::default()), SHORT).await, Finding::Silent(SHORT));
 }
 
 #[tokio::test]
@@ -102,7 +114,13 @@ async fn the_status_is_compared() {
     assert_eq!(asked("200 OK").await, Finding::Answered(200));
     assert_eq!(asked("503 Service Unavailable").await, Finding::OtherStatus(503));
     assert_eq!(asked("200").await, Finding::Answered(200), "words are not needed");
-    let moved = HttpCheck { status: 301, ..page() };
+    let several = HttpCheck { status: serde_json::from_str("\"200-399,503\"").expect("it is right"), ..page() };
+    for status in ["204 No Content", "302 Found", "399 So", "503 Service Unavailable"] {
+        let said = Manner::Say(answer(status, ""));
+        assert!(matches!(ask(said, several.clone(), PATIENCE).await, Finding::Answered(_)), "{status}");
+    }
+    assert_eq!(ask(Manner::Say(answer("404 Not Found", "")), several, PATIENCE).await, Finding::OtherStatus(404));
+    let moved = HttpCheck { status: Statuses::one(301), ..page() };
     let redirect = "HTTP/1.1 301 Moved\r\nLocation: http://127.0.0.1:1/\r\nContent-Length: 0\r\n\r\n".to_owned();
     assert_eq!(ask(Manner::Say(redirect.clone()), moved, PATIENCE).await, Finding::Answered(301));
     assert_eq!(ask(Manner::Say(redirect), page(), PATIENCE).await, Finding::OtherStatus(301), "nobody follows it");
@@ -148,7 +166,10 @@ async fn a_body_that_does_not_end_is_waited_for_in_its_time() {
     assert_eq!(ask_longer(stays(), text("fine")).await, Finding::Unfinished);
     assert_eq!(ask_longer(stays(), text("fi")).await, Finding::Answered(200), "what is wanted has come");
     assert_eq!(ask_longer(stays(), page()).await, Finding::Answered(200), "nobody asked for a body");
-    assert_eq!(ask_longer(stays(), HttpCheck { status: 204, ..page() }).await, Finding::OtherStatus(200));
+    assert_eq!(
+        ask_longer(stays(), HttpCheck { status: Statuses::one(204), ..page() }).await,
+        Finding::OtherStatus(200)
+    );
 }
 
 #[tokio::test]
@@ -230,9 +251,9 @@ async fn a_path_that_no_request_can_hold_says_nothing_about_the_backend() {
 #[tokio::test(start_paused = true)]
 async fn waiting_for_others_is_no_failure() {
     let permits = Arc::new(Semaphore::new(0));
-    let health = Health { probe: Some(Probe::Tcp), timeout: SHORT, ..Health::default() };
+    let target = SocketAddrV4::new(Ipv4Addr::LOCALHOST, 1);
     let ports = Ports::new(BLOCK, Arc::default());
-    let prober = Prober::new((Ipv4Addr::LOCALHOST, 1).into(), Arc::new(health), ports, Arc::clone(&permits));
+    let prober = prober_with(ports, Arc::clone(&permits), target, Probe::Tcp(Talk::default()), SHORT);
     // The clock stands still but for such waits, and nothing is sent as long as there is no permit.
     assert!(timeout(SHORT * 1000, prober.check()).await.is_err(), "its time has not begun");
     permits.add_permits(1);
@@ -253,7 +274,7 @@ fn two_free_ports() -> (u16, u16) {
 async fn checks_leave_from_their_own_ports_in_turn() {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a port on loopback");
     let SocketAddr::V4(target) = listener.local_addr().expect("it is bound") else { panic!("loopback is IPv4") };
-    let prober = prober(target, Probe::Tcp, PATIENCE);
+    let prober = prober(target, Probe::Tcp(Talk::default()), PATIENCE);
     let mut seen = Vec::new();
     for _ in 0..5 {
         assert!(matches!(prober.check().await, Finding::Connected(_)));
@@ -270,7 +291,7 @@ async fn a_port_that_somebody_has_is_left_to_him() {
     let SocketAddr::V4(target) = listener.local_addr().expect("it is bound") else { panic!("loopback is IPv4") };
     let block = two_free_ports();
     // Each begins anywhere.
-    let check = || async { prober_from(block, target, Probe::Tcp, PATIENCE).check().await };
+    let check = || async { prober_from(block, target, Probe::Tcp(Talk::default()), PATIENCE).check().await };
     let first = std::net::TcpListener::bind((Ipv4Addr::UNSPECIFIED, block.0)).expect("it is free");
     assert!(matches!(check().await, Finding::Connected(_)));
     assert_eq!(listener.accept().await.expect("it has come").1.port(), block.1);
@@ -285,9 +306,9 @@ async fn a_port_that_somebody_has_is_left_to_him() {
 async fn frequent_checks_leave_their_ports_free() {
     let server = Server::start(vec![Manner::SayAndStay(String::new())]).await;
     let (port, _) = two_free_ports();
-    let health = Health { probe: Some(Probe::Tcp), interval: PATIENCE, timeout: PATIENCE, rise: 1, fall: 1 };
     let ports = Ports::new((port, port), Arc::new(true.into()));
-    let prober = Prober::new(server.address.into(), Arc::new(health), ports, Arc::new(Semaphore::new(1)));
+    let permits = Arc::new(Semaphore::new(1));
+    let prober = prober_with(ports, permits, server.address, Probe::Tcp(Talk::default()), PATIENCE);
     for _ in 0..50 {
         let finding = prober.check().await;
         assert!(matches!(finding, Finding::Connected(_)), "{finding:?}");

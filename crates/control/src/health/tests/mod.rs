@@ -1,13 +1,17 @@
 //! Servers of every manner on loopback, and scripted checks on a clock that stands still.
 
 mod answers;
+mod datagrams;
 mod pacing;
+mod secrecy;
 mod server;
+mod sharing;
+mod talks;
 mod watching;
 
 use crate::config::{
     Affinity, AllDown, Backend, Config, Dataplane, Forward, Health, HttpCheck, Metrics, Nat, OnDown, OnMissing, Probe,
-    Protocol, Reply, Service,
+    Protocol, Reply, Service, Statuses, Target,
 };
 use crate::operator::Judgement;
 use evenkeel_core::flow::IdleTimes;
@@ -26,6 +30,7 @@ fn config(watched: &[(SocketAddrV4, Health)]) -> Config {
         address: Ipv4Addr::new(192, 0, 2, 1),
         // By its backend, so that a service is the same one wherever it stands.
         port: target.port(),
+        last_port: None,
         protocol: Protocol::Tcp,
         forward: Forward::Fullnat,
         affinity: Affinity::Connection,
@@ -37,7 +42,13 @@ fn config(watched: &[(SocketAddrV4, Health)]) -> Config {
         on_down: OnDown::Keep,
         idle: IdleTimes::DEFAULT,
         drain_time: None,
-        backends: vec![Backend { address: *target.ip(), port: target.port(), weight: 1, drain: false }],
+        backends: vec![Backend {
+            address: *target.ip(),
+            port: target.port(),
+            weight: 1,
+            drain: false,
+            health: Target::default(),
+        }],
     });
     Config {
         dataplane: Dataplane::default(),
@@ -50,11 +61,11 @@ fn config(watched: &[(SocketAddrV4, Health)]) -> Config {
 /// A check that comes often, and waits for long.
 fn often(probe: Probe) -> Health {
     let interval = Duration::from_millis(10);
-    Health { probe: Some(probe), interval, timeout: PATIENCE, rise: 2, fall: 3 }
+    Health { probe: Some(probe), interval, timeout: PATIENCE, ..Health::default() }
 }
 
 fn page() -> HttpCheck {
-    HttpCheck { path: "/".to_owned(), host: None, status: 200, body: None }
+    HttpCheck { tls: None, path: "/".to_owned(), host: None, status: Statuses::one(200), body: None }
 }
 
 async fn next(judged: &mut mpsc::Receiver<Judgement>) -> Judgement {

@@ -1,8 +1,10 @@
 //! What the task of a backend tells, and when, by a clock that stands still while nobody waits: no network, no chance.
 
-use crate::config::{BackendId, Health, Probe, Protocol, ServiceId};
+use crate::config::{BackendId, Health, Probe, Protocol, ServiceId, Talk};
 use crate::health::attend::attend;
+use crate::health::audience::{Audience, Member};
 use crate::health::finding::Finding;
+use crate::health::inquiry::Inquiry;
 use crate::health::pace::Pace;
 use crate::operator::{Condition, Judgement};
 use fastrand::Rng;
@@ -21,7 +23,19 @@ const BACKEND: BackendId = BackendId {
 const GOOD: Finding = Finding::Connected(Duration::ZERO);
 
 fn health() -> Health {
-    Health { probe: Some(Probe::Tcp), ..Health::default() }
+    Health { probe: Some(Probe::Tcp(Talk::default())), ..Health::default() }
+}
+
+fn inquiry(health: &Health) -> Arc<Inquiry> {
+    let (interval, timeout) = (health.interval, health.timeout);
+    let probe = health.probe.clone().expect("there is one");
+    Arc::new(Inquiry { probe, target: BACKEND.socket_address(), source: None, interval, timeout })
+}
+
+fn audience(health: &Health) -> Arc<Audience> {
+    let audience = Audience::default();
+    audience.become_of(&[Member { backend: BACKEND, rise: health.rise, fall: health.fall }], |_| None);
+    Arc::new(audience)
 }
 
 /// Attends a backend whose checks are these: how long each takes, and what it finds. Returns what was told, and when.
@@ -33,7 +47,9 @@ async fn attended(
 ) -> Vec<(Instant, Judgement)> {
     let (sender, mut receiver) = mpsc::channel(1);
     let pace = Pace::new(health.interval, Rng::with_seed(seed));
-    let attending = attend(BACKEND, Arc::new(health), None, pace, sender, async || {
+    let mut pace = pace;
+    let wait = pace.first(0, 1);
+    let attending = attend(inquiry(&health), audience(&health), wait, pace, sender, async || {
         let (takes, finding) = check().await;
         sleep(takes).await;
         finding
@@ -101,7 +117,7 @@ async fn an_end_is_told_within_fall_intervals_and_a_timeout_and_a_return_within_
         assert!(up.0 - begun <= health.interval / 10 + 2 * GRAIN, "the first check comes at once");
         let took = down.0 - (begun + dies);
         assert!(took <= health.interval * health.fall + timeout + GRAIN * health.fall, "seed {seed}: {took:?}");
-        assert_eq!(down.1.reason, Finding::Silent(timeout).words(&health));
+        assert_eq!(down.1.reason, Finding::Silent(timeout).words(&inquiry(&health)));
         let took = again.0 - (begun + heals);
         assert!(took <= health.interval * health.rise + timeout + GRAIN * health.rise, "seed {seed}: {took:?}");
     }
@@ -125,8 +141,8 @@ async fn when_nobody_listens_any_more_checks_end() {
     let (sender, receiver) = mpsc::channel(1);
     drop(receiver);
     // Returns; otherwise the clock would go on for ever.
-    attend(BACKEND, Arc::new(health()), None, Pace::new(health().interval, Rng::with_seed(1)), sender, async || GOOD)
-        .await;
+    let pace = Pace::new(health().interval, Rng::with_seed(1));
+    attend(inquiry(&health()), audience(&health()), Duration::ZERO, pace, sender, async || GOOD).await;
 }
 
 #[tokio::test(start_paused = true)]

@@ -2,7 +2,7 @@
 
 use super::server::{Manner, Server};
 use super::{config, next, often, page};
-use crate::config::{Health, Probe};
+use crate::config::{Health, Probe, Talk};
 use crate::health::Checker;
 use crate::operator::{Condition, Judgement};
 use std::net::{SocketAddr, SocketAddrV4};
@@ -31,7 +31,7 @@ async fn a_server_that_dies_and_heals_is_told_down_and_up() {
     let (mut checker, mut judged) = checker();
     let server = taking().await;
     let address = server.address;
-    checker.watch(&config(&[(address, often(Probe::Tcp))]), |_| false);
+    checker.watch(&config(&[(address, often(Probe::Tcp(Talk::default())))]), |_| false);
     let up = next(&mut judged).await;
     assert_eq!((target(&up), up.condition), (address.into(), Condition::Up));
     assert!(up.reason.starts_with("connected in "), "{}", up.reason);
@@ -60,9 +60,9 @@ async fn a_server_that_answers_by_a_script_is_judged_by_rise_and_fall() {
 async fn what_has_not_changed_keeps_its_state_and_its_pace() {
     let (mut checker, mut judged) = checker();
     let (mut clock, often_asked, seldom_asked) = (taking().await, taking().await, taking().await);
-    let seldom = Health { interval: Duration::from_secs(3600), ..often(Probe::Tcp) };
-    let clock_entry = (clock.address, often(Probe::Tcp));
-    let entries = [(often_asked.address, often(Probe::Tcp)), (seldom_asked.address, seldom)];
+    let seldom = Health { interval: Duration::from_secs(3600), ..often(Probe::Tcp(Talk::default())) };
+    let clock_entry = (clock.address, often(Probe::Tcp(Talk::default())));
+    let entries = [(often_asked.address, often(Probe::Tcp(Talk::default()))), (seldom_asked.address, seldom)];
     checker.watch(&config(&[clock_entry.clone(), entries[0].clone(), entries[1].clone()]), |_| false);
     // The one that is asked seldom may wait a while for its first check; a restarted one would come as soon as that.
     for _ in 0..3 {
@@ -72,7 +72,12 @@ async fn what_has_not_changed_keeps_its_state_and_its_pace() {
     let other = taking().await;
     for _ in 0..3 {
         checker.watch(
-            &config(&[entries[1].clone(), (other.address, often(Probe::Tcp)), entries[0].clone(), clock_entry.clone()]),
+            &config(&[
+                entries[1].clone(),
+                (other.address, often(Probe::Tcp(Talk::default()))),
+                entries[0].clone(),
+                clock_entry.clone(),
+            ]),
             |_| false,
         );
         clock.see_more(20).await;
@@ -86,16 +91,23 @@ async fn what_has_not_changed_keeps_its_state_and_its_pace() {
 async fn who_is_not_wanted_any_more_is_left_alone() {
     let (mut checker, mut judged) = checker();
     let (mut clock, removed, unasked) = (taking().await, taking().await, taking().await);
-    let clock_entry = (clock.address, often(Probe::Tcp));
+    let clock_entry = (clock.address, often(Probe::Tcp(Talk::default())));
     checker.watch(
-        &config(&[clock_entry.clone(), (removed.address, often(Probe::Tcp)), (unasked.address, often(Probe::Tcp))]),
+        &config(&[
+            clock_entry.clone(),
+            (removed.address, often(Probe::Tcp(Talk::default()))),
+            (unasked.address, often(Probe::Tcp(Talk::default()))),
+        ]),
         |_| false,
     );
     for _ in 0..3 {
         next(&mut judged).await;
     }
     // One backend's service is gone, the other's has no check any more.
-    checker.watch(&config(&[clock_entry, (unasked.address, Health { probe: None, ..often(Probe::Tcp) })]), |_| false);
+    checker.watch(
+        &config(&[clock_entry, (unasked.address, Health { probe: None, ..often(Probe::Tcp(Talk::default())) })]),
+        |_| false,
+    );
     // What was under way before has arrived by then.
     clock.see_more(3).await;
     let before = (removed.connects(), unasked.connects());
@@ -120,7 +132,7 @@ async fn a_check_under_way_is_broken_off_with_its_backend() {
 async fn another_check_begins_anew() {
     let (mut checker, mut judged) = checker();
     let server = Server::start(vec![status(200)]).await;
-    let tcp = often(Probe::Tcp);
+    let tcp = often(Probe::Tcp(Talk::default()));
     checker.watch(&config(&[(server.address, tcp.clone())]), |_| false);
     assert!(next(&mut judged).await.reason.starts_with("connected in "));
     checker.watch(&config(&[(server.address, often(Probe::Http(page())))]), |_| false);
@@ -140,8 +152,8 @@ async fn many_backends_are_watched_side_by_side() {
             SocketAddrV4::new([127, 9, high, low].into(), server.address.port())
         })
         .collect();
-    let mut entries: Vec<_> = others.iter().map(|address| (*address, often(Probe::Tcp))).collect();
-    entries.push((server.address, often(Probe::Tcp)));
+    let mut entries: Vec<_> = others.iter().map(|address| (*address, often(Probe::Tcp(Talk::default())))).collect();
+    entries.push((server.address, often(Probe::Tcp(Talk::default()))));
     let mut all = config(&entries);
     // One service of them all.
     let backends = all.services.drain(1..).flat_map(|service| service.backends).collect::<Vec<_>>();
@@ -161,7 +173,7 @@ async fn many_backends_are_watched_side_by_side() {
 async fn a_backend_that_is_asked_all_the_time_is_never_out_of_ports() {
     let (mut checker, mut judged) = checker();
     let mut server = taking().await;
-    checker.watch(&config(&[(server.address, often(Probe::Tcp))]), |_| false);
+    checker.watch(&config(&[(server.address, often(Probe::Tcp(Talk::default())))]), |_| false);
     assert_eq!(next(&mut judged).await.condition, Condition::Up);
     // More than there are ports, within less time than a connection that has ended keeps its own.
     server.see_more(300).await;

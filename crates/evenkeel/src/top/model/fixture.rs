@@ -26,6 +26,7 @@ pub(in crate::top) fn service(name: &str, backends: Vec<BackendStatus>) -> Servi
         name: name.to_owned(),
         address: Ipv4Addr::new(192, 0, 2, 1).into(),
         port: 443,
+        last_port: None,
         protocol: "tcp".to_owned(),
         forward: "fullnat".to_owned(),
         backends,
