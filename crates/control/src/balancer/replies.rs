@@ -164,7 +164,7 @@ mod tests {
         let same = route([172, 16, 0, 0], 12, Some(254));
         let other = route([172, 16, 5, 0], 24, Some(253));
         let back = route([172, 16, 5, 64], 26, Some(254));
-        assert_eq!(distinct(vec![back, other, same, near, default]), (vec![default, near, other, back], 0));
+        assert_eq!(distinct(vec![back, other, same, near, default]), (vec![default, other, near, back], 0));
         // Without a way out nothing has to be said of those who are near.
         assert_eq!(distinct(vec![near]), (vec![], 0));
     }
