@@ -5,6 +5,7 @@
 
 use super::body::{Search, read};
 use super::finding::Finding;
+use super::tls;
 use crate::config::HttpCheck;
 use http_body_util::Empty;
 use hyper::body::{Bytes, Incoming};
@@ -134,7 +135,7 @@ fn failure(error: &hyper::Error) -> Finding {
     let mut cause = error.source();
     while let Some(inner) = cause {
         if let Some(error) = inner.downcast_ref::<io::Error>() {
-            return Finding::of_transfer(error);
+            return tls::failure(error);
         }
         // The request was never sent, because the connection failed without the network's doing: something had come
         // that no question was asked for.

@@ -6,6 +6,7 @@
 
 use super::body::{MAX_BODY, Search};
 use super::finding::Finding;
+use super::tls::failure;
 use crate::config::Talk;
 use std::io;
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -82,7 +83,7 @@ pub(super) async fn talk(
     };
     let was_found = talk.expect.is_some() && heard.is_enough();
     if let Err(error) = stream.write_all(send).await {
-        return Finding::of_transfer(&error);
+        return failure(&error);
     }
     if was_found {
         // The greeting was what is wanted. What is sent is a farewell, whose answer shall not meet a closed door.
@@ -136,7 +137,7 @@ impl<'t> Heard<'t> {
             }
             // TLS whose end was not announced.
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => More::End(self.nothing_more()),
-            Err(error) => More::End(Finding::of_transfer(&error)),
+            Err(error) => More::End(failure(&error)),
         }
     }
 

@@ -91,7 +91,7 @@ pub(super) async fn end(stream: &mut TlsStream<TcpStream>, deadline: Instant) {
     let _ = timeout_at(deadline, stream.shutdown()).await;
 }
 
-/// What it means that TLS failed.
+/// What it means that a connection failed, with TLS on it or without.
 pub(super) fn failure(error: &io::Error) -> Finding {
     let Some(tls) = error.get_ref().and_then(|inner| inner.downcast_ref::<Error>()) else {
         return match error.kind() {

@@ -314,3 +314,23 @@ async fn frequent_checks_leave_their_ports_free() {
         assert!(matches!(finding, Finding::Connected(_)), "{finding:?}");
     }
 }
+
+#[tokio::test]
+async fn a_check_leaves_from_the_address_that_is_wanted() {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a port on loopback");
+    let target = listener.local_addr().expect("it is bound");
+    let check_from = |source: [u8; 4], probe| {
+        let inquiry = Inquiry { probe, target, source: Some(source.into()), interval: PATIENCE, timeout: PATIENCE };
+        let ports = Ports::new(BLOCK, Arc::default());
+        Prober::new(Arc::new(inquiry), None, ports, Arc::new(Semaphore::new(1)))
+    };
+    let found = check_from([127, 0, 0, 5], Probe::Tcp(Talk::default())).check().await;
+    assert!(matches!(found, Finding::Connected(_)), "{found:?}");
+    let from = listener.accept().await.expect("it has come").1;
+    assert_eq!(from.ip(), std::net::IpAddr::from([127, 0, 0, 5]));
+    // Whoever has not such an address must not be told that nobody serves.
+    let udp = Probe::Udp(Talk { send: Some(b"?".to_vec()), expect: None });
+    for probe in [Probe::Tcp(Talk::default()), udp] {
+        assert_eq!(check_from([192, 0, 2, 77], probe).check().await, Finding::NotMade(Hindrance::Source));
+    }
+}
