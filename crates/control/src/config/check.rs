@@ -52,11 +52,11 @@ pub(super) fn check(config: &Config, spans: &Spans, faults: &mut Faults) {
         }
         if let Some(other) = listeners.add(service) {
             let which = if service.last_port.is_none() && other.last_port.is_none() {
-                "the same address, port and protocol"
+                "the same address, port and protocol: leave one of them out"
             } else {
-                "one of these ports as well, of the same address and protocol"
+                "one of these ports as well, of the same address and protocol: leave it out in one of them"
             };
-            let message = format!("service \"{}\" has {which}: leave it out in one of them", other.name);
+            let message = format!("service \"{}\" has {which}", other.name);
             faults.add(at.address.clone(), message);
         }
         check_health(service, at, faults);
