@@ -33,5 +33,5 @@ pub use operator::Operator;
 pub use plane::{Contents, FlowView, FlowWalk, PlaceContents, Plane, WalkError};
 pub use secrets::Secrets;
 pub use sizes::Sizes;
-pub use trouble::Trouble;
+pub use trouble::{Trouble, Troubles};
 pub use walkthrough::walkthrough;

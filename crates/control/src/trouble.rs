@@ -66,7 +66,7 @@ impl Trouble {
 
 /// What has happened of every kind. Clones share it.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Troubles(Arc<Mutex<[Kind; Trouble::ALL.len()]>>);
+pub struct Troubles(Arc<Mutex<[Kind; Trouble::ALL.len()]>>);
 
 #[derive(Debug, Default)]
 struct Kind {
@@ -80,7 +80,7 @@ struct Kind {
 
 impl Troubles {
     /// Notes that something of this kind has happened.
-    pub(crate) fn note(&self, trouble: Trouble, error: &impl Display) {
+    pub fn note(&self, trouble: Trouble, error: &impl Display) {
         self.note_at(trouble, error, Instant::now());
     }
 
@@ -92,7 +92,7 @@ impl Troubles {
     }
 
     /// What comes of some work; nothing if it panics, which is noted.
-    pub(crate) async fn guard<T>(&self, what: &str, work: impl Future<Output = T>) -> Option<T> {
+    pub async fn guard<T>(&self, what: &str, work: impl Future<Output = T>) -> Option<T> {
         let mut work = pin!(work);
         poll_fn(|context| match catch_unwind(AssertUnwindSafe(|| work.as_mut().poll(context))) {
             Ok(poll) => poll.map(Some),
@@ -102,6 +102,16 @@ impl Troubles {
             }
         })
         .await
+    }
+
+    /// Does some work again and again, until it comes to an end other than a panic, which is noted, or nobody wants it any more.
+    pub fn keep_up(&self, what: &str, is_wanted: impl Fn() -> bool, mut work: impl FnMut()) {
+        while is_wanted() {
+            match catch_unwind(AssertUnwindSafe(&mut work)) {
+                Ok(()) => return,
+                Err(panic) => self.note_panic(what, &*panic),
+            }
+        }
     }
 
     fn note_at(&self, trouble: Trouble, error: &impl Display, now: Instant) {
@@ -168,6 +178,30 @@ mod tests {
         assert!(begins.starts_with("warning: BPF map MAGLEV: too many open files; what is in force stays"), "{begins}");
         assert!(ends.contains("again"), "{ends}");
         assert_eq!(troubles.counts()[0], (Trouble::Tables, 200));
+    }
+
+    #[tokio::test]
+    async fn a_panic_is_noted_and_the_work_done_again() {
+        let troubles = Troubles::default();
+        let mut done = 0;
+        troubles.keep_up(
+            "test",
+            || true,
+            || {
+                done += 1;
+                assert!(done > 3, "a test's");
+            },
+        );
+        assert_eq!((done, troubles.counts()[2]), (4, (Trouble::Panic, 3)));
+        troubles.keep_up("test", || false, || unreachable!("nobody wants it"));
+        assert_eq!(troubles.guard("test", async { 7 }).await, Some(7));
+        let panics = async {
+            tokio::task::yield_now().await;
+            panic!("a test's")
+        };
+        assert_eq!(troubles.guard::<()>("test", panics).await, None);
+        let said = troubles.tell(|_| true);
+        assert!(matches!(&said[..], [line] if line.contains("test: a test's")), "{said:?}");
     }
 
     #[test]

@@ -62,7 +62,10 @@ impl Announcer {
     pub fn say_panics(self) {
         std::panic::set_hook(Box::new(move |panic| {
             self.say(&format!("warning: this is a fault of evenkeel's: {panic}"));
-            self.finish();
+            // Nobody else's panic ends the process, so that there were no time to write it.
+            if std::thread::current().name() == Some("main") {
+                self.finish();
+            }
         }));
     }
 

@@ -13,9 +13,12 @@ use std::collections::{BTreeSet, HashSet};
 use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 use tokio::sync::Notify;
+use tokio::time::sleep;
 
 /// How often the host looks what is due.
 const HOST_TICK: Duration = Duration::from_millis(250);
+/// Until it is tried again what has panicked.
+const AFTER_A_PANIC: Duration = Duration::from_millis(100);
 
 /// What the control side works with.
 #[derive(Clone, Copy)]
@@ -51,6 +54,16 @@ impl<'a, 'p> Control<'a, 'p> {
 
     /// Works until told to stop, or until there is nothing left to work on. What cannot be done is said, and tried again.
     pub(crate) async fn run(&mut self, mut stop: Stop) -> Result<(), RunError> {
+        let troubles = self.daemon.operator().share_troubles();
+        loop {
+            if let Some(ended) = troubles.guard("the control side", self.work(&mut stop)).await {
+                return ended;
+            }
+            sleep(AFTER_A_PANIC).await;
+        }
+    }
+
+    async fn work(&mut self, stop: &mut Stop) -> Result<(), RunError> {
         self.tell_host();
         let mut host = every(HOST_TICK);
         loop {

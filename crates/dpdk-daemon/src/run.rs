@@ -109,6 +109,7 @@ fn balance(run: &Run) -> Result<(), RunError> {
         None => Balancer::new(plane, &secrets),
     };
     let operator = Operator::new(balancer, "dpdk", config.clone(), run.file.clone())?;
+    let troubles = operator.share_troubles();
 
     let pool = Pool::new(&eal, lcores as u32 * MBUFS_PER_QUEUE + 2 * HOST_FRAMES)?;
     let (to_host, from_host) = (Ring::new(&eal, HOST_FRAMES)?, Ring::new(&eal, HOST_FRAMES)?);
@@ -130,7 +131,9 @@ fn balance(run: &Run) -> Result<(), RunError> {
         let host = HostLink { to_host: &to_host, from_host, wake: &wake };
         let mut worker = Worker::new(queues, &tables, number, Some(host));
         let finished = &finished;
-        work.push(Box::new(move || worker.run(idle, finished)));
+        let troubles = troubles.clone();
+        let is_wanted = || !finished.load(Ordering::Relaxed);
+        work.push(Box::new(move || troubles.keep_up("an lcore", is_wanted, || worker.run(idle, finished))));
     }
     let surroundings = Surroundings {
         announcer,

@@ -14,10 +14,12 @@ use rtnetlink::Handle;
 use std::collections::HashSet;
 use std::net::Ipv4Addr;
 use std::time::Duration;
-use tokio::time::Interval;
+use tokio::time::{Interval, sleep};
 
 /// How often next hops are asked for again.
 const REFRESH: Duration = Duration::from_secs(5);
+/// Until it is tried again what has panicked.
+const AFTER_A_PANIC: Duration = Duration::from_millis(100);
 
 /// What is watched over.
 pub(crate) struct Watch<'a> {
@@ -62,6 +64,16 @@ impl<'a> Watch<'a> {
     }
 
     async fn until_ended(&mut self) -> End {
+        let troubles = self.daemon.operator().share_troubles();
+        loop {
+            if let Some(end) = troubles.guard("the control side", self.work()).await {
+                return end;
+            }
+            sleep(AFTER_A_PANIC).await;
+        }
+    }
+
+    async fn work(&mut self) -> End {
         loop {
             let end = tokio::select! {
                 _ = self.refresh.tick() => self.look_around().await,

@@ -186,7 +186,7 @@ impl<P: Plane> Operator<P> {
     }
 
     /// Where trouble is noted, for others.
-    pub(crate) fn share_troubles(&self) -> Troubles {
+    pub fn share_troubles(&self) -> Troubles {
         self.troubles.clone()
     }
 

@@ -3,7 +3,7 @@
 
 use evenkeel_tests::on_every_plane;
 use evenkeel_tests::testbed::{
-    Backend, Load, Plane, Running, SERVICE_PORT, Servers, TAP, Testbed, connect_tap, file, in_network, is_up,
+    Backend, Load, Plane, Running, SERVICE_PORT, Servers, TAP, Testbed, connect_tap, file, in_network, is_up, note,
     repository, until,
 };
 use std::fs;
@@ -267,6 +267,7 @@ fn an_unlucky_hour(bed: &Testbed) {
         fs::remove_file(&filler).expect("it is there");
     }
     bed.wait_for_the_dead();
+    note(&format!("{:?}: {} rounds, {} reloads, {} lines said", bed.plane, rounds(), hour.reloads, hour.said.len()));
     assert!(hour.said.len() < MOST_SAID, "{} lines:\n{}", hour.said.len(), hour.said.join("\n"));
 
     // A pipe that nobody reads, and more to say than it holds.
