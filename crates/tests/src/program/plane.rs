@@ -87,7 +87,7 @@ impl PlaneUnderTest<'_, '_> {
             Self::Dpdk(dpdk) => dpdk.plane.tables().allowance(),
         };
         // As many as can be saved up.
-        allowance.store(u64::from(self.now().0) << 32 | 50 * 256, Relaxed);
+        allowance.store(u64::from(self.now().0) << 32 | (50 * 256), Relaxed);
     }
 
     /// What the plane was started with.
