@@ -85,7 +85,11 @@ pub fn choose<T: Tables + ?Sized>(tables: &T, key: FlowKey) -> u64 {
     if link.generation() != chosen.generation || link.state() != BackendState::Up {
         return nobody;
     }
-    let routed = if service.flags & Service::ROUTED != 0 { Choice::ROUTED } else { 0 };
+    let routed = if tables.features().include(Features::ROUTED) && service.flags & Service::ROUTED != 0 {
+        Choice::ROUTED
+    } else {
+        0
+    };
     u64::from(chosen.bits())
         | routed
         | u64::from(service.idle & 0xf) << Choice::IDLE_SHIFT

@@ -217,7 +217,7 @@ fn a_second_of_silence_is_enough_and_a_clock_that_goes_back_gives_nothing() {
     let plane = alone();
     let ask = |plane: &MemoryPlane| plane.verdict(&udp(client(1), UNSERVED[0]));
     let now = plane.time().0;
-    let word = |time: u32, left: u64| u64::from(time) << 32 | left * ONE;
+    let word = |time: u32, left: u64| u64::from(time) << 32 | (left * ONE);
     let set = |word| plane.allowance.store(word, std::sync::atomic::Ordering::Relaxed);
     // Another CPU's clock, a moment ahead.
     for ahead in [1, 2, 60] {
