@@ -2,6 +2,7 @@
 //! `docs/api.md` documents it for people.
 
 mod answer;
+mod caller;
 mod client;
 mod metrics;
 mod router;
@@ -11,6 +12,6 @@ mod serve;
 mod socket;
 
 pub use client::{Client, ClientError};
-pub use router::{OrderRequest, ReloadRequest, WeightRequest, routers};
+pub use router::{HostRequest, OrderRequest, ReloadRequest, WeightRequest, routers};
 pub(crate) use serve::{serve_tcp, serve_unix};
 pub use socket::{DEFAULT_SOCKET, SocketError, listen};
