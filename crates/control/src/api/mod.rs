@@ -4,6 +4,7 @@
 mod answer;
 mod caller;
 mod client;
+mod exposition;
 mod metrics;
 mod router;
 mod scrapes;

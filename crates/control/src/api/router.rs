@@ -2,15 +2,17 @@
 
 use super::answer::Refusal;
 use super::caller::Caller;
+use super::exposition::Format;
 use super::scrapes::Scrapes;
-use super::{metrics, search};
+use super::search;
 use crate::operator::{
     Change, FlowFilter, FlowOrder, Handle, Order, OrderError, Ordered, Place, ReloadError, ServiceStatus, Status,
 };
 use crate::plane::Plane;
 use axum::extract::rejection::{JsonRejection, QueryRejection};
 use axum::extract::{DefaultBodyLimit, FromRef, Query, State};
-use axum::http::header::CONTENT_TYPE;
+use axum::http::HeaderMap;
+use axum::http::header::{ACCEPT, CONTENT_TYPE};
 use axum::response::IntoResponse;
 use axum::routing::{get, post};
 use axum::{Extension, Json, Router};
@@ -251,6 +253,12 @@ async fn reload<P: Plane + 'static>(
     })
 }
 
-async fn metrics<P: Plane + 'static>(State(scrapes): State<Scrapes<P>>) -> Result<impl IntoResponse, Refusal> {
-    Ok(([(CONTENT_TYPE, metrics::CONTENT_TYPE)], scrapes.text().await?))
+async fn metrics<P: Plane + 'static>(
+    State(scrapes): State<Scrapes<P>>,
+    headers: HeaderMap,
+) -> Result<impl IntoResponse, Refusal> {
+    // More than one header is one list (RFC 9110, section 5.3).
+    let accept: Vec<_> = headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok()).collect();
+    let format = Format::accepted(&accept.join(","));
+    Ok(([(CONTENT_TYPE, format.content_type())], scrapes.text(format).await?))
 }

@@ -28,7 +28,7 @@ pub use health::{Condition, Judgement};
 pub use notes::Note;
 pub use orders::Order;
 pub use reload::ReloadError;
-pub use scrape::{BackendTraffic, Scrape};
+pub use scrape::{BackendTraffic, Reloads, Scrape, Table};
 pub use status::{BackendStatus, ServiceStatus, State, Status};
 pub use wanted::{Operator, Port};
 pub use ways::Way;

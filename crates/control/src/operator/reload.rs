@@ -45,6 +45,7 @@ impl<P: Plane> Operator<P> {
     pub fn reload_by(&mut self, by: Option<String>) -> Result<Vec<Change>, ReloadError<P::Error>> {
         let before = self.take_notes();
         let outcome = self.read_again().and_then(|config| self.replace(config));
+        self.reloads.note(outcome.is_ok());
         let told = outcome.as_ref().map(Vec::clone).map_err(ToString::to_string);
         self.reloaded = Some(told.clone());
         // What follows from it is told after it.
@@ -79,6 +80,7 @@ impl<P: Plane> Operator<P> {
         self.check_fixed(&config)?;
         let changes = self.changes(&config)?;
         let (orders, health) = self.outlasting(&config);
+        self.remember_names();
         let before = (
             std::mem::replace(&mut self.config, config),
             std::mem::replace(&mut self.orders, orders),

@@ -5,6 +5,7 @@ use super::change::Change;
 use super::health::{Condition, HealthTable, Judgement};
 use super::notes::Note;
 use super::orders::{Order, Orders};
+use super::scrape::Reloads;
 use super::ways::Way;
 use crate::balancer::{BackendView, Balancer, BalancerError};
 use crate::census::{Census, Counts};
@@ -41,6 +42,10 @@ pub struct Operator<P> {
     pub(super) reloaded: Option<Result<Vec<Change>, String>>,
     /// Where packets come and go, once that is known.
     pub(super) port: Option<Port>,
+    /// What services were called that have left the file.
+    pub(super) left: HashMap<ServiceId, String>,
+    /// What came of reading the file.
+    pub(super) reloads: Reloads,
     /// Services of which nobody takes new connections.
     unserved: HashSet<ServiceId>,
     /// What has happened, until somebody takes it.
@@ -84,6 +89,8 @@ impl<P: Plane> Operator<P> {
             is_behind: false,
             reloaded: None,
             port: None,
+            left: HashMap::new(),
+            reloads: Reloads::begin(),
             unserved: HashSet::new(),
             notes: Vec::new(),
             is_unsettled: false,
