@@ -80,6 +80,7 @@ packages=() # Debian packages to install
 optional=() # those that can be done without
 declare -A without # the same by group
 linker=     # bpf-linker to build?
+promtool=   # promtool to unpack? Debian has it in the package of Prometheus itself, whose installation starts a server.
 
 want() {
     [[ " ${packages[*]-} " == *" $1 "* ]] || packages+=("$1")
@@ -87,7 +88,8 @@ want() {
 
 look() {
     local group package evidence
-    packages=() optional=() without=() linker=
+    packages=() optional=() without=() linker='' promtool=''
+    if in_groups test && ! there promtool && ! there "$repo/.tools/bin/promtool"; then promtool=1; fi
     while read -r group package evidence; do
         if [ -z "$group" ] || ! in_groups "$group" || there "$evidence"; then continue; fi
         case $group:$dpdk_is_optional in
@@ -155,9 +157,10 @@ if [ ${#optional[@]} -gt 0 ]; then
         [ -z "${without[kernel]-}" ] || note "missing, so that no other kernels will be tried:${without[kernel]} (by Debian's names)."
     fi
 fi
-[ -n "${packages[*]-}$linker" ] || exit "${unmet:-0}"
+[ -n "${packages[*]-}$linker$promtool" ] || exit "${unmet:-0}"
 
 named="${packages[*]-}${linker:+${packages[*]:+, }bpf-linker $bpf_linker_version}"
+named+="${promtool:+${named:+, }promtool (of the package prometheus)}"
 if [ "${EVENKEEL_NO_INSTALL-}" = 1 ]; then
     die "missing, and EVENKEEL_NO_INSTALL=1 forbids to install: $named."
 fi
@@ -167,6 +170,20 @@ fi
 if [ ${#packages[@]} -gt 0 ]; then
     on_debian_12 || die "this script installs on Debian 12 only; please install first (by Debian's names): $named."
     apt_install "${packages[@]}"
+fi
+
+if [ -n "$promtool" ]; then
+    on_debian_12 || die "this script installs on Debian 12 only; please install first: $named."
+    [ ${#packages[@]} -gt 0 ] || apt_update
+    say "Unpacking promtool of Debian's package prometheus into .tools/"
+    unpacked=$(mktemp -d)
+    trap 'rm -rf "$unpacked"' EXIT
+    mkdir -p "$repo/.tools/bin"
+    # Root's directory is closed to apt's own user, about which it has words that do not matter.
+    (cd "$unpacked" && apt-get -qq download prometheus 2>/dev/null &&
+        dpkg-deb --fsys-tarfile prometheus_*.deb | tar -x ./usr/bin/promtool &&
+        mv usr/bin/promtool "$repo/.tools/bin/") ||
+        die "could not get promtool out of Debian's package prometheus: try \`apt-get download prometheus\`."
 fi
 
 if [ -n "$linker" ]; then
@@ -181,5 +198,6 @@ if [ -n "$linker" ]; then
 fi
 
 look
-[ -z "${packages[*]-}$linker" ] || die "still missing after the installation: ${packages[*]-}${linker:+ bpf-linker}."
+[ -z "${packages[*]-}$linker$promtool" ] ||
+    die "still missing after the installation: ${packages[*]-}${linker:+ bpf-linker}${promtool:+ promtool}."
 exit "${unmet:-0}"

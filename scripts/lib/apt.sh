@@ -24,10 +24,15 @@ apt_get() {
     return "$code"
 }
 
+# apt_update: new lists of what there is.
+apt_update() {
+    apt_get update || note "apt-get update failed; going on with the package lists that are there."
+}
+
 # apt_install PACKAGE...: with new lists of what there is.
 apt_install() {
     is_root || command -v sudo >/dev/null || die "this needs root, and there is no sudo: as root, apt-get install $*."
     say "Installing with apt: $*"
-    apt_get update || note "apt-get update failed; going on with the package lists that are there."
+    apt_update
     apt_get install -y --no-install-recommends "$@" || die "apt-get could not install: $*; see its words above."
 }

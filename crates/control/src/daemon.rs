@@ -7,7 +7,7 @@ use crate::beside::Beside;
 use crate::census::Walker;
 use crate::config::Config;
 use crate::health::CheckerThread;
-use crate::operator::{self, Change, Inbox, Judgement, Operator};
+use crate::operator::{self, Change, Inbox, Judgement, Note, Operator};
 use crate::plane::Plane;
 use crate::trouble::{Trouble, Troubles};
 use axum::Router;
@@ -22,7 +22,7 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
-use tokio::time::{Interval, MissedTickBehavior, interval};
+use tokio::time::{Interval, MissedTickBehavior, interval, sleep_until};
 
 /// How often it is looked whether a drain's time is over.
 const SECOND: Duration = Duration::from_secs(1);
@@ -30,6 +30,9 @@ const SECOND: Duration = Duration::from_secs(1);
 const TIDY: Duration = Duration::from_secs(60);
 /// How little of the CPU the answers to monitoring want where others want it too (nice(2)).
 const METRICS_NICENESS: i32 = 10;
+/// How many times as long as it took is waited before what follows from ways is put in force again: when many backends are
+/// found one after the other, that takes a tenth of the time.
+const REST: u32 = 10;
 /// Judgements that may wait.
 const JUDGEMENTS: usize = 1024;
 
@@ -69,6 +72,8 @@ pub enum Turn {
     Reloaded(Result<Vec<Change>, String>),
     /// Health checks have turned.
     Judged(Vec<Judgement>),
+    /// What follows from the ways that were noted is in force.
+    Settled,
     /// Housekeeping, and what there is to say of what could not be done and is tried again, in sentences.
     Tidied(Vec<String>),
 }
@@ -89,14 +94,19 @@ pub struct Daemon<P> {
     /// Those that have been taken in and not been noted.
     news: Vec<Judgement>,
     hangup: Signal,
+    user_defined: [Signal; 2],
     second: Interval,
     tidy: Interval,
     /// Servers, which end with this.
     metrics: Option<(Beside, SocketAddr, Router)>,
+    /// What is answered over the socket.
+    router: Router,
     api: Option<AbortHandle>,
     socket: Option<PathBuf>,
     /// What the checker was told last.
     checked: Option<Config>,
+    /// When what follows from ways may be put in force next.
+    settle_from: tokio::time::Instant,
 }
 
 impl<P: Plane + 'static> Daemon<P> {
@@ -121,13 +131,6 @@ impl<P: Plane + 'static> Daemon<P> {
             }
             None => None,
         };
-        let api = match socket {
-            Some(path) => {
-                let serve = api::serve_unix(api::listen(path)?, router, troubles.clone());
-                Some(tokio::spawn(serve).abort_handle())
-            }
-            None => None,
-        };
         let mut daemon = Self {
             operator,
             inbox,
@@ -139,15 +142,37 @@ impl<P: Plane + 'static> Daemon<P> {
             judgements,
             news: Vec::new(),
             hangup: signal(SignalKind::hangup()).map_err(DaemonError::Signals)?,
+            user_defined: [
+                signal(SignalKind::user_defined1()).map_err(DaemonError::Signals)?,
+                signal(SignalKind::user_defined2()).map_err(DaemonError::Signals)?,
+            ],
             second: every(SECOND),
             tidy: every(TIDY),
             metrics,
-            api,
-            socket: socket.map(Path::to_owned),
+            router,
+            api: None,
+            socket: None,
             checked: None,
+            settle_from: tokio::time::Instant::now(),
         };
+        if let Some(path) = socket {
+            daemon.answer_at(path)?;
+        }
         daemon.watch();
         Ok(daemon)
+    }
+
+    /// Begins to answer questions at this path, if it does so nowhere yet. To be called within a runtime.
+    ///
+    /// # Errors
+    /// The socket cannot be had; somebody else may have it.
+    pub fn answer_at(&mut self, path: &Path) -> Result<(), SocketError> {
+        if self.api.is_none() {
+            let serve = api::serve_unix(api::listen(path)?, self.router.clone(), self.troubles.clone());
+            self.api = Some(tokio::spawn(serve).abort_handle());
+            self.socket = Some(path.to_owned());
+        }
+        Ok(())
     }
 
     /// Tells systemd that the balancer balances (sd_notify(3)); from now on the watchdog is kept quiet by every turn of a
@@ -166,9 +191,15 @@ impl<P: Plane + 'static> Daemon<P> {
         &mut self.operator
     }
 
+    /// What has happened since this was asked last, for the log. To be asked after every turn.
+    pub fn take_notes(&mut self) -> Vec<Note> {
+        self.operator.take_notes()
+    }
+
     /// Waits for the next thing to do, and does it. What cannot be done is noted, and tried again: nothing of it is a reason to
     /// end.
     pub async fn turn(&mut self) -> Turn {
+        let [first, second] = &mut self.user_defined;
         tokio::select! {
             question = self.inbox.next() => {
                 // Whoever asks what nobody has thought of shall not end the balancer.
@@ -186,15 +217,35 @@ impl<P: Plane + 'static> Daemon<P> {
                 }
                 Turn::Judged(judgements)
             }
+            () = sleep_until(self.settle_from), if self.operator.is_unsettled() => {
+                let begun = tokio::time::Instant::now();
+                if let Err(error) = self.operator.settle() {
+                    self.operator.failed(&error);
+                }
+                let end = tokio::time::Instant::now();
+                self.settle_from = end + (end - begun) * REST;
+                Turn::Settled
+            }
             _ = self.hangup.recv() => {
                 if let Ok(now) = NotifyState::monotonic_usec_now() {
                     notify(&[NotifyState::Reloading, now]);
                 }
                 // What comes of it is for the log: nobody waits for an answer.
-                let _ = self.operator.reload();
+                let _ = self.operator.reload_by(Some("SIGHUP".to_owned()));
                 self.watch();
                 notify(&[NotifyState::Ready]);
                 self.operator.take_reloaded().map_or(Turn::Answered, Turn::Reloaded)
+            }
+            // Without somebody who listens these would end us.
+            _ = first.recv() => {
+                if let Err(error) = self.operator.sum_up("SIGUSR1") {
+                    self.operator.failed(&error);
+                }
+                Turn::Answered
+            }
+            _ = second.recv() => {
+                self.operator.notes.push(Note::Ignored { signal: "SIGUSR2" });
+                Turn::Answered
             }
             _ = self.second.tick() => {
                 notify(&[NotifyState::Watchdog]);

@@ -68,6 +68,7 @@ reasons! {
     NotOurMac = "not-our-mac", Pass, "The frame is a broadcast or for another host's Ethernet address.";
     NotOurs = "not-ours", Pass, "The packet is for an address that is neither a service's nor a NAT address.";
     NoService = "no-service", Pass, "The packet is for one of our addresses that the host has as well, but for no service there.";
+    CheckAnswer = "check-answer", Pass, "The packet is for an address that the host has as well, and for a port that health checks are sent from: most likely the answer to one.";
     NotTcpUdp = "not-tcp-udp", Pass, "The packet is for one of our addresses that the host has as well, but neither TCP, UDP nor an ICMP echo request.";
     Truncated = "truncated", Pass, "The frame ends before its Ethernet or IPv4 header does.";
 

@@ -2,23 +2,31 @@
 //! of it waits for whoever reads that.
 
 use crate::messages::Messages;
+use crate::notes;
+use evenkeel_control::api::SocketError;
 use evenkeel_control::config::{Config, Protocol};
 use evenkeel_control::daemon::Turn;
-use evenkeel_control::operator::{Change, Condition, Judgement};
+use evenkeel_control::operator::Note;
 use evenkeel_core::{Counters, Event, Reason};
 use std::io::Write as _;
+use std::os::unix::fs::MetadataExt as _;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
 /// How messages are written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[cfg_attr(feature = "clap", derive(clap::ValueEnum))]
 pub enum LogFormat {
-    /// For people: the program's name and a sentence.
+    /// For people: the time (RFC 3339, in UTC) once the balancer is at work, the program's name, a sentence. systemd's journal
+    /// has the time already, and gets none.
     #[default]
     Text,
     /// For programs: a JSON object a line, with `time` (RFC 3339), `level` (`info` or `warning`), `program`, `message`.
     Json,
 }
+
+/// Whether what is said is a log: the program is at work, and is not only asked something.
+static IS_LOG: AtomicBool = AtomicBool::new(false);
 
 /// For how long last words wait for a reader.
 const LAST_WORDS: Duration = Duration::from_secs(1);
@@ -36,6 +44,11 @@ impl Announcer {
     pub fn new(name: &'static str, format: LogFormat) -> Self {
         Messages::to_stderr();
         Self { name, format }
+    }
+
+    /// From now on what this process says is the log of a balancer at work, and carries the time.
+    pub fn begin_log(self) {
+        IS_LOG.store(!goes_to_the_journal(), Ordering::Relaxed);
     }
 
     /// The program's name.
@@ -77,10 +90,16 @@ impl Announcer {
     }
 
     fn line(self, text: &str) -> String {
+        let now = SystemTime::now();
         match self.format {
-            LogFormat::Text => format!("{}: {text}\n", self.name),
-            LogFormat::Json => self.json(text, SystemTime::now()),
+            LogFormat::Text => self.text(text, IS_LOG.load(Ordering::Relaxed).then_some(now)),
+            LogFormat::Json => self.json(text, now),
         }
+    }
+
+    fn text(self, text: &str, now: Option<SystemTime>) -> String {
+        let time = now.map_or_else(String::new, |now| format!("{} ", humantime::format_rfc3339_millis(now)));
+        format!("{time}{}: {text}\n", self.name)
     }
 
     fn json(self, text: &str, now: SystemTime) -> String {
@@ -116,32 +135,22 @@ impl Announcer {
         }
     }
 
-    /// Says what came of a turn of the daemon's that somebody may want to know of.
+    /// Says what came of a turn of the daemon's, beside its notes.
     pub fn turn(self, turn: &Turn) {
-        match turn {
-            Turn::Reloaded(Ok(changes)) if changes.is_empty() => {
-                self.say("read the configuration again; nothing changes.")
-            }
-            Turn::Reloaded(Ok(changes)) => {
-                for Change { service, what, moved_share, .. } in changes {
-                    let share = moved_share * 100.0;
-                    self.say(&format!("service \"{service}\": {what}; {share:.1} % of new connections go elsewhere."));
-                }
-            }
-            Turn::Reloaded(Err(error)) => {
-                self.say("the configuration that was in force still is, for:");
-                error.lines().for_each(|line| self.say(line));
-            }
-            Turn::Judged(judgements) => {
-                for Judgement { backend, condition, reason, .. } in judgements {
-                    match condition {
-                        Condition::Up => self.say(&format!("backend {backend} is up: {reason}")),
-                        Condition::Down => self.say(&format!("warning: backend {backend} is down: {reason}")),
-                    }
-                }
-            }
-            Turn::Tidied(lines) => lines.iter().for_each(|line| self.say(line)),
-            Turn::Answered => {}
+        if let Turn::Tidied(lines) = turn {
+            lines.iter().for_each(|line| self.say(line));
+        }
+    }
+
+    /// Says what has happened.
+    pub fn notes(self, notes: &[Note]) {
+        notes.iter().flat_map(notes::sentences).for_each(|sentence| self.say(&sentence));
+    }
+
+    /// Says so if nobody can ask this program anything, which does not keep it from its work.
+    pub fn unasked(self, answers: Result<(), SocketError>) {
+        if let Err(error) = answers {
+            self.say(&format!("note: `evenkeel status` and its like do not reach this program: {error}"));
         }
     }
 
@@ -156,10 +165,25 @@ impl Announcer {
     }
 }
 
+/// Whether standard error is systemd's journal (systemd.exec(5), `$JOURNAL_STREAM`: device and inode of its stream).
+fn goes_to_the_journal() -> bool {
+    let stream = std::env::var("JOURNAL_STREAM").unwrap_or_default();
+    let is = std::fs::metadata("/proc/self/fd/2").map(|stderr| format!("{}:{}", stderr.dev(), stderr.ino()));
+    is.is_ok_and(|is| is == stream)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use std::time::{Duration, UNIX_EPOCH};
+
+    #[test]
+    fn a_line_for_people_begins_with_the_time_once_there_is_a_log() {
+        let announcer = Announcer::new("evenkeel", LogFormat::Text);
+        let now = UNIX_EPOCH + Duration::from_millis(1_795_563_914_250);
+        assert_eq!(announcer.text("ready", Some(now)), "2026-11-24T23:45:14.250Z evenkeel: ready\n");
+        assert_eq!(announcer.text("no such file", None), "evenkeel: no such file\n");
+    }
 
     #[test]
     fn a_line_of_json_says_when_how_bad_who_and_what() {

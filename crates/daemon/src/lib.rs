@@ -5,7 +5,9 @@
 mod announcer;
 mod ending;
 mod messages;
+mod notes;
 mod refusal;
+mod services;
 mod setup;
 mod stop;
 #[cfg(feature = "clap")]
@@ -14,5 +16,6 @@ mod usage;
 pub use announcer::{Announcer, LogFormat};
 pub use ending::Ending;
 pub use refusal::Refusal;
+pub use services::Services;
 pub use setup::SetupError;
 pub use stop::Stop;

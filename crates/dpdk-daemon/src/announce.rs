@@ -1,6 +1,6 @@
 //! What there is to say about a port and about the host.
 
-use evenkeel_daemon::Announcer;
+use evenkeel_daemon::{Announcer, Services};
 use evenkeel_dpdk::host::{News, Resolution};
 use evenkeel_dpdk::{Backing, Eal, PortInfo, Tables};
 use std::net::Ipv4Addr;
@@ -52,7 +52,13 @@ pub(crate) fn no_routes(announcer: Announcer) {
     );
 }
 
-pub(crate) fn news(announcer: Announcer, port: &PortInfo, role: impl Fn(Ipv4Addr) -> &'static str, news: &News) {
+pub(crate) fn news(
+    announcer: Announcer,
+    port: &PortInfo,
+    role: impl Fn(Ipv4Addr) -> &'static str,
+    news: &News,
+    services: &Services<'_>,
+) {
     match news {
         News::Backend(backend, Resolution::Known(mac)) => {
             announcer.say(&format!("{} {backend} is at {mac}", role(*backend)));
@@ -67,15 +73,18 @@ pub(crate) fn news(announcer: Announcer, port: &PortInfo, role: impl Fn(Ipv4Addr
                 format!(" Nothing can: {name} is connected to nothing (scripts/link-dpdk.sh).")
             });
             announcer.say(&format!(
-                "warning: backend {backend} does not answer ARP; its connections are dropped until it does.{hint}"
+                "warning: backend {backend} does not answer ARP; it gets no connections until it does{}.{hint}",
+                services.behind(*backend)
             ));
         }
         News::Backend(backend, Resolution::Lost) => announcer.say(&format!(
-            "warning: backend {backend} does not answer ARP any more; its connections still go to where it was."
+            "warning: backend {backend} does not answer ARP any more; its connections still go to where it was{}.",
+            services.behind(*backend)
         )),
         News::Backend(backend, Resolution::NoRoute) => announcer.say(&format!(
-            "warning: backend {backend} is not in our network, and there is no gateway; nothing is sent to it. \
-             Name one in the file's [dataplane] section."
+            "warning: backend {backend} is not in our network, and there is no gateway; it gets no connections{}. \
+             Name one in the file's [dataplane] section.",
+            services.behind(*backend)
         )),
         News::Conflict(address, mac) => {
             announcer.say(&format!("warning: {mac} says that it has {address}, too; clients may reach either."));

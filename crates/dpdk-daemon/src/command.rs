@@ -17,7 +17,13 @@ What stands before -- is for DPDK's EAL (https://doc.dpdk.org/guides/linux_gsg/l
   --vdev=net_tap0,iface=tapdpdk   a TAP device instead of a network card
   -a 0000:03:00.0                 a network card that is bound to a driver for user space
   --no-huge -m 256                without huge pages, with 256 MB of ordinary memory
-  --log-level=8                   show what EAL says while it starts";
+  --log-level=8                   show what EAL says while it starts
+
+SIGINT (Ctrl-C), SIGTERM and SIGQUIT end it, SIGHUP has the file read again, SIGUSR1 has the log told how things are.
+
+To look at packets: tcpdump sees those of net_tap and net_af_packet on their interface, and none of a network card, which the kernel
+does not have. Capture at a client or a backend. What became of packets is told by `evenkeel counters` and `evenkeel flows`.
+More: docs/packets.md.";
 
 /// An L4 (TCP/UDP connection) load balancer on DPDK.
 #[derive(Debug, Parser)]
@@ -63,6 +69,9 @@ struct Daemon {
     after_help = EAL_HELP
 )]
 struct BaseServer {
+    /// Where `evenkeel status` and its like are answered.
+    #[arg(long, value_name = "PATH", default_value = evenkeel_control::api::DEFAULT_SOCKET)]
+    socket: PathBuf,
     #[command(flatten)]
     shared: Shared,
 }
@@ -97,10 +106,12 @@ pub(crate) fn read(mut arguments: impl Iterator<Item = String>) -> (&'static str
 }
 
 fn base_server(eal: Vec<String>, ours: Vec<String>) -> Result<Run, Failure> {
-    let BaseServer { shared } = BaseServer::try_parse_from(std::iter::once("base-server".to_owned()).chain(ours))?;
+    let BaseServer { socket, shared } =
+        BaseServer::try_parse_from(std::iter::once("base-server".to_owned()).chain(ours))?;
     let mut config = evenkeel_control::walkthrough();
     config.dataplane.max_flows = 1 << 16;
-    Ok(shared.run(Announcer::new("base-server", LogFormat::Text), eal, config))
+    let run = shared.run(Announcer::new("base-server", LogFormat::Text), eal, config);
+    Ok(Run { socket: Some(socket), ..run })
 }
 
 fn daemon(eal: Vec<String>, ours: Vec<String>) -> Result<Run, Failure> {

@@ -4,9 +4,10 @@ use crate::announce;
 use crate::error::RunError;
 use evenkeel_control::config::Dataplane;
 use evenkeel_control::daemon::{Daemon, every};
+use evenkeel_control::operator::Way;
 use evenkeel_control::{NextHop, Plane, ReplyRoute};
 use evenkeel_core::Counters;
-use evenkeel_daemon::{Announcer, Stop};
+use evenkeel_daemon::{Announcer, Services, Stop};
 use evenkeel_dpdk::host::{Host, Network, News, Outcome, Resolution};
 use evenkeel_dpdk::{Burst, DpdkPlane, Pool, PortInfo, Ring};
 use std::collections::{BTreeSet, HashSet};
@@ -42,6 +43,8 @@ pub(crate) struct Control<'a, 'p> {
     is_connected: bool,
     /// Whether answers of some service go by routes.
     is_routed: bool,
+    /// What there is to say once what follows from it is in force.
+    unsaid: Vec<News>,
 }
 
 impl<'a, 'p> Control<'a, 'p> {
@@ -49,11 +52,21 @@ impl<'a, 'p> Control<'a, 'p> {
         let network = Network::new(dataplane.address, dataplane.gateway);
         let host = Host::new(surroundings.port.mac(), network);
         let is_connected = !announce::unconnected(surroundings.announcer, surroundings.port);
-        Self { surroundings, daemon, host, told: None, begun: Instant::now(), is_connected, is_routed: false }
+        Self {
+            surroundings,
+            daemon,
+            host,
+            told: None,
+            begun: Instant::now(),
+            is_connected,
+            is_routed: false,
+            unsaid: Vec::new(),
+        }
     }
 
-    /// Works until told to stop, or until there is nothing left to work on. What cannot be done is said, and tried again.
-    pub(crate) async fn run(&mut self, mut stop: Stop) -> Result<(), RunError> {
+    /// Works until told to stop, and says by which signal, or until there is nothing left to work on. What cannot be done is said,
+    /// and tried again.
+    pub(crate) async fn run(&mut self, mut stop: Stop) -> Result<&'static str, RunError> {
         let troubles = self.daemon.operator().share_troubles();
         loop {
             if let Some(ended) = troubles.guard("the control side", self.work(&mut stop)).await {
@@ -63,19 +76,40 @@ impl<'a, 'p> Control<'a, 'p> {
         }
     }
 
-    async fn work(&mut self, stop: &mut Stop) -> Result<(), RunError> {
+    async fn work(&mut self, stop: &mut Stop) -> Result<&'static str, RunError> {
         self.tell_host();
         let mut host = every(HOST_TICK);
         loop {
             tokio::select! {
-                () = stop.asked() => return Ok(()),
+                signal = stop.asked() => return Ok(signal),
                 _ = host.tick() => self.tick()?,
                 turn = self.daemon.turn() => {
                     self.surroundings.announcer.turn(&turn);
+                    self.tell_notes();
                     self.tell_host();
                 }
                 () = self.surroundings.doorbell.notified() => self.receive(),
             }
+            self.tell_news();
+        }
+    }
+
+    /// Tells the user what has happened.
+    fn tell_notes(&mut self) {
+        let notes = self.daemon.take_notes();
+        self.surroundings.announcer.notes(&notes);
+    }
+
+    /// Tells the user what the host has found out, unless what follows from it is yet to be put in force: who reads that a backend
+    /// was found may rely on it.
+    fn tell_news(&mut self) {
+        if self.unsaid.is_empty() || self.daemon.operator().is_unsettled() {
+            return;
+        }
+        let services = Services::of(self.daemon.operator().config());
+        let role = |address| self.daemon.operator().balancer().role(address);
+        for news in self.unsaid.drain(..) {
+            announce::news(self.surroundings.announcer, self.surroundings.port, role, &news, &services);
         }
     }
 
@@ -151,15 +185,17 @@ impl<'a, 'p> Control<'a, 'p> {
                 let _ = self.surroundings.from_host.put(mbuf);
             }
         }
-        for news in &outcome.news {
-            if let News::Backend(address, Resolution::Known(mac)) = *news {
-                let operator = self.daemon.operator_mut();
-                if let Err(error) = operator.balancer_mut().set_next_hop(NextHop { address, mac }) {
+        for news in outcome.news {
+            let operator = self.daemon.operator_mut();
+            if let News::Backend(address, resolution) = news {
+                if let Resolution::Known(mac) = resolution
+                    && let Err(error) = operator.balancer_mut().set_next_hop(NextHop { address, mac })
+                {
                     operator.failed(&error);
                 }
+                operator.note_way(address, way(resolution));
             }
-            let role = |address| self.daemon.operator().balancer().role(address);
-            announce::news(self.surroundings.announcer, self.surroundings.port, role, news);
+            self.unsaid.push(news);
         }
     }
 }
@@ -171,4 +207,13 @@ fn reply_routes(dataplane: &Dataplane) -> Vec<ReplyRoute> {
         ReplyRoute { network: own.address, length: own.prefix, router: None },
         ReplyRoute { network: Ipv4Addr::UNSPECIFIED, length: 0, router: Some(gateway) },
     ]
+}
+
+fn way(resolution: Resolution) -> Way {
+    match resolution {
+        Resolution::Known(_) => Way::Known,
+        Resolution::Silent => Way::Silent,
+        Resolution::Lost => Way::Lost,
+        Resolution::NoRoute => Way::NoRoute,
+    }
 }

@@ -1,9 +1,11 @@
 //! How the balancer fails.
 
+use evenkeel_control::config::HostAddress;
 use evenkeel_control::daemon::DaemonError;
 use evenkeel_control::{BalancerError, ClaimError};
 use evenkeel_daemon::{Ending, SetupError};
 use evenkeel_dpdk::{DpdkError, PlaneError};
+use std::net::Ipv4Addr;
 
 /// Why the balancer does not balance, or does so no longer: one sentence for people.
 #[derive(Debug, thiserror::Error)]
@@ -23,6 +25,18 @@ pub enum RunError {
     /// Another balancer works there, or it cannot be told.
     #[error(transparent)]
     Claim(#[from] ClaimError),
+    /// A backend that the file leaves no way to.
+    #[error(
+        "backend {backend} is not in the balancer's network ([dataplane] address = \"{}/{}\"), and there is no gateway: name one.",
+        own.address,
+        own.prefix
+    )]
+    NoWay {
+        /// The backend.
+        backend: Ipv4Addr,
+        /// The balancer's own address and network.
+        own: HostAddress,
+    },
     /// The kernel's interface behind the port has been removed.
     #[error("the network interface behind {0} is gone: start again when it is back.")]
     Gone(String),
@@ -33,6 +47,7 @@ impl RunError {
     pub fn ending(&self) -> Ending {
         match self {
             Self::Dpdk(error) if error.is_usage() => Ending::Usage,
+            Self::NoWay { .. } => Ending::Usage,
             _ => Ending::Failed,
         }
     }

@@ -8,7 +8,7 @@ use crate::error::RunError;
 use crate::starting::Starting;
 use evenkeel_control::config::{Config, Idle};
 use evenkeel_control::daemon::Daemon;
-use evenkeel_control::{Balancer, BalancerError, Operator, Secrets, Sizes};
+use evenkeel_control::{Balancer, BalancerError, Operator, Secrets, Sizes, operator};
 use evenkeel_core::flow::IdleTimes;
 use evenkeel_daemon::{Announcer, SetupError, Stop};
 use evenkeel_dpdk::{
@@ -37,7 +37,7 @@ pub struct Run {
     pub idle: Idle,
     /// Where the configuration was read from, to be read again; without it a reload is refused.
     pub file: Option<PathBuf>,
-    /// Where questions are answered, if anywhere.
+    /// Where questions are answered, if anywhere. If settings are built in and the place is taken, that is said, and no failure.
     pub socket: Option<PathBuf>,
     /// Where connections are kept over a restart, if anywhere.
     pub state: Option<PathBuf>,
@@ -64,6 +64,10 @@ pub fn run(run: &Run) -> Result<(), RunError> {
 
 fn balance(run: &Run) -> Result<(), RunError> {
     let announcer = run.announcer;
+    check_ways(&run.config)?;
+    if run.file.is_some() {
+        announcer.begin_log();
+    }
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(SetupError::of("the runtime"))?;
     // Before EAL starts, which takes its time.
@@ -108,8 +112,9 @@ fn balance(run: &Run) -> Result<(), RunError> {
         Some(_) => Balancer::adopt(plane, &secrets, config.nat.clone()).map_err(BalancerError::Plane)?,
         None => Balancer::new(plane, &secrets),
     };
-    let operator = Operator::new(balancer, "dpdk", config.clone(), run.file.clone())?;
+    let mut operator = Operator::new(balancer, "dpdk", config.clone(), run.file.clone())?;
     let troubles = operator.share_troubles();
+    operator.works_at(operator::Port { interface: info.name.clone(), mode: info.driver.clone(), why: None });
 
     let pool = Pool::new(&eal, lcores as u32 * MBUFS_PER_QUEUE + 2 * HOST_FRAMES)?;
     let (to_host, from_host) = (Ring::new(&eal, HOST_FRAMES)?, Ring::new(&eal, HOST_FRAMES)?);
@@ -149,7 +154,11 @@ fn balance(run: &Run) -> Result<(), RunError> {
             let _finish = Finish(&finished);
             everywhere.restore();
             runtime.block_on(async {
-                let daemon = Daemon::begin(operator, run.socket.as_deref()).await?;
+                let required = run.socket.as_deref().filter(|_| run.file.is_some());
+                let mut daemon = Daemon::begin(operator, required).await?;
+                if let (Some(path), None) = (&run.socket, required) {
+                    announcer.unasked(daemon.answer_at(path));
+                }
                 announcer.services(config);
                 announce::idle_lcores(announcer, &info, named, lcores);
                 announce::ready(announcer, &info, lcores, &tables);
@@ -165,8 +174,8 @@ fn balance(run: &Run) -> Result<(), RunError> {
                 daemon.is_ready();
                 begun.store(true, Ordering::Relaxed);
                 let mut control = Control::new(surroundings, daemon, &config.dataplane);
-                control.run(stop).await?;
-                control.counters()
+                let signal = control.run(stop).await?;
+                Ok::<_, RunError>((signal, control.counters()?))
             })
         });
         eal.run(work);
@@ -177,15 +186,26 @@ fn balance(run: &Run) -> Result<(), RunError> {
         Ok(ended) => ended,
         Err(cause) => std::panic::resume_unwind(cause),
     };
-    announcer.say(&format!("stopped; {} is closed.", info.name));
+    let by = ended.as_ref().map_or_else(|_| String::new(), |(signal, _)| format!(" by {signal}"));
+    announcer.say(&format!("stopped{by}; {} is closed.", info.name));
     // Whatever it was that ended it, unless it had not begun: then the next start may have more luck.
     if let Some(path) = state.filter(|_| run.keep && begun.load(Ordering::Relaxed)) {
         Handover::write(&tables, path).map_err(SetupError::of("the connections' file"))?;
         announcer.say(&format!("connections are kept for the next start in {}.", path.display()));
     }
-    let counters = ended?;
+    let (_, counters) = ended?;
     announcer.totals(&counters);
     Ok(())
+}
+
+/// Refuses what no waiting will mend: a backend in another network, and no gateway.
+fn check_ways(config: &Config) -> Result<(), RunError> {
+    let (Some(own), None) = (config.dataplane.address, config.dataplane.gateway) else { return Ok(()) };
+    let mut backends = config.services.iter().flat_map(|service| &service.backends);
+    match backends.find(|backend| !own.has_near(backend.address)) {
+        Some(backend) => Err(RunError::NoWay { backend: backend.address, own }),
+        None => Ok(()),
+    }
 }
 
 /// The connections that the process before has kept for us, if they can go on. If not, that is said, and they are forgotten.

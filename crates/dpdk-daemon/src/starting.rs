@@ -35,7 +35,7 @@ impl Starting {
             runtime.block_on(async {
                 tokio::select! {
                     _ = &mut gone => return,
-                    () = stop.asked() => {}
+                    _ = stop.asked() => {}
                 }
                 if timeout(GRACE, gone).await.is_err() {
                     // SAFETY: does not return. What C has registered for a good end is not for a half-made start.

@@ -2,13 +2,16 @@
 
 use crate::error::Failure;
 use crate::table::Table;
-use clap::{Args, Subcommand};
-use evenkeel_control::api::{Client, OrderRequest, ReloadRequest, WeightRequest};
-use evenkeel_control::operator::{Change, FlowStatus, ServiceStatus, State, Status};
-use evenkeel_daemon::SetupError;
+use clap::{Args, Subcommand, ValueEnum};
+use evenkeel_control::api::{Client, ClientError, HostRequest, OrderRequest, ReloadRequest, WeightRequest};
+use evenkeel_control::operator::{Change, FlowStatus, Ordered, OrderedBackend, ServiceStatus, State, Status};
+use evenkeel_daemon::{Announcer, SetupError};
+use evenkeel_xdp_daemon::LeftAtWork;
 use serde::Serialize;
 use std::collections::BTreeMap;
-use std::io::Write as _;
+use std::fmt::Display;
+use std::io::{IsTerminal as _, Write as _};
+use std::net::IpAddr;
 use std::path::PathBuf;
 
 /// Where the balancer listens.
@@ -27,6 +30,13 @@ pub(crate) struct Format {
     json: bool,
 }
 
+impl Format {
+    /// For people, or as JSON.
+    pub(crate) fn text<V: Serialize + Display>(self, value: &V) -> Result<String, Failure> {
+        if self.json { json(value) } else { Ok(value.to_string()) }
+    }
+}
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum Ask {
     /// Services and backends of a running balancer, and how they are.
@@ -34,22 +44,27 @@ pub(crate) enum Ask {
     /// Its services and backends.
     Services(Format),
     /// Its counters: packets by the reason of their verdict, and events.
+    #[command(after_help = crate::PACKETS)]
     Counters(Format),
-    /// Its connections.
+    /// Its connections. If there are more than are told, that is said; with --json on a terminal only.
     Flows {
         #[command(flatten)]
         format: Format,
         /// At most so many.
         #[arg(long, value_name = "N", default_value_t = 100)]
         limit: usize,
-        /// Of this service only.
-        #[arg(long, value_name = "SERVICE")]
-        service: Option<String>,
+        #[command(flatten)]
+        which: Which,
+        /// In this order; without, in none, which is quicker.
+        #[arg(long, value_enum, value_name = "ORDER")]
+        sort: Option<Sort>,
     },
-    /// Give a backend no new connections; it keeps those that it has.
-    Drain(Backend),
-    /// Give a backend new connections again.
-    Undrain(Backend),
+    /// Give a backend no new connections; it keeps those that it has. By --host all backends at an address.
+    ///
+    /// Holds until it is undone, over reloads and restarts. If nobody is left who takes a service's new connections, that is said.
+    Drain(Drained),
+    /// Give a backend new connections again. By --host all backends at an address.
+    Undrain(Drained),
     /// Change a backend's share of new connections, until the next reload.
     Weight {
         #[command(flatten)]
@@ -66,6 +81,50 @@ pub(crate) enum Ask {
     },
 }
 
+/// Which connections.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Which {
+    /// Of this service only.
+    #[arg(long, value_name = "SERVICE")]
+    service: Option<String>,
+    /// From this client only: an address, or one with a port, such as 192.0.2.7:40000.
+    #[arg(long, value_name = "ADDRESS")]
+    client: Option<String>,
+    /// To this backend only: an address, or one with a port.
+    #[arg(long, value_name = "ADDRESS")]
+    backend: Option<String>,
+    /// In this state only.
+    #[arg(long, value_name = "STATE", value_parser = ["opening", "answered", "established", "half-closed", "closing"])]
+    state: Option<String>,
+}
+
+/// What connections are sorted by.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum Sort {
+    /// Those first that have been idle for longest.
+    Idle,
+    /// By the client's address and port.
+    Client,
+    /// By the backend's address and port.
+    Backend,
+    /// By state.
+    State,
+}
+
+/// One backend, or all at an address.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Drained {
+    /// The service's name.
+    #[arg(value_name = "SERVICE", required_unless_present = "host")]
+    service: Option<String>,
+    /// The backend's address, and its port where that alone does not tell.
+    #[arg(value_name = "BACKEND", required_unless_present = "host")]
+    backend: Option<String>,
+    /// All backends at this address, whatever their services and ports.
+    #[arg(long, value_name = "ADDRESS", conflicts_with_all = ["service", "backend"])]
+    host: Option<IpAddr>,
+}
+
 #[derive(Clone, Debug, Args)]
 pub(crate) struct Backend {
     /// The service's name.
@@ -77,50 +136,125 @@ pub(crate) struct Backend {
 }
 
 /// Asks, and prints the answer.
-pub(crate) fn ask(socket: &Socket, ask: Ask) -> Result<(), Failure> {
+pub(crate) fn ask(announcer: Announcer, socket: &Socket, ask: Ask) -> Result<(), Failure> {
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(SetupError::of("the runtime"))?;
-    let text = runtime.block_on(answer(&Client::new(&socket.socket), ask))?;
+    let Answer { text, remarks } = runtime.block_on(async {
+        let answer = answer(&Client::new(&socket.socket), ask).await;
+        left_at_work(answer).await
+    })?;
     // Whoever reads may have read enough.
     let _ = std::io::stdout().write_all(text.as_bytes());
+    remarks.iter().for_each(|remark| announcer.say(remark));
+    announcer.finish();
     Ok(())
 }
 
-async fn answer(client: &Client, ask: Ask) -> Result<String, Failure> {
+/// What comes of a question: what was asked for, and what should be known besides.
+struct Answer {
+    text: String,
+    remarks: Vec<String>,
+}
+
+impl From<String> for Answer {
+    fn from(text: String) -> Self {
+        Self { text, remarks: Vec::new() }
+    }
+}
+
+/// Where nobody answers, a program may balance on by itself; then that is the answer.
+async fn left_at_work(answer: Result<Answer, Failure>) -> Result<Answer, Failure> {
+    let Err(Failure::Client(ClientError::Nobody { path })) = answer else { return answer };
+    match evenkeel_xdp_daemon::left_at_work().await {
+        Some(LeftAtWork { interface, mode }) => Err(Failure::LeftAtWork { path, interface, mode }),
+        None => Err(ClientError::Nobody { path }.into()),
+    }
+}
+
+/// What came of an order: nothing to say, unless it was about several, or nobody is left.
+fn ordered(ordered: Ordered, verb: &str, names_all: bool) -> Answer {
+    let line = |OrderedBackend { service, backend }: &OrderedBackend| format!("{verb} {service} {backend}\n");
+    let remark =
+        |service: &String| format!("warning: service \"{service}\" has nobody left: no backend takes new connections.");
+    Answer {
+        text: if names_all { ordered.backends.iter().map(line).collect() } else { String::new() },
+        remarks: ordered.unserved.iter().map(remark).collect(),
+    }
+}
+
+async fn answer(client: &Client, ask: Ask) -> Result<Answer, Failure> {
     Ok(match ask {
         Ask::Status(format) => {
             let status: Status = client.get("/v1/status").await?;
-            if format.json { json(&status)? } else { status_text(&status) }
+            if format.json { json(&status)? } else { status_text(&status) }.into()
         }
         Ask::Services(format) => {
             let services: Vec<ServiceStatus> = client.get("/v1/services").await?;
-            if format.json { json(&services)? } else { services_text(&services) }
+            if format.json { json(&services)? } else { services_text(&services) }.into()
         }
         Ask::Counters(format) => {
             let counters: BTreeMap<String, u64> = client.get("/v1/counters").await?;
-            if format.json { json(&counters)? } else { counters_text(&counters) }
+            if format.json { json(&counters)? } else { counters_text(&counters) }.into()
         }
-        Ask::Flows { format, limit, service } => {
-            let of = service.map_or_else(String::new, |service| format!("&service={}", encoded(&service)));
-            let flows: Vec<FlowStatus> = client.get(&format!("/v1/flows?limit={limit}{of}")).await?;
-            if format.json { json(&flows)? } else { flows_text(&flows) }
+        Ask::Flows { format, limit, which, sort } => flows(client, format, limit, which, sort).await?,
+        Ask::Drain(Drained { service, backend, host }) => {
+            let done = match host {
+                Some(host) => client.post("/v1/drain-host", &HostRequest { host }).await?,
+                None => client.post("/v1/drain", &order(service, backend)).await?,
+            };
+            ordered(done, "drained", host.is_some())
         }
-        Ask::Drain(Backend { service, backend }) => {
-            client.order("/v1/drain", &OrderRequest { service, backend }).await?;
-            String::new()
-        }
-        Ask::Undrain(Backend { service, backend }) => {
-            client.order("/v1/undrain", &OrderRequest { service, backend }).await?;
-            String::new()
+        Ask::Undrain(Drained { service, backend, host }) => {
+            let done = match host {
+                Some(host) => client.post("/v1/undrain-host", &HostRequest { host }).await?,
+                None => client.post("/v1/undrain", &order(service, backend)).await?,
+            };
+            ordered(done, "undrained", host.is_some())
         }
         Ask::Weight { backend: Backend { service, backend }, weight } => {
-            client.order("/v1/weight", &WeightRequest { service, backend, weight }).await?;
-            String::new()
+            let done = client.post("/v1/weight", &WeightRequest { service, backend, weight }).await?;
+            ordered(done, "weighted", false)
         }
         Ask::Reload { dry_run } => {
             let changes: Vec<Change> = client.post("/v1/reload", &ReloadRequest { dry_run }).await?;
-            changes_text(&changes, dry_run)
+            changes_text(&changes, dry_run).into()
         }
+    })
+}
+
+/// The command line has seen to it that both are there.
+fn order(service: Option<String>, backend: Option<String>) -> OrderRequest {
+    OrderRequest { service: service.unwrap_or_default(), backend: backend.unwrap_or_default() }
+}
+
+async fn flows(
+    client: &Client,
+    format: Format,
+    limit: usize,
+    which: Which,
+    sort: Option<Sort>,
+) -> Result<Answer, Failure> {
+    let Which { service, client: from, backend, state } = which;
+    let sort = sort.and_then(|sort| Some(sort.to_possible_value()?.get_name().to_owned()));
+    let wanted = [("service", service), ("client", from), ("backend", backend), ("state", state), ("sort", sort)];
+    let wanted = wanted.into_iter().filter_map(|(key, value)| Some(format!("&{key}={}", encoded(&value?))));
+    // One more than is told tells whether there are more.
+    let asked = limit.saturating_add(1);
+    let mut flows: Vec<FlowStatus> =
+        client.get(&format!("/v1/flows?limit={asked}{}", wanted.collect::<String>())).await?;
+    let is_cut = flows.len() > limit;
+    flows.truncate(limit);
+    let more = format!(
+        "There are more than these {limit}: --limit N shows more, --service, --client, --backend and --state others, --sort the first."
+    );
+    Ok(match (format.json, is_cut) {
+        (true, is_cut) => {
+            // Programs read one and the same shape, and may read both channels.
+            let is_told = is_cut && std::io::stderr().is_terminal();
+            Answer { text: json(&flows)?, remarks: is_told.then_some(more).into_iter().collect() }
+        }
+        (false, true) => format!("{}{more}\n", flows_text(&flows)).into(),
+        (false, false) => flows_text(&flows).into(),
     })
 }
 
@@ -140,9 +274,16 @@ fn encoded(text: &str) -> String {
 }
 
 fn status_text(status: &Status) -> String {
-    let Status { version, plane, uptime_seconds, services, flows_age_seconds: _ } = status;
+    let Status { version, plane, uptime_seconds, services, interface, mode, mode_reason, .. } = status;
     let (hours, minutes) = (uptime_seconds / 3600, uptime_seconds / 60 % 60);
-    format!("evenkeel {version} on {plane}, up {hours} h {minutes} min\n\n{}", services_text(services))
+    let place = match (interface, mode) {
+        (Some(interface), Some(mode)) => {
+            let why = mode_reason.as_ref().map_or_else(String::new, |why| format!(": {why}"));
+            format!("on {interface} ({mode}){why}\n")
+        }
+        _ => String::new(),
+    };
+    format!("evenkeel {version} on {plane}, up {hours} h {minutes} min\n{place}\n{}", services_text(services))
 }
 
 fn services_text(services: &[ServiceStatus]) -> String {

@@ -3,7 +3,8 @@
 use evenkeel_control::ConfigError;
 use evenkeel_control::api::ClientError;
 use evenkeel_daemon::{Ending, Refusal, SetupError};
-use evenkeel_xdp_daemon::RunError;
+use evenkeel_xdp_daemon::{Mode, RunError};
+use std::path::PathBuf;
 
 /// Why a command failed: one sentence for people.
 #[derive(Debug, thiserror::Error)]
@@ -20,6 +21,22 @@ pub(crate) enum Failure {
     /// The balancer cannot go on.
     #[error(transparent)]
     Run(#[from] RunError),
+    /// Nobody answers, but somebody has left a program that balances by itself.
+    #[error(
+        "no evenkeel answers at {path}, but its program is still at work on {interface} ({mode} XDP), as it was left by --keep or a \
+         kill: it balances on, without health checks and onto the backends as they were; `evenkeel run` takes it over, and `ip link \
+         set dev {interface} {off} off` ends it.",
+        path = path.display(),
+        off = mode.ip_link_word()
+    )]
+    LeftAtWork {
+        /// Where nobody answers.
+        path: PathBuf,
+        /// The interface.
+        interface: String,
+        /// Where it runs.
+        mode: Mode,
+    },
     /// No answer from a running balancer, or a refusal.
     #[error(transparent)]
     Client(#[from] ClientError),

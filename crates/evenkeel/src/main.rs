@@ -3,9 +3,11 @@
 
 mod ask;
 mod error;
+mod library;
 mod reasons;
 mod table;
 mod top;
+mod version;
 
 use clap::{Parser, Subcommand, ValueEnum};
 use error::Failure;
@@ -17,9 +19,20 @@ use evenkeel_xdp_daemon::{Memory, Run, run};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use version::Version;
 
 /// The XDP program, as `make` has built it.
 static OBJECT: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/evenkeel.bpf.o"));
+
+/// How to see what a program does that comes before everything that looks.
+pub(crate) const PACKETS: &str = "\
+To look at packets: XDP takes and sends them before tcpdump on this host sees any. Capture at a client or a backend, at the
+other end of a veth pair, or here with `xdpdump -i IF --rx-capture entry,exit -w FILE` (Debian: xdp-tools). What became of them
+is told by `evenkeel counters` and `evenkeel flows`. More: docs/packets.md.";
+
+/// What signals ask of a balancer.
+const SIGNALS: &str = "\
+SIGINT (Ctrl-C), SIGTERM and SIGQUIT end it, SIGHUP has the file read again, SIGUSR1 has the log told how things are.";
 
 /// An L4 (TCP/UDP connection) load balancer.
 #[derive(Debug, Parser)]
@@ -36,6 +49,7 @@ enum Command {
     /// Balance what a configuration file says, in the foreground, until Ctrl-C or SIGTERM.
     ///
     /// The program and the connections of an evenkeel that was killed, or was run with --keep, are taken over.
+    #[command(after_help = format!("{SIGNALS}\n\n{PACKETS}"))]
     Run {
         /// The configuration file (TOML).
         #[arg(long, value_name = "FILE")]
@@ -83,16 +97,18 @@ enum Command {
         #[arg(long)]
         markdown: bool,
     },
-    /// Print the version.
-    Version,
+    /// Print the version, the commit, the planes of this build, the layout of its tables, and the kernel's release.
+    Version(ask::Format),
 }
 
 /// The walk-through's balancer: 10.0.0.10 in front of 10.0.0.2 and 10.0.0.3, any TCP or UDP port, full NAT.
 ///
 /// Runs in the foreground until Ctrl-C, SIGTERM or `ip link set dev IFACE xdpgeneric off`.
 #[derive(Debug, Parser)]
-#[command(name = "xdp_lb", version, max_term_width = 100)]
+#[command(name = "xdp_lb", version, max_term_width = 100, after_help = PACKETS)]
 struct XdpLb {
+    #[command(flatten)]
+    socket: ask::Socket,
     /// The network interface.
     #[arg(value_name = "IFACE")]
     interface: String,
@@ -151,7 +167,7 @@ fn xdp_lb(announcer: Announcer, arguments: XdpLb) -> Result<(), Failure> {
         interface: arguments.interface,
         mode: arguments.xdp_mode.into(),
         file: None,
-        socket: None,
+        socket: Some(arguments.socket.socket),
         memory: Memory::None,
         keep: false,
         announcer,
@@ -187,7 +203,7 @@ fn evenkeel(announcer: Announcer, arguments: Evenkeel) -> Result<(), Failure> {
             }
             Ok(())
         }
-        Command::Ask(question) => ask::ask(&arguments.socket, question),
+        Command::Ask(question) => ask::ask(announcer, &arguments.socket, question),
         Command::Top(how) => top::top(&arguments.socket, how),
         Command::Reference { schema } => {
             if schema {
@@ -201,8 +217,8 @@ fn evenkeel(announcer: Announcer, arguments: Evenkeel) -> Result<(), Failure> {
             print!("{}", if markdown { reasons::markdown() } else { reasons::plain() });
             Ok(())
         }
-        Command::Version => {
-            println!("evenkeel {}", env!("CARGO_PKG_VERSION"));
+        Command::Version(format) => {
+            print!("{}", format.text(&Version::here(OBJECT))?);
             Ok(())
         }
     }

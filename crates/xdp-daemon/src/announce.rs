@@ -1,7 +1,9 @@
 //! What there is to say about XDP and next hops in the kernel.
 
-use evenkeel_daemon::Announcer;
-use evenkeel_xdp::{Attachment, Interface, Mode, Resolution};
+use evenkeel_control::operator::Way;
+use evenkeel_daemon::{Announcer, Services};
+use evenkeel_wire::MacAddress;
+use evenkeel_xdp::{Attachment, Interface, Mode};
 use std::net::Ipv4Addr;
 
 /// What native mode on a veth needs and may not have.
@@ -26,26 +28,57 @@ pub(crate) fn veth_traps(announcer: Announcer, interface: &Interface, mode: Mode
     );
 }
 
-pub(crate) fn next_hop(announcer: Announcer, role: &str, backend: Ipv4Addr, resolution: Resolution) {
-    match resolution {
-        Resolution::Known(mac) => announcer.say(&format!("{role} {backend} is at {mac}")),
-        Resolution::Asking if role == "router" => announcer.say(&format!(
-            "warning: router {backend} does not answer ARP; answers go on to where it was, or to where packets come from."
-        )),
-        Resolution::Asking => {
-            announcer.say(&format!(
-                "warning: backend {backend} does not answer ARP; its connections are dropped until it does."
-            ));
+/// The way to a backend, or to a router that answers go through, as its role says; `services` is whom a backend serves, as
+/// [`evenkeel_daemon::Services`] tells it.
+pub(crate) fn next_hop(
+    announcer: Announcer,
+    role: &str,
+    address: Ipv4Addr,
+    way: &Way,
+    mac: Option<MacAddress>,
+    services: &str,
+) {
+    let without = if role == "router" { "nothing is sent to it" } else { "it gets no connections" };
+    let text = match way {
+        // Of a host, and as often as not it is one of thousands.
+        Way::Known => format!("{role} {address} is at {}", mac.unwrap_or_default()),
+        Way::Silent | Way::Lost if role == "router" => format!(
+            "warning: router {address} does not answer ARP; answers go on to where it was, or to where packets come from."
+        ),
+        Way::Silent => {
+            format!("warning: backend {address} does not answer ARP; it gets no connections until it does{services}.")
         }
-        Resolution::Elsewhere => announcer.say(&format!(
-            "warning: the route to {role} {backend} leaves by another interface; nothing is sent to it. \
-                 Balance on that interface, or change the route."
-        )),
-        Resolution::NoRoute => {
-            announcer.say(&format!(
-                "warning: there is no route to {role} {backend}; nothing is sent to it. Add one with `ip route add`."
-            ));
+        Way::Lost => format!(
+            "warning: backend {address} does not answer ARP any more; its connections still go to where it was{services}."
+        ),
+        Way::Elsewhere(interface) => format!(
+            "warning: the route to {role} {address} leaves by another interface, {interface}; {without}{services}. \
+             Balance on that interface, or change the route."
+        ),
+        Way::Here => format!(
+            "warning: {role} {address} is an address of this host, and what is sent by XDP does not come back to it; \
+             {without}{services}."
+        ),
+        Way::NoRoute => {
+            format!("warning: there is no route to {role} {address}; {without}{services}. Add one with `ip route add`.")
         }
+    };
+    announcer.say(&text);
+}
+
+/// Addresses that nobody on this host answers ARP for.
+pub(crate) fn unanswered(announcer: Announcer, addresses: &[Ipv4Addr], interface: &str, services: &Services<'_>) {
+    // What is true of one is most often true of all.
+    const TOLD: usize = 10;
+    for address in addresses.iter().take(TOLD) {
+        announcer.say(&format!(
+            "warning: this host does not answer ARP for {address}{}: give it the address with `ip address add {address}/32 dev \
+             {interface}`, unless routers send its packets here.",
+            services.at(*address)
+        ));
+    }
+    if let Some(more @ 1..) = addresses.len().checked_sub(TOLD) {
+        announcer.say(&format!("warning: nor for {more} more."));
     }
 }
 
@@ -83,6 +116,9 @@ pub(crate) fn ready(announcer: Announcer, attachment: &Attachment, inherited: bo
             "note: if this process is killed, the program takes no new connections until it is started again: names of \
              BPF maps go with this mount namespace, and outside of it /sys/fs/bpf is no BPF file system.",
         );
+    }
+    if let Some(why) = attachment.fallback() {
+        announcer.say(&format!("note: generic XDP, which is slower than native: {why}."));
     }
     announcer.say("ICMP echo to these addresses is answered here.");
     announcer.say(&format!(

@@ -22,11 +22,13 @@
 
 mod announce;
 mod error;
+mod left_at_work;
 mod next_hops;
 mod replies;
 mod run;
 mod watch;
 
 pub use error::RunError;
-pub use evenkeel_xdp::Memory;
+pub use evenkeel_xdp::{Memory, Mode};
+pub use left_at_work::{LeftAtWork, left_at_work};
 pub use run::{Run, run};

@@ -1,9 +1,11 @@
 //! Where packets for backends go: asked of the kernel, told to the plane.
 
 use crate::announce;
-use evenkeel_control::{NextHop, Operator};
-use evenkeel_daemon::Announcer;
-use evenkeel_xdp::{Found, Neighbours, Resolution, XdpError, XdpPlane};
+use evenkeel_control::operator::Way;
+use evenkeel_control::{BalancerError, NextHop, Operator};
+use evenkeel_daemon::{Announcer, Services};
+use evenkeel_wire::MacAddress;
+use evenkeel_xdp::{Found, Neighbours, Resolution, XdpError, XdpPlane, interface_name};
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::time::Duration;
@@ -11,11 +13,18 @@ use tokio::time::{Instant, sleep};
 
 /// How long the start waits for backends to answer ARP.
 const PATIENCE: Duration = Duration::from_millis(1500);
+/// After so long without an answer a next hop that has answered before is held to do so no more. It is well above what a
+/// neighbour table that was flushed takes to be filled again.
+const DOUBT: Duration = Duration::from_secs(4);
 
 /// Next hops as they were last told to the plane and to the user.
 pub(crate) struct NextHops {
     announcer: Announcer,
-    known: BTreeMap<Ipv4Addr, Resolution>,
+    known: BTreeMap<Ipv4Addr, (Way, Option<MacAddress>)>,
+    /// Since when a next hop that was known does not answer.
+    doubtful: BTreeMap<Ipv4Addr, Instant>,
+    /// What there is to say once what follows from it is in force.
+    unsaid: Vec<(Ipv4Addr, Way, Option<MacAddress>)>,
     /// Whether it was said that the kernel has no room for all of them.
     is_full: bool,
     /// Whether it was said that the kernel does not answer.
@@ -25,7 +34,8 @@ pub(crate) struct NextHops {
 impl NextHops {
     /// Nothing was told yet.
     pub(crate) fn new(announcer: Announcer) -> Self {
-        Self { announcer, known: BTreeMap::new(), is_full: false, is_unanswered: false }
+        let (known, doubtful, unsaid) = (BTreeMap::new(), BTreeMap::new(), Vec::new());
+        Self { announcer, known, doubtful, unsaid, is_full: false, is_unanswered: false }
     }
 
     /// Who tells the user.
@@ -38,13 +48,15 @@ impl NextHops {
         &mut self,
         neighbours: &mut Neighbours,
         operator: &mut Operator<XdpPlane>,
-    ) -> Result<(), XdpError> {
+    ) -> Result<(), BalancerError<XdpError>> {
         let deadline = Instant::now() + PATIENCE;
         loop {
             let found = neighbours.refresh(operator.balancer().next_hop_addresses()).await?;
             let waiting = found.ways.iter().any(|(_, resolution)| *resolution == Resolution::Asking);
             if !waiting || Instant::now() >= deadline {
                 self.take(operator, found);
+                operator.settle()?;
+                self.tell(operator);
                 return Ok(());
             }
             sleep(Duration::from_millis(50)).await;
@@ -90,16 +102,49 @@ impl NextHops {
         }
     }
 
-    /// Tells the plane of a next hop, and the user of a change. A next hop that stops answering keeps its address:
-    /// it may only be slow, and nothing better is known.
+    /// Tells the plane of a next hop, and the operator whether there is a way. A next hop that stops answering keeps its address:
+    /// it may only be slow, and nothing better is known. The user is told by [`NextHops::tell`].
     pub(crate) fn note(&mut self, operator: &mut Operator<XdpPlane>, address: Ipv4Addr, resolution: Resolution) {
-        if let Resolution::Known(mac) = resolution
-            && let Err(error) = operator.balancer_mut().set_next_hop(NextHop { address, mac })
-        {
-            operator.failed(&error);
+        if resolution != Resolution::Asking {
+            self.doubtful.remove(&address);
         }
-        if self.known.insert(address, resolution) != Some(resolution) {
-            announce::next_hop(self.announcer, operator.balancer().role(address), address, resolution);
+        let (way, mac) = match resolution {
+            Resolution::Known(mac) => {
+                if let Err(error) = operator.balancer_mut().set_next_hop(NextHop { address, mac }) {
+                    operator.failed(&error);
+                }
+                (Way::Known, Some(mac))
+            }
+            Resolution::Asking if operator.balancer().has_next_hop(address) => {
+                let since = *self.doubtful.entry(address).or_insert_with(Instant::now);
+                if since.elapsed() < DOUBT {
+                    return;
+                }
+                (Way::Lost, None)
+            }
+            Resolution::Asking => (Way::Silent, None),
+            Resolution::Elsewhere(index) => (Way::Elsewhere(interface_name(index)), None),
+            Resolution::Here => (Way::Here, None),
+            Resolution::NoRoute => (Way::NoRoute, None),
+        };
+        operator.note_way(address, way.clone());
+        let news = (way, mac);
+        if self.known.get(&address) != Some(&news) {
+            self.known.insert(address, news.clone());
+            self.unsaid.push((address, news.0, news.1));
+        }
+    }
+
+    /// Tells the user what is new, unless what follows from it is yet to be put in force: who reads that a backend was found
+    /// may rely on it.
+    pub(crate) fn tell(&mut self, operator: &Operator<XdpPlane>) {
+        if self.unsaid.is_empty() || operator.is_unsettled() {
+            return;
+        }
+        let services = Services::of(operator.config());
+        for (address, way, mac) in self.unsaid.drain(..) {
+            let role = operator.balancer().role(address);
+            announce::next_hop(self.announcer, role, address, &way, mac, &services.behind(address));
         }
     }
 }

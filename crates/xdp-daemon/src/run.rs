@@ -7,6 +7,7 @@ use crate::watch::{End, Watch};
 use evenkeel_control::config::{Config, XdpMode};
 use evenkeel_control::daemon::Daemon;
 use evenkeel_control::host::Host;
+use evenkeel_control::operator::Port;
 use evenkeel_control::{Operator, Plane, Secrets};
 use evenkeel_daemon::{Announcer, SetupError, Stop};
 use evenkeel_xdp::netlink::{self, News};
@@ -26,7 +27,7 @@ pub struct Run<'a> {
     pub mode: XdpMode,
     /// Where the configuration was read from, to be read again; without it a reload is refused.
     pub file: Option<PathBuf>,
-    /// Where questions are answered, if anywhere.
+    /// Where questions are answered, if anywhere. If settings are built in and the place is taken, that is said, and no failure.
     pub socket: Option<PathBuf>,
     /// Where the tables come from.
     pub memory: Memory,
@@ -52,6 +53,9 @@ pub fn run(run: &Run<'_>) -> Result<(), RunError> {
 async fn balance(run: &Run<'_>) -> Result<(), RunError> {
     let Run { object, config, interface, mode, file, socket, memory, keep, announcer } = run;
     let announcer = *announcer;
+    if file.is_some() {
+        announcer.begin_log();
+    }
     let mut stop = Stop::new().map_err(SetupError::of("signals"))?;
     let netlink = netlink::connect().map_err(SetupError::of("netlink"))?;
     let news = News::listen().map_err(SetupError::of("netlink"))?;
@@ -81,7 +85,7 @@ async fn balance(run: &Run<'_>) -> Result<(), RunError> {
     }
     tokio::select! {
         resolved = hops.resolve(&mut neighbours, &mut operator) => resolved?,
-        () = stop.asked() => {
+        _ = stop.asked() => {
             if !keep {
                 claim.give_up(&netlink).await?;
             }
@@ -91,8 +95,16 @@ async fn balance(run: &Run<'_>) -> Result<(), RunError> {
     // Before the first packet: what is for the host's kernel must not be refused.
     let host = HostAddresses::find(&netlink).await?;
     operator.balancer_mut().plane_mut().set_host_addresses(host.all())?;
-    let mut daemon = Daemon::begin(operator, socket.as_deref()).await?;
+    let required = socket.as_deref().filter(|_| file.is_some());
+    let mut daemon = Daemon::begin(operator, required).await?;
+    if let (Some(path), None) = (socket, required) {
+        announcer.unasked(daemon.answer_at(path));
+    }
     let attachment = claim.attach(&netlink, *mode, daemon.operator().balancer().plane()).await?;
+    let (name, mode) = (attachment.interface().name.clone(), attachment.mode().to_string());
+    let why = attachment.fallback().map(str::to_owned);
+    daemon.operator_mut().works_at(Port { interface: name, mode, why });
+    announcer.notes(&daemon.take_notes());
     announce::veth_traps(announcer, attachment.interface(), attachment.mode());
     announce::ready(announcer, &attachment, inherited);
     daemon.is_ready();
@@ -104,13 +116,15 @@ async fn balance(run: &Run<'_>) -> Result<(), RunError> {
     let netlink = netlink::connect().unwrap_or(netlink);
     let counters = daemon.operator().balancer().plane().counters();
     match ended {
-        End::Asked if *keep => {
+        End::Asked(signal) if *keep => {
             attachment.leave();
-            announcer.say("stopped; program and connections are left at work, for the next evenkeel to take over.");
+            announcer.say(&format!(
+                "stopped by {signal}; program and connections are left at work, for the next evenkeel to take over."
+            ));
         }
-        End::Asked => {
+        End::Asked(signal) => {
             attachment.detach(&netlink).await?;
-            announcer.say("stopped; the program is detached.");
+            announcer.say(&format!("stopped by {signal}; the program is detached."));
         }
         End::Detached => {
             attachment.lost()?;

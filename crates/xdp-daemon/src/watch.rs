@@ -4,20 +4,24 @@ use crate::announce;
 use crate::next_hops::NextHops;
 use crate::replies::Replies;
 use evenkeel_control::daemon::{Daemon, every};
-use evenkeel_daemon::Stop;
+use evenkeel_daemon::{Services, Stop};
 use evenkeel_wire::MacAddress;
 use evenkeel_xdp::netlink::{self, News, Told};
 use evenkeel_xdp::{Attachment, HostAddresses, Neighbours, Resolution, XdpError, XdpPlane, reply_routes};
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::link::LinkMessage;
 use rtnetlink::Handle;
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::net::Ipv4Addr;
 use std::time::Duration;
-use tokio::time::{Interval, sleep};
+use tokio::time::{Instant, Interval, sleep, sleep_until};
 
 /// How often next hops are asked for again.
 const REFRESH: Duration = Duration::from_secs(5);
+/// How long after routes have changed, as a rule many at once, next hops are asked for out of turn.
+const SOON: Duration = Duration::from_millis(200);
+/// How many times as long as it took is waited before that is done again, however often routes change.
+const REST: u32 = 10;
 /// Until it is tried again what has panicked.
 const AFTER_A_PANIC: Duration = Duration::from_millis(100);
 
@@ -31,6 +35,12 @@ pub(crate) struct Watch<'a> {
     host: HostAddresses,
     daemon: &'a mut Daemon<XdpPlane>,
     refresh: Interval,
+    /// When to ask out of turn, since routes have changed.
+    soon: Option<Instant>,
+    /// Before that there is no asking out of turn.
+    rest: Instant,
+    /// Addresses of ours that nobody answers ARP for, of which that was said.
+    unanswered: BTreeSet<Ipv4Addr>,
     /// Backends and routers whose next hops were asked for.
     known: HashSet<Ipv4Addr>,
     /// The way for answers.
@@ -49,8 +59,23 @@ impl<'a> Watch<'a> {
         daemon: &'a mut Daemon<XdpPlane>,
     ) -> Self {
         let known = daemon.operator().balancer().next_hop_addresses();
-        let (refresh, replies) = (every(REFRESH), Replies::default());
-        Self { netlink, news, attachment, hops, neighbours, host, daemon, refresh, known, replies }
+        let mut watch = Self {
+            netlink,
+            news,
+            attachment,
+            hops,
+            neighbours,
+            host,
+            daemon,
+            refresh: every(REFRESH),
+            soon: None,
+            rest: Instant::now(),
+            unanswered: BTreeSet::new(),
+            known,
+            replies: Replies::default(),
+        };
+        watch.look_who_answers();
+        watch
     }
 
     /// Keeps next hops and the flow table in order until there is a reason to end. Being told to stop comes before all
@@ -58,7 +83,7 @@ impl<'a> Watch<'a> {
     pub(crate) async fn until_stopped(&mut self, stop: &mut Stop) -> End {
         tokio::select! {
             biased;
-            () = stop.asked() => End::Asked,
+            signal = stop.asked() => End::Asked(signal),
             end = self.until_ended() => end,
         }
     }
@@ -77,19 +102,32 @@ impl<'a> Watch<'a> {
         loop {
             let end = tokio::select! {
                 _ = self.refresh.tick() => self.look_around().await,
+                () = sleep_until(self.soon.unwrap_or(self.rest)), if self.soon.is_some() => {
+                    let begun = Instant::now();
+                    self.refresh_hops().await;
+                    let end = Instant::now();
+                    (self.soon, self.rest) = (None, end + (end - begun) * REST);
+                    None
+                }
                 turn = self.daemon.turn() => {
                     self.hops.announcer().turn(&turn);
+                    let notes = self.daemon.take_notes();
+                    self.hops.announcer().notes(&notes);
                     self.look_for_routes().await;
                     // New backends do not wait for the next refresh.
                     let backends = self.daemon.operator().balancer().next_hop_addresses();
                     if !backends.is_subset(&self.known) {
                         self.refresh_hops().await;
                     }
+                    if self.known != backends {
+                        self.look_who_answers();
+                    }
                     self.known = backends;
                     None
                 }
                 told = self.news.next() => self.hear(told).await,
             };
+            self.hops.tell(self.daemon.operator());
             if let Some(end) = end {
                 return end;
             }
@@ -204,6 +242,7 @@ impl<'a> Watch<'a> {
     fn routes_changed(&mut self) {
         self.neighbours.routes_changed();
         self.replies.routes_changed();
+        self.soon.get_or_insert_with(|| self.rest.max(Instant::now() + SOON));
     }
 
     /// Tells the plane of routes to clients, if that may be news to it, and looks for routers that it leads to.
@@ -257,6 +296,18 @@ impl<'a> Watch<'a> {
         if let Err(error) = operator.balancer_mut().plane_mut().set_host_addresses(self.host.all()) {
             operator.failed(&error);
         }
+        self.look_who_answers();
+    }
+
+    /// Tells the user of addresses that clients and backends ask for in vain, once each.
+    fn look_who_answers(&mut self) {
+        let ours = self.daemon.operator().balancer().our_addresses();
+        let answered = self.host.all();
+        let unanswered: BTreeSet<_> = ours.iter().filter(|address| !answered.contains(address)).copied().collect();
+        let news: Vec<_> = unanswered.difference(&self.unanswered).copied().collect();
+        let services = Services::of(self.daemon.operator().config());
+        announce::unanswered(self.hops.announcer(), &news, &self.attachment.interface().name, &services);
+        self.unanswered = unanswered;
     }
 
     /// A connection that has failed once may be of no use any more.
@@ -270,7 +321,8 @@ impl<'a> Watch<'a> {
 
 /// Why there is nothing more to watch over.
 pub(crate) enum End {
-    Asked,
+    /// By this signal.
+    Asked(&'static str),
     Detached,
     InterfaceGone(String),
     /// And the program cannot be exchanged for one that knows the new one.

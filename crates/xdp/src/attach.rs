@@ -19,22 +19,28 @@ use std::thread;
 const UPDATE_IF_NOEXIST: u32 = 1 << 0;
 const REPLACE: u32 = 1 << 4;
 
-/// Attaches a program in the first of the wanted modes that the interface can do. `Auto` stays in the mode in which a
-/// program was left behind, because the kernel replaces at once only there.
+/// Attaches a program in the first of the wanted modes that the interface can do, and says which that is, and if `Auto` came to
+/// generic mode, why. `Auto` stays in the mode in which a program was left behind, because the kernel replaces at once only
+/// there.
 pub(crate) async fn attach(
     netlink: &Handle,
     interface: &Interface,
     wanted: XdpMode,
     left_behind: Option<&LeftBehind>,
     program: BorrowedFd<'_>,
-) -> Result<Mode, XdpError> {
-    let modes: &[Mode] = match wanted {
-        XdpMode::Native => &[Mode::Native],
-        XdpMode::Generic => &[Mode::Generic],
+) -> Result<(Mode, Option<String>), XdpError> {
+    let generic = |why: &str| (&[Mode::Generic][..], Some(why.to_owned()));
+    let (modes, mut fallback): (&[Mode], Option<String>) = match wanted {
+        XdpMode::Native => (&[Mode::Native], None),
+        XdpMode::Generic => (&[Mode::Generic], None),
         XdpMode::Auto => match (left_behind.map(|left| left.mode), interface.native_transmit_arrives()) {
-            (Some(Mode::Native), Some(true) | None) => &[Mode::Native],
-            (None, Some(true)) => &[Mode::Native, Mode::Generic],
-            _ => &[Mode::Generic],
+            (Some(Mode::Native), Some(true) | None) => (&[Mode::Native], None),
+            (None, Some(true)) => (&[Mode::Native, Mode::Generic], None),
+            (Some(Mode::Generic), _) => {
+                generic("the program before is in generic mode, where alone it is exchanged in one step")
+            }
+            (_, Some(false)) => generic("the other end of the veth pair has no XDP program"),
+            (_, None) => generic("the other end of the veth pair is out of sight, and may have no XDP program"),
         },
     };
     let mut refusal = XdpError::Attach { interface: interface.name.clone(), reason: "no mode to try".to_owned() };
@@ -42,9 +48,10 @@ pub(crate) async fn attach(
         match replace(netlink, interface, left_behind, mode, program).await {
             Ok(()) => {
                 wait_for_packets();
-                return Ok(mode);
+                return Ok((mode, fallback));
             }
             Err(error) if mode == Mode::Native && is_unsupported(&error) => {
+                fallback = Some(format!("the driver refuses native mode ({error})"));
                 refusal = XdpError::NoNative { interface: interface.name.clone(), reason: error.to_string() };
             }
             Err(error) => refusal = other(interface)(error),

@@ -16,6 +16,8 @@ use std::sync::Arc;
 #[derive(Debug)]
 pub struct Attachment {
     post: Arc<Post>,
+    /// Why it came to generic mode where native was wished for.
+    fallback: Option<String>,
     took_over: bool,
     /// Where its tables have names.
     pins: Vec<Pins>,
@@ -24,8 +26,14 @@ pub struct Attachment {
 }
 
 impl Attachment {
-    pub(crate) fn new(post: Arc<Post>, took_over: bool, pins: Vec<Pins>, only_one: InterfaceClaim) -> Self {
-        Self { post, took_over, pins, _only_one: only_one }
+    pub(crate) fn new(
+        post: Arc<Post>,
+        fallback: Option<String>,
+        took_over: bool,
+        pins: Vec<Pins>,
+        only_one: InterfaceClaim,
+    ) -> Self {
+        Self { post, fallback, took_over, pins, _only_one: only_one }
     }
 
     /// The interface.
@@ -36,6 +44,11 @@ impl Attachment {
     /// The mode that it came to.
     pub fn mode(&self) -> Mode {
         self.post.mode
+    }
+
+    /// Why automatic choice came to generic mode, if it did.
+    pub fn fallback(&self) -> Option<&str> {
+        self.fallback.as_deref()
     }
 
     /// Whether a program that was left behind was replaced.

@@ -5,7 +5,7 @@ use crate::attachment::Attachment;
 use crate::error::XdpError;
 use crate::estate::Estate;
 use crate::foothold::Foothold;
-use crate::interface::Interface;
+use crate::interface::{Interface, Master, with_programs};
 use crate::left_behind::{LeftBehind, Source};
 use crate::lock::only_one;
 use crate::mode::Mode;
@@ -31,8 +31,12 @@ impl Claim {
     /// Looks whether the interface is free, and keeps other evenkeels away from it.
     ///
     /// # Errors
-    /// Another program is attached, or another evenkeel works there.
+    /// Another program is attached, another evenkeel works there, or the interface is a port of a bridge or the like, through
+    /// which the kernel would send nothing by itself.
     pub fn take(interface: Interface) -> Result<Self, XdpError> {
+        if let Some(Master { name, kind }) = interface.master.clone() {
+            return Err(XdpError::Port { interface: interface.name, master: name, kind });
+        }
         let only_one = only_one(&interface.name, interface.index)?;
         let left_behind = match interface.program {
             Some((id, generic)) => Some(predecessor(&interface, id, generic)?),
@@ -74,11 +78,11 @@ impl Claim {
         if let (Err(_), Some(foothold)) = (&mode, &foothold) {
             foothold.release(program.id);
         }
-        let mode = mode?;
+        let (mode, fallback) = mode?;
         let post = Arc::new(Post::new(interface, mode, program, foothold));
         let pins = plane.take_post(&post, left_behind.as_ref());
         post.settle();
-        Ok(Attachment::new(post, left_behind.is_some(), pins, only_one))
+        Ok(Attachment::new(post, fallback, left_behind.is_some(), pins, only_one))
     }
 
     /// Gives the claim up before anything was attached, and takes away a program whose tables would have been taken over:
@@ -94,6 +98,23 @@ impl Claim {
         }
         Pins::places(&self.interface.name).iter().try_for_each(Pins::remove)
     }
+}
+
+/// An interface of our network namespace on which a program of ours balances by itself, and where in its path.
+///
+/// # Errors
+/// Netlink does not answer.
+pub async fn left_at_work(netlink: &Handle) -> Result<Option<(String, Mode)>, XdpError> {
+    for name in with_programs(netlink).await? {
+        // Of others' programs, and of those that somebody is at work with, there is no claim to be had.
+        if let Ok(interface) = Interface::find(netlink, &name).await
+            && interface.has_program()
+            && let Ok(Claim { left_behind: Some(LeftBehind { mode, .. }), .. }) = Claim::take(interface)
+        {
+            return Ok(Some((name, mode)));
+        }
+    }
+    Ok(None)
 }
 
 /// The program that is attached, if it is one of ours that nobody looks after any more.

@@ -48,6 +48,19 @@ pub enum XdpError {
     /// The interface has no Ethernet address.
     #[error("{0} is not an Ethernet interface, and a balancer needs one.")]
     NotEthernet(String),
+    /// The kernel sends by what the interface is a port of, and never by the interface.
+    #[error(
+        "{interface} is a port of the {kind} {master}: the kernel's routes leave by {master}, so no backend would be reached \
+         through {interface}; balance on {master}, or take {interface} out of it with `ip link set dev {interface} nomaster`."
+    )]
+    Port {
+        /// The interface.
+        interface: String,
+        /// What it is a port of.
+        master: String,
+        /// `bridge`, `bond` or `team`.
+        kind: String,
+    },
     /// Tables cannot have names.
     #[error(
         "connections cannot outlive this process: there is no BPF file system at /sys/fs/bpf and it cannot be mounted \

@@ -1,7 +1,7 @@
 //! What an interface is, as far as XDP cares.
 
 use crate::error::XdpError;
-use crate::netlink::{ask, failed};
+use crate::netlink::{ask, ask_for_all, failed};
 use evenkeel_wire::MacAddress;
 use futures_util::StreamExt;
 use netlink_packet_route::link::{InfoKind, LinkAttribute, LinkInfo, LinkLayerType, LinkMessage, LinkXdp, XdpAttached};
@@ -23,6 +23,17 @@ pub struct Interface {
     pub(crate) peer: Peer,
     /// Id of the XDP program attached, and whether in generic mode.
     pub(crate) program: Option<(u32, bool)>,
+    /// The bridge, bond or team that it is a port of.
+    pub(crate) master: Option<Master>,
+}
+
+/// What has taken an interface for a port of its own: the kernel sends through it and not through its ports.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Master {
+    /// Its name.
+    pub(crate) name: String,
+    /// `bridge`, `bond` or `team`.
+    pub(crate) kind: String,
 }
 
 /// The other end of a veth pair.
@@ -56,7 +67,17 @@ impl Interface {
         {
             interface.peer = Peer::HereWithProgram;
         }
+        if let Some(index) = master(&message)
+            && let Ok(Some(above)) = link(|| netlink.link().get().match_index(index)).await
+        {
+            interface.master = Master::read(&above);
+        }
         Ok(interface)
+    }
+
+    /// Whether an XDP program was attached.
+    pub(crate) fn has_program(&self) -> bool {
+        self.program.is_some()
     }
 
     /// What the kernel says of the interface now, under whatever name; nothing if it is gone.
@@ -85,6 +106,7 @@ impl Interface {
             is_veth: false,
             peer: Peer::OutOfSight,
             program: program(message),
+            master: None,
         };
         let mut peer_is_elsewhere = false;
         for attribute in &message.attributes {
@@ -122,6 +144,60 @@ impl Interface {
             Peer::OutOfSight => None,
         }
     }
+}
+
+impl Master {
+    /// Nothing if ports of it go on being used by themselves, as those of a VRF are.
+    fn read(message: &LinkMessage) -> Option<Self> {
+        let (mut name, mut kind) = (String::new(), None);
+        for attribute in &message.attributes {
+            match attribute {
+                LinkAttribute::IfName(it) => name.clone_from(it),
+                LinkAttribute::LinkInfo(infos) => {
+                    kind = infos.iter().find_map(|info| match info {
+                        LinkInfo::Kind(kind @ (InfoKind::Bridge | InfoKind::Bond | InfoKind::Team)) => {
+                            Some(kind.to_string())
+                        }
+                        _ => None,
+                    });
+                }
+                _ => {}
+            }
+        }
+        Some(Self { name, kind: kind? })
+    }
+}
+
+/// The index of what has an interface for a port.
+fn master(message: &LinkMessage) -> Option<u32> {
+    message.attributes.iter().find_map(|attribute| match attribute {
+        LinkAttribute::Controller(index) => Some(*index),
+        _ => None,
+    })
+}
+
+/// The names of all interfaces that have an XDP program.
+pub(crate) async fn with_programs(netlink: &Handle) -> Result<Vec<String>, XdpError> {
+    let messages = ask_for_all("interfaces", || netlink.link().get().execute()).await?;
+    let name = |message: &LinkMessage| {
+        message.attributes.iter().find_map(|attribute| match attribute {
+            LinkAttribute::IfName(name) => Some(name.clone()),
+            _ => None,
+        })
+    };
+    Ok(messages.iter().filter(|message| program(message).is_some()).filter_map(name).collect())
+}
+
+/// What an interface is called, for people.
+pub fn interface_name(index: u32) -> String {
+    let mut name = [0; libc::IF_NAMESIZE];
+    // SAFETY: the buffer has the size that the call wants, and outlives it.
+    let found = unsafe { libc::if_indextoname(index, name.as_mut_ptr()) };
+    if found.is_null() {
+        return format!("number {index}");
+    }
+    let bytes: Vec<u8> = name.iter().take_while(|byte| **byte != 0).map(|byte| *byte as u8).collect();
+    String::from_utf8_lossy(&bytes).into_owned()
 }
 
 /// What the kernel says of one interface; nothing if there is none.

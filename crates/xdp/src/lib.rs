@@ -35,10 +35,10 @@ mod start;
 mod state;
 
 pub use attachment::Attachment;
-pub use claim::Claim;
+pub use claim::{Claim, left_at_work};
 pub use error::XdpError;
 pub use host_addresses::HostAddresses;
-pub use interface::Interface;
+pub use interface::{Interface, interface_name};
 pub use mode::Mode;
 pub use neighbours::{Found, Neighbours, Resolution};
 pub use plane::XdpPlane;

@@ -16,7 +16,7 @@ use evenkeel_wire::MacAddress;
 use futures_util::{StreamExt as _, stream};
 use netlink_packet_route::AddressFamily;
 use netlink_packet_route::neighbour::{NeighbourFlags, NeighbourMessage, NeighbourState};
-use netlink_packet_route::route::{RouteAddress, RouteAttribute, RouteMessage, RouteVia};
+use netlink_packet_route::route::{RouteAddress, RouteAttribute, RouteMessage, RouteType, RouteVia};
 use rtnetlink::{Handle, RouteMessageBuilder};
 use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, Ipv4Addr};
@@ -38,8 +38,10 @@ pub enum Resolution {
     Known(MacAddress),
     /// The kernel is asking for it, or has got no answer.
     Asking,
-    /// The kernel's route does not leave by our interface, so packets from it cannot get there.
-    Elsewhere,
+    /// The kernel's route does not leave by our interface, so packets from it cannot get there, but by the one with this index.
+    Elsewhere(u32),
+    /// The address is the host's own.
+    Here,
     /// The kernel has no route.
     NoRoute,
 }
@@ -240,11 +242,14 @@ async fn route(
 
 /// The router of a route that leaves by the interface, if it has one: of several paths, the one that the kernel has picked.
 fn leads_to(route: &RouteMessage, interface: u32) -> Result<Option<IpAddr>, Resolution> {
+    if route.header.kind == RouteType::Local {
+        return Err(Resolution::Here);
+    }
     let mut via = None;
-    let mut leaves_here = false;
+    let mut leaves_by = 0;
     for attribute in &route.attributes {
         match attribute {
-            RouteAttribute::Oif(index) => leaves_here = *index == interface,
+            RouteAttribute::Oif(index) => leaves_by = *index,
             RouteAttribute::Gateway(RouteAddress::Inet(gateway)) | RouteAttribute::Via(RouteVia::Inet(gateway)) => {
                 via = Some(IpAddr::from(*gateway));
             }
@@ -252,5 +257,5 @@ fn leads_to(route: &RouteMessage, interface: u32) -> Result<Option<IpAddr>, Reso
             _ => {}
         }
     }
-    if leaves_here { Ok(via) } else { Err(Resolution::Elsewhere) }
+    if leaves_by == interface { Ok(via) } else { Err(Resolution::Elsewhere(leaves_by)) }
 }

@@ -1,19 +1,18 @@
 //! What Prometheus reads.
 
-use crate::operator::{Scrape, State};
-use evenkeel_core::Event;
+use crate::operator::{BackendTraffic, Scrape, State};
+use evenkeel_core::{Event, LAYOUT, Reason};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, text};
+use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::{Registry, Unit};
 use std::fmt;
 use std::net::SocketAddr;
+use std::time::UNIX_EPOCH;
 
-/// The format's name (OpenMetrics 1.0).
-pub(super) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-
-/// The text of one scrape.
+/// The text of one scrape, as OpenMetrics has it.
 pub(super) fn encode(scrape: Scrape) -> Result<String, fmt::Error> {
     let mut registry = Registry::default();
     registry.register_collector(Box::new(Reading(scrape)));
@@ -31,89 +30,162 @@ struct Reading(Scrape);
 
 impl Collector for Reading {
     fn encode(&self, mut out: DescriptorEncoder<'_>) -> fmt::Result {
-        let Self(Scrape { status, counters, traffic, stages, free, troubles, nat_ports_free }) = self;
-        let counter = |value| ConstCounter::<u64>::new(value);
-
-        let mut packets =
-            out.encode_descriptor("evenkeel_packets", "Packets carried.", None, counter(0).metric_type())?;
-        for line in traffic {
-            for (direction, value) in
-                [("client", line.traffic.client_packets), ("backend", line.traffic.backend_packets)]
-            {
-                let labels = [("service", line.service.as_str()), ("backend", &line.backend), ("direction", direction)];
-                counter(value).encode(packets.encode_family(&labels)?)?;
-            }
-        }
-        let mut bytes = out.encode_descriptor(
-            "evenkeel",
-            "Bytes carried, Ethernet headers included.",
-            Some(&Unit::Bytes),
-            counter(0).metric_type(),
-        )?;
-        for line in traffic {
-            for (direction, value) in [("client", line.traffic.client_bytes), ("backend", line.traffic.backend_bytes)] {
-                let labels = [("service", line.service.as_str()), ("backend", &line.backend), ("direction", direction)];
-                counter(value).encode(bytes.encode_family(&labels)?)?;
-            }
-        }
-        let mut verdicts = out.encode_descriptor(
-            "evenkeel_verdicts",
-            "Packets by the reason of their verdict, and events.",
-            None,
-            counter(0).metric_type(),
-        )?;
-        for (reason, value) in counters {
-            counter(*value).encode(verdicts.encode_family(&[("reason", reason.as_str())])?)?;
-        }
-
-        let help = "What the control side could not do and has tried again; no packet waits for it.";
-        let mut failures = out.encode_descriptor("evenkeel_control_failures", help, None, counter(0).metric_type())?;
-        for (trouble, value) in troubles {
-            counter(*value).encode(failures.encode_family(&[("kind", trouble.name())])?)?;
-        }
-
-        let gauge = |value: i64| ConstGauge::<i64>::new(value);
-        let mut flows = out.encode_descriptor("evenkeel_flows", "Connections.", None, gauge(0).metric_type())?;
-        for service in &status.services {
-            let count: u64 = service.backends.iter().map(|backend| backend.flows).sum();
-            gauge(count as i64).encode(flows.encode_family(&[("service", service.name.as_str())])?)?;
-        }
-        let help = "Connections in the flow table by how far they have come, and how many more it is made for (free).";
-        let mut fill = out.encode_descriptor("evenkeel_flow_table", help, None, gauge(0).metric_type())?;
-        let counted = stages.iter().map(|(stage, count)| (stage.name(), *count));
-        for (class, count) in counted.chain([("free", *free)]) {
-            gauge(count as i64).encode(fill.encode_family(&[("class", class)])?)?;
-        }
-        let help = "Connections that made room for another before their idle time was over.";
-        let mut evictions = out.encode_descriptor("evenkeel_evictions", help, None, counter(0).metric_type())?;
-        for (class, event) in EVICTIONS {
-            let count = counters.get(event.name()).copied().unwrap_or_default();
-            counter(count).encode(evictions.encode_family(&[("class", class)])?)?;
-        }
-        let help =
-            "NAT source ports that a new connection took from one that had ended, was never complete or was silent.";
-        let taken = out.encode_descriptor("evenkeel_nat_ports_taken_over", help, None, counter(0).metric_type())?;
-        let count = counters.get(Event::PortTakenOver.name()).copied().unwrap_or_default();
-        counter(count).encode(taken)?;
-        let help = "NAT source ports in use towards a backend.";
-        let mut used = out.encode_descriptor("evenkeel_nat_ports_in_use", help, None, gauge(0).metric_type())?;
-        for line in traffic {
-            let labels = [("service", line.service.as_str()), ("backend", &line.backend)];
-            gauge(line.nat_ports as i64).encode(used.encode_family(&labels)?)?;
-        }
-        let help = "Whether a backend gets new connections (1) or not (0).";
-        let mut up = out.encode_descriptor("evenkeel_backend_up", help, None, gauge(0).metric_type())?;
-        for service in &status.services {
-            // Who has left the file is not missed.
-            for backend in service.backends.iter().filter(|backend| !backend.leaving) {
-                let name = SocketAddr::new(backend.address, backend.port).to_string();
-                let labels = [("service", service.name.as_str()), ("backend", name.as_str())];
-                let is_up = backend.state == State::Up && backend.weight > 0;
-                gauge(i64::from(is_up)).encode(up.encode_family(&labels)?)?;
-            }
-        }
-        let help = "NAT source ports that are free towards the backend with the most connections.";
-        let free = out.encode_descriptor("evenkeel_nat_ports_free", help, None, gauge(0).metric_type())?;
-        gauge(*nat_ports_free as i64).encode(free)
+        let Self(scrape) = self;
+        itself(scrape, &mut out)?;
+        packets(scrape, &mut out)?;
+        backends(scrape, &mut out)?;
+        tables(scrape, &mut out)?;
+        nat_ports(scrape, &mut out)
     }
+}
+
+type Out<'a, 'b> = &'a mut DescriptorEncoder<'b>;
+
+/// One sample of a metric.
+type Sample<'a> = (Vec<(&'a str, &'a str)>, u64);
+
+/// A metric of counters.
+fn counters<'a>(
+    out: Out<'_, '_>,
+    name: &str,
+    help: &str,
+    samples: impl IntoIterator<Item = Sample<'a>>,
+) -> fmt::Result {
+    let mut family = out.encode_descriptor(name, help, None, MetricType::Counter)?;
+    for (labels, value) in samples {
+        ConstCounter::<u64>::new(value).encode(family.encode_family(&labels)?)?;
+    }
+    Ok(())
+}
+
+/// A metric of gauges.
+fn gauges<'a>(out: Out<'_, '_>, name: &str, help: &str, samples: impl IntoIterator<Item = Sample<'a>>) -> fmt::Result {
+    let mut family = out.encode_descriptor(name, help, None, MetricType::Gauge)?;
+    for (labels, value) in samples {
+        ConstGauge::<i64>::new(value as i64).encode(family.encode_family(&labels)?)?;
+    }
+    Ok(())
+}
+
+fn gauge(out: Out<'_, '_>, name: &str, help: &str, value: u64) -> fmt::Result {
+    let family = out.encode_descriptor(name, help, None, MetricType::Gauge)?;
+    ConstGauge::<i64>::new(value as i64).encode(family)
+}
+
+/// The balancer.
+fn itself(scrape: &Scrape, out: Out<'_, '_>) -> fmt::Result {
+    let Scrape { status, port, reloads, .. } = scrape;
+    let layout = LAYOUT.to_string();
+    let labels = vec![("version", status.version.as_str()), ("plane", &status.plane), ("layout", &layout)];
+    gauges(out, "evenkeel_build_info", "Which evenkeel this is: always 1.", [(labels, 1)])?;
+    let place = port.iter().map(|port| (vec![("interface", port.interface.as_str()), ("mode", &port.mode)], 1));
+    gauges(out, "evenkeel_attach_mode", "Where packets come and go, and how that is worked: always 1.", place)?;
+    gauge(out, "evenkeel_uptime_seconds", "For how long the process has been at work.", status.uptime_seconds)?;
+    let help = "Whether the file was put in force when it was read last (1) or refused (0).";
+    gauge(out, "evenkeel_config_last_reload_successful", help, reloads.successful.into())?;
+    let since = reloads.last_success.duration_since(UNIX_EPOCH).unwrap_or_default();
+    let help = "When the configuration in force was read, in seconds since 1970.";
+    gauge(out, "evenkeel_config_last_reload_success_timestamp_seconds", help, since.as_secs())
+}
+
+/// What became of packets.
+fn packets(scrape: &Scrape, out: Out<'_, '_>) -> fmt::Result {
+    let Scrape { counters: counted, traffic, .. } = scrape;
+    let by_direction = |read: fn(&BackendTraffic) -> [u64; 2]| {
+        traffic.iter().flat_map(move |((service, backend), carried)| {
+            ["client", "backend"].into_iter().zip(read(carried)).map(move |(direction, value)| {
+                (vec![("service", service.as_str()), ("backend", backend), ("direction", direction)], value)
+            })
+        })
+    };
+    let carried = by_direction(|carried| [carried.traffic.client_packets, carried.traffic.backend_packets]);
+    counters(out, "evenkeel_packets", "Packets carried.", carried)?;
+    let help = "Bytes carried, Ethernet headers included.";
+    let mut bytes = out.encode_descriptor("evenkeel", help, Some(&Unit::Bytes), MetricType::Counter)?;
+    for (labels, value) in by_direction(|carried| [carried.traffic.client_bytes, carried.traffic.backend_bytes]) {
+        ConstCounter::<u64>::new(value).encode(bytes.encode_family(&labels)?)?;
+    }
+    let verdicts =
+        Reason::ALL.iter().zip(counted.verdicts).map(|(reason, count)| (vec![("reason", reason.name())], count));
+    counters(out, "evenkeel_verdicts", "Packets by the reason of their verdict: every packet has one.", verdicts)?;
+    let help = "What the control side could not do and has tried again; no packet waits for it.";
+    let failures = scrape.troubles.iter().map(|(trouble, count)| (vec![("kind", trouble.name())], *count));
+    counters(out, "evenkeel_control_failures", help, failures)?;
+    let events = Event::ALL.iter().zip(counted.events).map(|(event, count)| (vec![("event", event.name())], count));
+    counters(out, "evenkeel_events", "What happened beside the verdicts.", events)
+}
+
+/// Services and backends, as they are.
+fn backends(scrape: &Scrape, out: Out<'_, '_>) -> fmt::Result {
+    let flows = scrape.flows().into_iter().map(|(service, count)| (vec![("service", service)], count));
+    gauges(out, "evenkeel_flows", "Connections.", flows)?;
+    // Who has left the file is not missed.
+    let services = scrape.status.services.iter();
+    let listed: Vec<_> = services
+        .flat_map(|service| service.backends.iter().map(move |backend| (service.name.as_str(), backend)))
+        .filter(|(_, backend)| !backend.leaving)
+        .map(|(service, backend)| (service, SocketAddr::new(backend.address, backend.port).to_string(), backend))
+        .collect();
+    let up = listed.iter().map(|(service, name, backend)| {
+        let is_up = backend.state == State::Up && backend.weight > 0;
+        (vec![("service", *service), ("backend", name)], is_up.into())
+    });
+    gauges(out, "evenkeel_backend_up", "Whether a backend gets new connections (1) or not (0).", up)?;
+    let trouble = listed.iter().filter_map(|(service, name, backend)| {
+        Some((vec![("service", *service), ("backend", name), ("trouble", backend.trouble.as_deref()?)], 1))
+    });
+    let help =
+        "What is the matter with a backend, where something is: it fails its checks, or packets do not find the way.";
+    gauges(out, "evenkeel_backend_trouble", help, trouble)?;
+    let weight = listed
+        .iter()
+        .map(|(service, name, backend)| (vec![("service", *service), ("backend", name)], backend.weight.into()));
+    gauges(out, "evenkeel_backend_weight", "A backend's weight among those of its service.", weight)
+}
+
+/// Tables, and how full they are.
+fn tables(scrape: &Scrape, out: Out<'_, '_>) -> fmt::Result {
+    let Scrape { stages, tables, counters: counted, .. } = scrape;
+    let size = tables.iter().map(|table| (vec![("table", table.name)], table.size));
+    gauges(out, "evenkeel_table_size", "How many entries a table is made for.", size)?;
+    let used = tables.iter().map(|table| (vec![("table", table.name)], table.used));
+    gauges(out, "evenkeel_table_used", "How many entries of a table are in use.", used)?;
+    let free =
+        tables.iter().find(|table| table.name == "flows").map_or(0, |table| table.size.saturating_sub(table.used));
+    let classes = stages.iter().map(|(stage, count)| (stage.name(), *count)).chain([("free", free)]);
+    let help = "Connections in the flow table by how far they have come, and how many more it is made for (free).";
+    gauges(out, "evenkeel_flow_table", help, classes.map(|(class, count)| (vec![("class", class)], count)))?;
+    let evicted = EVICTIONS.iter().map(|(class, event)| (vec![("class", *class)], counted.events[*event as usize]));
+    counters(
+        out,
+        "evenkeel_evictions",
+        "Connections that made room for another before their idle time was over.",
+        evicted,
+    )
+}
+
+/// Ports of full NAT.
+fn nat_ports(scrape: &Scrape, out: Out<'_, '_>) -> fmt::Result {
+    let taken = scrape.counters.events[Event::PortTakenOver as usize];
+    let help = "NAT source ports that a new connection took from one that had ended, was never complete or was silent.";
+    let family = out.encode_descriptor("evenkeel_nat_ports_taken_over", help, None, MetricType::Counter)?;
+    ConstCounter::<u64>::new(taken).encode(family)?;
+    let used = scrape.traffic.iter().map(|((service, backend), carried)| {
+        (vec![("service", service.as_str()), ("backend", backend)], carried.flows)
+    });
+    gauges(out, "evenkeel_nat_ports_in_use", "NAT source ports in use towards a backend, by a service.", used)?;
+    let targets: Vec<_> = scrape
+        .nat_targets
+        .iter()
+        .map(|((protocol, target), used)| (protocol.to_string(), target.to_string(), *used))
+        .collect();
+    let by_target = targets
+        .iter()
+        .map(|(protocol, target, used)| (vec![("protocol", protocol.as_str()), ("target", target.as_str())], *used));
+    let help = "NAT source ports in use towards a target, by all services together: each may be used once a target.";
+    gauges(out, "evenkeel_nat_target_ports_in_use", help, by_target)?;
+    let help = "NAT source ports that there are towards each target.";
+    gauge(out, "evenkeel_nat_target_ports", help, scrape.nat_ports)?;
+    let help = "NAT source ports that are free towards the target that most are in use to.";
+    gauge(out, "evenkeel_nat_ports_free", help, scrape.nat_ports_free())
 }

@@ -2,7 +2,9 @@
 //! `docs/api.md` documents it for people.
 
 mod answer;
+mod caller;
 mod client;
+mod exposition;
 mod metrics;
 mod router;
 mod scrapes;
@@ -11,6 +13,6 @@ mod serve;
 mod socket;
 
 pub use client::{Client, ClientError};
-pub use router::{OrderRequest, ReloadRequest, WeightRequest, routers};
+pub use router::{HostRequest, OrderRequest, ReloadRequest, WeightRequest, routers};
 pub(crate) use serve::{serve_tcp, serve_unix};
 pub use socket::{DEFAULT_SOCKET, SocketError, listen};

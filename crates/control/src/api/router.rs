@@ -1,18 +1,24 @@
 //! The resources, and what is asked of the operator for each.
 
 use super::answer::Refusal;
+use super::caller::Caller;
+use super::exposition::Format;
 use super::scrapes::Scrapes;
-use super::{metrics, search};
-use crate::operator::{Change, Handle, Order, OrderError, ReloadError, ServiceStatus, Status};
+use super::search;
+use crate::operator::{
+    Change, FlowFilter, FlowOrder, Handle, Order, OrderError, Ordered, Place, ReloadError, ServiceStatus, Status,
+};
 use crate::plane::Plane;
 use axum::extract::rejection::{JsonRejection, QueryRejection};
 use axum::extract::{DefaultBodyLimit, FromRef, Query, State};
-use axum::http::header::CONTENT_TYPE;
+use axum::http::HeaderMap;
+use axum::http::header::{ACCEPT, CONTENT_TYPE};
 use axum::response::IntoResponse;
 use axum::routing::{get, post};
-use axum::{Json, Router};
+use axum::{Extension, Json, Router};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 /// The largest question, in bytes.
 const MAX_BODY: usize = 16 * 1024;
@@ -29,6 +35,14 @@ pub struct OrderRequest {
     pub service: String,
     /// The backend's address, and its port where that alone does not tell.
     pub backend: String,
+}
+
+/// `POST /v1/drain-host` and `/v1/undrain-host`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HostRequest {
+    /// The address of the backends that are meant.
+    pub host: IpAddr,
 }
 
 /// `POST /v1/weight`.
@@ -56,6 +70,10 @@ pub struct ReloadRequest {
 struct FlowsQuery {
     limit: Option<usize>,
     service: Option<String>,
+    client: Option<Place>,
+    backend: Option<Place>,
+    state: Option<String>,
+    sort: Option<FlowOrder>,
 }
 
 /// What is asked of.
@@ -96,6 +114,8 @@ fn router<P: Plane + 'static>(asked: Asked<P>) -> Router {
         .route("/v1/flows", get(flows::<P>))
         .route("/v1/drain", post(drain::<P>))
         .route("/v1/undrain", post(undrain::<P>))
+        .route("/v1/drain-host", post(drain_host::<P>))
+        .route("/v1/undrain-host", post(undrain_host::<P>))
         .route("/v1/weight", post(weight::<P>))
         .route("/v1/reload", post(reload::<P>))
         .route("/metrics", get(metrics::<P>))
@@ -131,62 +151,100 @@ async fn flows<P: Plane + 'static>(
     State(handle): State<Handle<P>>,
     query: Result<Query<FlowsQuery>, QueryRejection>,
 ) -> Result<impl IntoResponse, Refusal> {
-    let Query(FlowsQuery { limit, service }) = query?;
+    let Query(FlowsQuery { limit, service, client, backend, state, sort }) = query?;
     let limit = limit.unwrap_or(DEFAULT_FLOWS).min(MAX_FLOWS);
-    let asked = service.clone();
-    let search = handle.ask(move |operator| operator.search_flows(limit, asked.as_deref()));
+    let name = service.clone();
+    let filter = FlowFilter { service, client, backend, state };
+    let search = handle.ask(move |operator| operator.search_flows(limit, filter, sort));
     match search.await.ok_or_else(Refusal::ending)? {
         Some(search) => Ok(([(CONTENT_TYPE, "application/json")], search::find(search).await?)),
-        None => Err(Refusal::not_found(format!("there is no service called \"{}\".", service.unwrap_or_default()))),
+        None => Err(Refusal::not_found(format!("there is no service called \"{}\".", name.unwrap_or_default()))),
     }
 }
 
 async fn drain<P: Plane + 'static>(
     State(handle): State<Handle<P>>,
+    Extension(caller): Extension<Caller>,
     request: Result<Json<OrderRequest>, JsonRejection>,
-) -> Result<(), Refusal> {
+) -> Result<Json<Ordered>, Refusal> {
     let Json(OrderRequest { service, backend }) = request?;
-    order(&handle, service, backend, Order::Drain).await
+    order(&handle, &caller, service, backend, Order::Drain).await
 }
 
 async fn undrain<P: Plane + 'static>(
     State(handle): State<Handle<P>>,
+    Extension(caller): Extension<Caller>,
     request: Result<Json<OrderRequest>, JsonRejection>,
-) -> Result<(), Refusal> {
+) -> Result<Json<Ordered>, Refusal> {
     let Json(OrderRequest { service, backend }) = request?;
-    order(&handle, service, backend, Order::Undrain).await
+    order(&handle, &caller, service, backend, Order::Undrain).await
 }
 
 async fn weight<P: Plane + 'static>(
     State(handle): State<Handle<P>>,
+    Extension(caller): Extension<Caller>,
     request: Result<Json<WeightRequest>, JsonRejection>,
-) -> Result<(), Refusal> {
+) -> Result<Json<Ordered>, Refusal> {
     let Json(WeightRequest { service, backend, weight }) = request?;
-    order(&handle, service, backend, Order::Weight(weight)).await
+    order(&handle, &caller, service, backend, Order::Weight(weight)).await
 }
 
 async fn order<P: Plane + 'static>(
     handle: &Handle<P>,
+    caller: &Caller,
     service: String,
     backend: String,
     order: Order,
-) -> Result<(), Refusal> {
-    let done =
-        handle.ask(move |operator| operator.order(&service, &backend, order)).await.ok_or_else(Refusal::ending)?;
-    done.map_err(|error| match error {
-        OrderError::NoService(_) | OrderError::NoBackend { .. } => Refusal::not_found(error),
+) -> Result<Json<Ordered>, Refusal> {
+    let by = caller.words();
+    let done = handle.ask(move |operator| operator.order_by(&service, &backend, order, by));
+    done.await.ok_or_else(Refusal::ending)?.map(Json).map_err(not_ordered)
+}
+
+async fn drain_host<P: Plane + 'static>(
+    State(handle): State<Handle<P>>,
+    Extension(caller): Extension<Caller>,
+    request: Result<Json<HostRequest>, JsonRejection>,
+) -> Result<Json<Ordered>, Refusal> {
+    order_host(&handle, &caller, request?.0, Order::Drain).await
+}
+
+async fn undrain_host<P: Plane + 'static>(
+    State(handle): State<Handle<P>>,
+    Extension(caller): Extension<Caller>,
+    request: Result<Json<HostRequest>, JsonRejection>,
+) -> Result<Json<Ordered>, Refusal> {
+    order_host(&handle, &caller, request?.0, Order::Undrain).await
+}
+
+async fn order_host<P: Plane + 'static>(
+    handle: &Handle<P>,
+    caller: &Caller,
+    HostRequest { host }: HostRequest,
+    order: Order,
+) -> Result<Json<Ordered>, Refusal> {
+    let by = caller.words();
+    let done = handle.ask(move |operator| operator.order_host(host, order, by));
+    done.await.ok_or_else(Refusal::ending)?.map(Json).map_err(not_ordered)
+}
+
+fn not_ordered<E: std::error::Error>(error: OrderError<E>) -> Refusal {
+    match error {
+        OrderError::NoService(_) | OrderError::NoBackend { .. } | OrderError::NoHost(_) => Refusal::not_found(error),
         OrderError::Ambiguous { .. } => Refusal::bad(error),
         OrderError::Balancer(_) => Refusal::failed(error),
-    })
+    }
 }
 
 async fn reload<P: Plane + 'static>(
     State(handle): State<Handle<P>>,
+    Extension(caller): Extension<Caller>,
     request: Result<Json<ReloadRequest>, JsonRejection>,
 ) -> Result<Json<Vec<Change>>, Refusal> {
     let Json(ReloadRequest { dry_run }) = request?;
+    let by = caller.words();
     let changes = handle
-        .ask_counted(move |operator| if dry_run { operator.rehearse() } else { operator.reload() })
+        .ask_counted(move |operator| if dry_run { operator.rehearse() } else { operator.reload_by(by) })
         .await
         .ok_or_else(Refusal::ending)?;
     changes.map(Json).map_err(|error| match error {
@@ -195,6 +253,12 @@ async fn reload<P: Plane + 'static>(
     })
 }
 
-async fn metrics<P: Plane + 'static>(State(scrapes): State<Scrapes<P>>) -> Result<impl IntoResponse, Refusal> {
-    Ok(([(CONTENT_TYPE, metrics::CONTENT_TYPE)], scrapes.text().await?))
+async fn metrics<P: Plane + 'static>(
+    State(scrapes): State<Scrapes<P>>,
+    headers: HeaderMap,
+) -> Result<impl IntoResponse, Refusal> {
+    // More than one header is one list (RFC 9110, section 5.3).
+    let accept: Vec<_> = headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok()).collect();
+    let format = Format::accepted(&accept.join(","));
+    Ok(([(CONTENT_TYPE, format.content_type())], scrapes.text(format).await?))
 }

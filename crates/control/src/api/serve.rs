@@ -1,7 +1,8 @@
 //! Accepting connections, as many as are good for us, and giving none of them for ever.
 
+use super::caller::Caller;
 use crate::trouble::{Trouble, Troubles};
-use axum::Router;
+use axum::{Extension, Router};
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
@@ -32,7 +33,7 @@ pub(crate) async fn serve_unix(listener: UnixListener, router: Router, troubles:
         let Some((stream, _)) = accepted(listener.accept().await, &troubles).await else { continue };
         // The semaphore is never closed.
         let Ok(slot) = Arc::clone(&slots).acquire_owned().await else { return };
-        let service = TowerToHyperService::new(router.clone());
+        let service = TowerToHyperService::new(router.clone().layer(Extension(Caller::of(&stream))));
         tokio::spawn(async move {
             let connection = builder().serve_connection(TokioIo::new(stream), service);
             // Whatever ends it, it concerns the one who asked.

@@ -17,6 +17,11 @@ impl<P: Plane> Balancer<P> {
         &self.ours
     }
 
+    /// Whether it was ever known where packets for a backend address must be sent; if so they still go there.
+    pub fn has_next_hop(&self, address: Ipv4Addr) -> bool {
+        self.next_hops.get(&address.into()).is_some_and(|mac| !mac.is_zero())
+    }
+
     /// Notes where packets for a backend's address, or through a router, must be sent.
     ///
     /// # Errors

@@ -12,20 +12,24 @@ pub(crate) struct Census {
     /// When the count began. Connections that were opened after that may be missing, and those that have ended counted.
     pub(crate) begun: Instant,
     flows: HashMap<BackendRef, u64>,
+    /// Those of them that have ended, and keep their places for late segments.
+    ended: HashMap<BackendRef, u64>,
     stages: [u64; Stage::ALL.len()],
 }
 
 impl Census {
     /// A count that begins now.
     pub(crate) fn begin() -> Self {
-        Self { begun: Instant::now(), flows: HashMap::new(), stages: [0; Stage::ALL.len()] }
+        Self { begun: Instant::now(), flows: HashMap::new(), ended: HashMap::new(), stages: [0; Stage::ALL.len()] }
     }
 
     /// Counts a connection.
     pub(crate) fn count(&mut self, flow: &FlowView) {
         *self.flows.entry(flow.backend).or_default() += 1;
-        if let Some(stage) = Stage::of(flow) {
-            self.stages[stage as usize] += 1;
+        let Some(stage) = Stage::of(flow) else { return };
+        self.stages[stage as usize] += 1;
+        if stage == Stage::Closing {
+            *self.ended.entry(flow.backend).or_default() += 1;
         }
     }
 
@@ -37,6 +41,11 @@ impl Census {
     /// How many connections this backend had.
     pub(crate) fn flows(&self, backend: BackendRef) -> u64 {
         self.flows.get(&backend).copied().unwrap_or(0)
+    }
+
+    /// How many of them had not ended.
+    pub(crate) fn living(&self, backend: BackendRef) -> u64 {
+        self.flows(backend).saturating_sub(self.ended.get(&backend).copied().unwrap_or(0))
     }
 }
 
@@ -71,5 +80,6 @@ mod tests {
         }
         assert_eq!(Stage::ALL.map(|stage| census.at(stage)), [3, 4, 8, 48, 64, 128, 256]);
         assert_eq!(census.flows(BackendRef { index: 1, generation: 1 }), 511);
+        assert_eq!(census.living(BackendRef { index: 1, generation: 1 }), 511 - 48);
     }
 }

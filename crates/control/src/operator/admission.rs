@@ -1,10 +1,10 @@
-//! What follows for a backend from all that is said of it: by the file, by orders and by health checks.
+//! What follows for a backend from all that is said of it: by the file, by orders and by health checks, and of the way to it.
 
 use super::health::HealthTable;
 use super::orders::Orders;
+use super::ways::Leads;
 use crate::config::{Backend, BackendId, Config, Initial, OnDown, Service};
 use evenkeel_core::backend::{BackendState, Standing};
-use std::collections::HashSet;
 
 /// Every backend that is health checked.
 pub(super) fn checked(config: &Config) -> impl Iterator<Item = BackendId> {
@@ -17,65 +17,91 @@ pub(super) fn standing(service: &Service, backend: &Backend, orders: &Orders, he
     Standing { drained: orders.is_drained(&id), failed: !health.is_up(&id) }
 }
 
-/// Who is new and waits for his first good check, because others of his service take connections that are known to serve: they
-/// were there before, or have had theirs.
-pub(super) fn waiting<'s>(
-    services: impl IntoIterator<Item = &'s Service>,
-    orders: &Orders,
-    health: &HealthTable,
-) -> HashSet<BackendId> {
-    let mut waiting = HashSet::new();
-    if !health.has_new() {
-        return waiting;
-    }
-    for service in services.into_iter().filter(|service| service.health.initial == Initial::Down) {
-        let takes = |backend: &Backend| {
-            let id = service.backend_id(backend);
-            let may = backend.weight > 0 && !backend.drain && !orders.is_drained(&id);
-            may && health.is_up(&id) && !health.is_new(&id)
-        };
-        if service.backends.iter().any(takes) {
-            waiting.extend(service.backend_ids().filter(|backend| health.is_new(backend)));
-        }
-    }
-    waiting
+/// What of a service's backends as a whole each of them depends on.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Whole {
+    /// Somebody takes new connections and is reached for certain.
+    has_certain: bool,
+    /// Who is new waits for his first good check, because others take connections that are known to serve: they were there before,
+    /// or have had theirs.
+    new_ones_wait: bool,
+    /// Nobody serves and is reached.
+    nobody_serves: bool,
 }
 
-/// What may be sent to a backend. `waiting`: see [`waiting`].
+impl Whole {
+    pub(super) fn of(service: &Service, orders: &Orders, health: &HealthTable) -> Self {
+        let (mut has_certain, mut has_known, mut has_any) = (false, false, false);
+        for backend in &service.backends {
+            let id = service.backend_id(backend);
+            let leads = health.leads(&id);
+            if health.is_up(&id) && leads != Leads::No {
+                let takes_new = backend.weight > 0 && !backend.drain && !orders.is_drained(&id);
+                has_certain |= takes_new && leads == Leads::Yes;
+                has_known |= takes_new && !health.is_new(&id);
+                has_any = true;
+            }
+        }
+        let new_ones_wait = has_known && service.health.initial == Initial::Down;
+        Self { has_certain, new_ones_wait, nobody_serves: !has_any }
+    }
+
+    /// Whether packets get to a backend. One that has stopped answering ARP may only be slow: packets for it go to where it was,
+    /// but new connections only as long as there is nobody better.
+    pub(super) fn reaches(self, backend: &BackendId, health: &HealthTable) -> bool {
+        match health.leads(backend) {
+            Leads::Yes => true,
+            Leads::Perhaps => !self.has_certain,
+            Leads::No => false,
+        }
+    }
+}
+
+/// What may be sent to a backend.
 pub(super) fn admission(
     service: &Service,
     backend: &Backend,
     orders: &Orders,
     health: &HealthTable,
-    waiting: &HashSet<BackendId>,
+    whole: Whole,
 ) -> BackendState {
+    let id = service.backend_id(backend);
     let Standing { drained, failed } = standing(service, backend, orders, health);
-    match (!failed, drained || backend.drain) {
-        // Until somebody was known to serve, it may have taken some.
-        (true, false) if waiting.contains(&service.backend_id(backend)) => BackendState::Finishing,
-        (true, false) => BackendState::Up,
-        (true, true) => BackendState::Draining,
-        (false, true) if all_down(service, health) => BackendState::Draining,
+    let is_drained = drained || backend.drain;
+    if !failed && whole.reaches(&id, health) {
+        return match is_drained {
+            true => BackendState::Draining,
+            // Until somebody was known to serve, it may have taken some.
+            false if whole.new_ones_wait && health.is_new(&id) => BackendState::Finishing,
+            false => BackendState::Up,
+        };
+    }
+    match (failed, is_drained) {
+        // What connections it has still go to where it was.
+        (false, _) | (_, true) if whole.nobody_serves => BackendState::Draining,
         // Whoever drains a server closes it next, and then its checks fail while it finishes what it has.
-        (false, true) => BackendState::Finishing,
-        (false, false) => fate(service, health),
+        (false, _) | (_, true) => BackendState::Finishing,
+        (true, false) => fate(service, whole.nobody_serves),
     }
 }
 
 /// What becomes of the connections of a backend that is held down.
-fn fate(service: &Service, health: &HealthTable) -> BackendState {
+fn fate(service: &Service, nobody_serves: bool) -> BackendState {
     match service.on_down {
         // Clients shall be told, whoever is left.
         OnDown::Reset => BackendState::Resetting,
         // While nobody serves, nobody is better than the one that has the connection: it may be the check that is wrong.
-        _ if all_down(service, health) => BackendState::Draining,
+        _ if nobody_serves => BackendState::Draining,
         OnDown::Keep => BackendState::Finishing,
         OnDown::Drop => BackendState::Down,
     }
 }
 
-fn all_down(service: &Service, health: &HealthTable) -> bool {
-    !service.backend_ids().any(|backend| health.is_up(&backend))
+/// Whether any backend takes new connections.
+pub(super) fn is_served(service: &Service, orders: &Orders, health: &HealthTable) -> bool {
+    let whole = Whole::of(service, orders, health);
+    let is_up = |backend: &Backend| admission(service, backend, orders, health, whole) == BackendState::Up;
+    service.backends.iter().any(|backend| backend.weight > 0 && is_up(backend))
 }
 
 /// A backend that new connections go to.
@@ -89,8 +115,8 @@ pub(super) struct Serving<'a> {
 
 /// The backends that new connections go to.
 pub(super) fn serving<'a>(service: &'a Service, orders: &Orders, health: &HealthTable) -> Vec<Serving<'a>> {
-    let waiting = waiting([service], orders, health);
-    let is_up = |backend: &Backend| admission(service, backend, orders, health, &waiting) == BackendState::Up;
+    let whole = Whole::of(service, orders, health);
+    let is_up = |backend: &Backend| admission(service, backend, orders, health, whole) == BackendState::Up;
     let serving = service.ranked().filter(|(_, backend)| is_up(backend));
     serving.map(|(rank, backend)| Serving { id: service.backend_id(backend), rank, backend }).collect()
 }

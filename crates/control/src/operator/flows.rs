@@ -7,8 +7,9 @@ use crate::config::{BackendId, ServiceId};
 use crate::plane::{FlowView, FlowWalk, Plane, WalkError};
 use evenkeel_core::{BackendRef, flow};
 use serde::{Deserialize, Serialize};
+use std::cmp::Reverse;
 use std::collections::HashMap;
-use std::net::{SocketAddr, SocketAddrV4};
+use std::net::{IpAddr, SocketAddr, SocketAddrV4};
 use std::sync::Arc;
 
 /// A connection.
@@ -30,6 +31,70 @@ pub struct FlowStatus {
     pub idle_seconds: u64,
 }
 
+/// Which connections are meant: those that fit all that is said.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FlowFilter {
+    /// Of this service, by its name.
+    pub service: Option<String>,
+    /// From there.
+    pub client: Option<Place>,
+    /// To there.
+    pub backend: Option<Place>,
+    /// In this state, as [`FlowStatus::state`] has it.
+    pub state: Option<String>,
+}
+
+/// An address, and a port if it matters: `10.0.0.2` or `10.0.0.2:8080`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub struct Place {
+    address: IpAddr,
+    port: Option<u16>,
+}
+
+impl Place {
+    fn is(&self, end: SocketAddr) -> bool {
+        self.address == end.ip() && self.port.is_none_or(|port| port == end.port())
+    }
+}
+
+impl TryFrom<String> for Place {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        match (text.parse::<SocketAddr>(), text.parse::<IpAddr>()) {
+            (Ok(end), _) => Ok(Self { address: end.ip(), port: Some(end.port()) }),
+            (_, Ok(address)) => Ok(Self { address, port: None }),
+            _ => Err(format!("\"{text}\" is neither an address nor an address and a port, as in 10.0.0.2:8080.")),
+        }
+    }
+}
+
+/// What connections are sorted by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum FlowOrder {
+    /// Those first that have been idle for longest.
+    Idle,
+    /// By the client's address and port.
+    Client,
+    /// By the backend's.
+    Backend,
+    /// By state, and within one by the client.
+    State,
+}
+
+impl FlowOrder {
+    fn sort(self, flows: &mut [FlowStatus]) {
+        match self {
+            Self::Idle => flows.sort_by_key(|flow| Reverse(flow.idle_seconds)),
+            Self::Client => flows.sort_by_key(|flow| flow.client),
+            Self::Backend => flows.sort_by_key(|flow| (flow.backend, flow.client)),
+            Self::State => flows.sort_by(|a, b| (&a.state, a.client).cmp(&(&b.state, b.client))),
+        }
+    }
+}
+
 /// A search for connections, which needs no operator any more.
 #[expect(missing_debug_implementations, reason = "the table is a plane's")]
 pub struct FlowSearch {
@@ -37,18 +102,21 @@ pub struct FlowSearch {
     backends: HashMap<BackendRef, BackendId>,
     /// Of this service alone.
     only: Option<ServiceId>,
+    filter: FlowFilter,
+    order: Option<FlowOrder>,
     limit: usize,
 }
 
 impl<P: Plane> Operator<P> {
-    /// A search for at most so many connections, of one service if it is named. Nothing if there is no service of that name.
-    pub fn search_flows(&self, limit: usize, service: Option<&str>) -> Option<FlowSearch> {
-        let only = match service {
-            Some(name) => Some(self.config.services.iter().find(|service| service.name == name)?.id()),
+    /// A search for at most so many of these connections; if there is an order, for the first ones in it. Nothing if there is no
+    /// service of the name that is asked for.
+    pub fn search_flows(&self, limit: usize, filter: FlowFilter, order: Option<FlowOrder>) -> Option<FlowSearch> {
+        let only = match &filter.service {
+            Some(name) => Some(self.config.services.iter().find(|service| service.name == *name)?.id()),
             None => None,
         };
         let backends = self.balancer.backends().map(|view| (view.reference, view.id)).collect();
-        Some(FlowSearch { table: self.balancer.plane().flow_walk(), backends, only, limit })
+        Some(FlowSearch { table: self.balancer.plane().flow_walk(), backends, only, filter, order, limit })
     }
 }
 
@@ -60,10 +128,22 @@ impl FlowSearch {
     pub fn run(&self, is_wanted: impl Fn() -> bool) -> Result<Vec<FlowStatus>, WalkError> {
         let mut found = Vec::new();
         for piece in pieces(self.table.buckets()) {
-            if found.len() >= self.limit || !is_wanted() {
+            if !is_wanted() {
                 break;
             }
             self.table.visit(piece, &mut |flow| found.extend(self.status(&flow)))?;
+            match self.order {
+                // Whoever comes later may come first: all are looked at, and no more than twice as many as wanted are kept.
+                Some(order) if found.len() > self.limit.saturating_mul(2) => {
+                    order.sort(&mut found);
+                    found.truncate(self.limit);
+                }
+                None if found.len() >= self.limit => break,
+                _ => {}
+            }
+        }
+        if let Some(order) = self.order {
+            order.sort(&mut found);
         }
         found.truncate(self.limit);
         Ok(found)
@@ -77,13 +157,21 @@ impl FlowSearch {
             return None;
         }
         let asked = end(flow.key.destination());
-        Some(FlowStatus {
+        let client = end(flow.key.source());
+        let backend = SocketAddr::new(address, if port == 0 { asked.port() } else { port });
+        let state = state_name(flow.state);
+        let FlowFilter { client: wanted_client, backend: wanted_backend, state: wanted_state, service: _ } =
+            &self.filter;
+        let is_meant = wanted_client.is_none_or(|place| place.is(client))
+            && wanted_backend.is_none_or(|place| place.is(backend))
+            && wanted_state.as_ref().is_none_or(|wanted| wanted == state);
+        is_meant.then(|| FlowStatus {
             protocol: service.protocol.to_string(),
-            client: end(flow.key.source()),
+            client,
             service: asked,
-            backend: SocketAddr::new(address, if port == 0 { asked.port() } else { port }),
+            backend,
             nat: end(flow.nat),
-            state: state_name(flow.state).to_owned(),
+            state: state.to_owned(),
             idle_seconds: flow.idle.as_secs(),
         })
     }

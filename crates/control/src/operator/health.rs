@@ -1,7 +1,9 @@
 //! What health checks have found, by backend.
 
+use super::ways::{Leads, Way, Ways};
 use crate::config::BackendId;
 use std::collections::{HashMap, HashSet};
+use std::net::IpAddr;
 use std::time::SystemTime;
 
 /// Whether a backend serves.
@@ -26,11 +28,12 @@ pub struct Judgement {
     pub since: SystemTime,
 }
 
-/// The last judgement on each backend, and who is new and waits for his first.
+/// The last judgement on each backend, who is new and waits for his first, and whether packets find the way.
 #[derive(Clone, Debug, Default)]
 pub(super) struct HealthTable {
     judged: HashMap<BackendId, Judgement>,
     new: HashSet<BackendId>,
+    ways: Ways,
 }
 
 impl HealthTable {
@@ -54,11 +57,6 @@ impl HealthTable {
         self.new.contains(backend)
     }
 
-    /// Whether anybody is.
-    pub(super) fn has_new(&self) -> bool {
-        !self.new.is_empty()
-    }
-
     /// Whether new connections may go there. Who has not been judged yet is taken to serve.
     pub(super) fn is_up(&self, backend: &BackendId) -> bool {
         self.judged.get(backend).is_none_or(|judgement| judgement.condition == Condition::Up)
@@ -72,5 +70,25 @@ impl HealthTable {
     pub(super) fn keep(&mut self, wanted: impl Fn(&BackendId) -> bool) {
         self.judged.retain(|backend, _| wanted(backend));
         self.new.retain(wanted);
+    }
+
+    /// Takes what was found out about the way to a backend's address; returns whether that may change who gets connections.
+    pub(super) fn note_way(&mut self, address: IpAddr, way: Way) -> bool {
+        self.ways.note(address, way)
+    }
+
+    /// Whether packets get to a backend.
+    pub(super) fn leads(&self, backend: &BackendId) -> Leads {
+        self.ways.leads(backend.address)
+    }
+
+    /// What is the matter with the way to a backend; nothing if nothing is, as far as is known.
+    pub(super) fn trouble(&self, backend: &BackendId) -> Option<&Way> {
+        self.ways.get(backend.address).filter(|way| way.code().is_some())
+    }
+
+    /// Forgets the ways to addresses that nobody has any more.
+    pub(super) fn keep_ways(&mut self, wanted: &HashSet<IpAddr>) {
+        self.ways.keep(|address| wanted.contains(address));
     }
 }

@@ -2,7 +2,8 @@
 //! it so. One thread owns it; others ask through a [`Handle`].
 //!
 //! `wanted` holds the three together; `admission` is what follows from them for a backend. `command` takes orders, `reload` reads
-//! the file again, `change` says what another file would do; `status`, `scrape` and `flows` tell.
+//! the file again, `change` says what another file would do; `ways` knows who is reached; `status`, `scrape` and `flows` tell,
+//! and `notes` what has happened.
 
 mod admission;
 mod change;
@@ -10,20 +11,24 @@ mod command;
 mod flows;
 mod handle;
 mod health;
+mod notes;
 mod orders;
 mod reload;
 mod scrape;
 mod status;
 mod wanted;
+mod ways;
 
 pub use crate::census::Stage;
 pub use change::Change;
-pub use command::OrderError;
-pub use flows::{FlowSearch, FlowStatus};
+pub use command::{OrderError, Ordered, OrderedBackend};
+pub use flows::{FlowFilter, FlowOrder, FlowSearch, FlowStatus, Place};
 pub use handle::{Handle, Inbox, handle};
 pub use health::{Condition, Judgement};
+pub use notes::Note;
 pub use orders::Order;
 pub use reload::ReloadError;
-pub use scrape::{BackendTraffic, Scrape};
+pub use scrape::{BackendTraffic, Reloads, Scrape, Table};
 pub use status::{BackendStatus, ServiceStatus, State, Status};
-pub use wanted::Operator;
+pub use wanted::{Operator, Port};
+pub use ways::Way;

@@ -2,6 +2,7 @@
 
 use super::admission::serving;
 use super::change::{Change, describe, moved_share};
+use super::notes::Note;
 use super::wanted::Operator;
 use crate::balancer::BalancerError;
 use crate::config::{BackendId, Config, ConfigError, Service, ServiceId};
@@ -34,8 +35,24 @@ impl<P: Plane> Operator<P> {
     /// # Errors
     /// The file is wrong, or wants what cannot be had while the balancer runs.
     pub fn reload(&mut self) -> Result<Vec<Change>, ReloadError<P::Error>> {
+        self.reload_by(None)
+    }
+
+    /// The same by somebody's order, who is named in the log.
+    ///
+    /// # Errors
+    /// As for [`Operator::reload`].
+    pub fn reload_by(&mut self, by: Option<String>) -> Result<Vec<Change>, ReloadError<P::Error>> {
+        let before = self.take_notes();
         let outcome = self.read_again().and_then(|config| self.replace(config));
-        self.reloaded = Some(outcome.as_ref().map(Vec::clone).map_err(ToString::to_string));
+        self.reloads.note(outcome.is_ok());
+        let told = outcome.as_ref().map(Vec::clone).map_err(ToString::to_string);
+        self.reloaded = Some(told.clone());
+        // What follows from it is told after it.
+        let following = self.take_notes();
+        before.into_iter().for_each(|note| self.note(note));
+        self.note(Note::Reloaded { by, outcome: told });
+        following.into_iter().for_each(|note| self.note(note));
         outcome
     }
 
@@ -63,6 +80,7 @@ impl<P: Plane> Operator<P> {
         self.check_fixed(&config)?;
         let changes = self.changes(&config)?;
         let (orders, health) = self.outlasting(&config);
+        self.remember_names();
         let before = (
             std::mem::replace(&mut self.config, config),
             std::mem::replace(&mut self.orders, orders),
@@ -98,7 +116,7 @@ impl<P: Plane> Operator<P> {
     fn changes(&self, config: &Config) -> Result<Vec<Change>, ReloadError<P::Error>> {
         let census = self.census().map_err(BalancerError::Plane)?;
         let flows: HashMap<BackendId, u64> =
-            self.balancer.backends().map(|view| (view.id, census.flows(view.reference))).collect();
+            self.balancer.backends().map(|view| (view.id, census.living(view.reference))).collect();
         let flows_of = |backend: &BackendId| flows.get(backend).copied().unwrap_or(0);
 
         let by_id = |config: &Config| -> BTreeMap<ServiceId, Service> {
@@ -113,8 +131,8 @@ impl<P: Plane> Operator<P> {
                 let draining_flows = old.backend_ids().map(|backend| flows_of(&backend)).sum();
                 changes.push(Change {
                     service: old.name.clone(),
-                    what: "removed".to_owned(),
-                    moved_share: 1.0,
+                    what: "removed, and its new connections are nobody's".to_owned(),
+                    moved_share: 0.0,
                     draining_flows,
                 });
             }
@@ -135,7 +153,8 @@ impl<P: Plane> Operator<P> {
             let kept: HashSet<_> = new.backend_ids().collect();
             let draining_flows =
                 old.backend_ids().filter(|backend| !kept.contains(backend)).map(|backend| flows_of(&backend)).sum();
-            let moved_share = moved_share(&serving(old, &self.orders, &self.health), &serving(new, &orders, &health));
+            let (before, after) = (serving(old, &self.orders, &self.health), serving(new, &orders, &health));
+            let moved_share = moved_share((old, &before), (new, &after));
             changes.push(Change { service: new.name.clone(), what: describe(old, new), moved_share, draining_flows });
         }
         Ok(changes)

@@ -1,6 +1,8 @@
 //! What there is to tell: the stable JSON of the command line and the API.
 
+use super::admission::Whole;
 use super::health::Condition;
+use super::notes::Note;
 use super::wanted::Operator;
 use crate::balancer::BackendView;
 use crate::census::Census;
@@ -20,6 +22,15 @@ pub struct Status {
     pub version: String,
     /// `xdp` or `dpdk`.
     pub plane: String,
+    /// Where packets come and go: an interface, or a port of DPDK's. Nothing until that is known.
+    #[serde(default)]
+    pub interface: Option<String>,
+    /// How it is worked: `native` or `generic` on XDP, the driver's name on DPDK.
+    #[serde(default)]
+    pub mode: Option<String>,
+    /// Why it is that mode and nothing better, in words for people, where there is something to say.
+    #[serde(default)]
+    pub mode_reason: Option<String>,
     /// Since when it runs, in seconds.
     pub uptime_seconds: u64,
     /// How long ago connections were counted, in seconds. In a large table they are counted every few seconds.
@@ -62,6 +73,10 @@ pub struct BackendStatus {
     pub state: State,
     /// Why it is in that state, in words for people.
     pub reason: String,
+    /// What is the matter, in a word for programs: `check` (it fails its checks), `unresolved` (it does not answer ARP),
+    /// `elsewhere` (its route leaves by another interface), `no-route`; nothing if nothing is.
+    #[serde(default)]
+    pub trouble: Option<String>,
     /// Since when, in seconds since 1970; nothing if no check has said so yet.
     pub since: Option<u64>,
     /// Whether it has left the configuration and is there for its last connections only.
@@ -103,6 +118,21 @@ impl BackendStatus {
     }
 }
 
+/// What is wanted of a backend.
+#[derive(Clone, Copy)]
+struct Listed {
+    weight: u16,
+    /// Whether the file says so.
+    drained: bool,
+    /// Whether packets get there.
+    reached: bool,
+}
+
+impl Listed {
+    /// Nothing any more.
+    const LEFT: Self = Self { weight: 0, drained: true, reached: true };
+}
+
 fn place(address: IpAddr, port: u16) -> String {
     let place = SocketAddr::new(address, port).to_string();
     match place.strip_suffix(":0") {
@@ -120,6 +150,16 @@ impl<P: Plane> Operator<P> {
         self.status_by(&*self.census()?)
     }
 
+    /// Notes how things are, for the log.
+    ///
+    /// # Errors
+    /// A table cannot be read.
+    pub fn sum_up(&mut self, signal: &'static str) -> Result<(), P::Error> {
+        let status = self.status()?;
+        self.note(Note::Summary { signal, status });
+        Ok(())
+    }
+
     /// The same by this count of connections.
     pub(super) fn status_by(&self, flows: &Census) -> Result<Status, P::Error> {
         let views: HashMap<BackendId, _> = self.balancer.backends().map(|view| (view.id, view)).collect();
@@ -128,21 +168,21 @@ impl<P: Plane> Operator<P> {
         let mut services = Vec::new();
         for service in &wanted.services {
             let id = service.id();
+            let whole = Whole::of(service, &self.orders, &self.health);
             let mut backends = Vec::new();
             for backend in &service.backends {
                 let id = service.backend_id(backend);
-                backends.push(self.backend_status(
-                    id,
-                    backend.weight,
-                    backend.drain,
-                    views.get(&id).copied(),
-                    flows,
-                )?);
+                let listed = Listed {
+                    weight: backend.weight,
+                    drained: backend.drain,
+                    reached: whole.reaches(&id, &self.health),
+                };
+                backends.push(self.backend_status(id, listed, views.get(&id).copied(), flows)?);
             }
             let mut leaving: Vec<_> = views.values().filter(|view| view.leaving && view.id.service == id).collect();
             leaving.sort_by_key(|view| view.id);
             for view in leaving {
-                backends.push(self.backend_status(view.id, 0, true, Some(*view), flows)?);
+                backends.push(self.backend_status(view.id, Listed::LEFT, Some(*view), flows)?);
             }
             services.push(ServiceStatus {
                 name: service.name.clone(),
@@ -163,7 +203,7 @@ impl<P: Plane> Operator<P> {
         for leaving in gone.chunk_by(|a, b| a.id.service == b.id.service) {
             let mut backends = Vec::new();
             for view in leaving {
-                backends.push(self.backend_status(view.id, 0, true, Some(**view), flows)?);
+                backends.push(self.backend_status(view.id, Listed::LEFT, Some(**view), flows)?);
             }
             let id = leaving[0].id.service;
             services.push(ServiceStatus {
@@ -179,6 +219,9 @@ impl<P: Plane> Operator<P> {
         Ok(Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             plane: self.plane.to_owned(),
+            interface: self.port.as_ref().map(|port| port.interface.clone()),
+            mode: self.port.as_ref().map(|port| port.mode.clone()),
+            mode_reason: self.port.as_ref().and_then(|port| port.why.clone()),
             uptime_seconds: self.started.elapsed().as_secs(),
             flows_age_seconds: flows.begun.elapsed().as_secs(),
             services,
@@ -188,8 +231,7 @@ impl<P: Plane> Operator<P> {
     fn backend_status(
         &self,
         id: BackendId,
-        weight: u16,
-        drained_by_file: bool,
+        listed: Listed,
         view: Option<BackendView>,
         flows: &Census,
     ) -> Result<BackendStatus, P::Error> {
@@ -197,37 +239,43 @@ impl<P: Plane> Operator<P> {
             Some(view) => (self.balancer.plane().traffic(view.reference.index)?, flows.flows(view.reference)),
             None => (Traffic::default(), 0),
         };
+        let is_leaving = view.is_some_and(|view| view.leaving);
+        let serves = self.health.is_up(&id) && listed.reached;
         let state = match view.map(|view| view.state) {
             Some(BackendState::Up) => State::Up,
-            Some(BackendState::Draining) => State::Draining,
-            Some(BackendState::Finishing) if view.is_some_and(|view| view.leaving) => State::Draining,
-            Some(BackendState::Down | BackendState::Finishing | BackendState::Resetting) | None => State::Down,
+            Some(BackendState::Draining | BackendState::Finishing) if serves || is_leaving => State::Draining,
+            Some(_) | None => State::Down,
         };
         let judgement = self.health.get(&id);
         let unjudged = match state {
             State::Down if self.health.is_new(&id) => "waits for its first good check",
             _ => "not checked",
         };
-        let reason = if view.is_some_and(|view| view.leaving) {
-            "removed from the configuration".to_owned()
-        } else if judgement.is_some_and(|judgement| judgement.condition == Condition::Down) {
-            judgement.map_or_else(String::new, |judgement| judgement.reason.clone())
+        let failed = judgement.filter(|judgement| judgement.condition == Condition::Down);
+        let way = self.health.trouble(&id);
+        let (trouble, reason) = if is_leaving {
+            (None, "removed from the configuration".to_owned())
+        } else if let Some(failed) = failed {
+            (Some("check"), failed.reason.clone())
+        } else if let Some((code, words)) = way.and_then(|way| Some((way.code()?, way.trouble()?))) {
+            (Some(code), words)
         } else if self.orders.is_drained(&id) {
-            "drained by command".to_owned()
-        } else if drained_by_file {
-            "drained by the configuration".to_owned()
+            (None, "drained by command".to_owned())
+        } else if listed.drained {
+            (None, "drained by the configuration".to_owned())
         } else {
-            judgement.map_or_else(|| unjudged.to_owned(), |judgement| judgement.reason.clone())
+            (None, judgement.map_or_else(|| unjudged.to_owned(), |judgement| judgement.reason.clone()))
         };
         let since = judgement.and_then(|judgement| judgement.since.duration_since(UNIX_EPOCH).ok());
         Ok(BackendStatus {
             address: id.address,
             port: id.port,
-            weight,
+            weight: listed.weight,
             state,
             reason,
+            trouble: trouble.map(str::to_owned),
             since: since.map(|since| since.as_secs()),
-            leaving: view.is_some_and(|view| view.leaving),
+            leaving: is_leaving,
             flows: open,
             packets: traffic.client_packets.wrapping_add(traffic.backend_packets),
             bytes: traffic.client_bytes.wrapping_add(traffic.backend_bytes),

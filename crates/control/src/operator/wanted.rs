@@ -1,17 +1,21 @@
 //! What is wanted, and who says so: the file, what an operator has ordered beside it, and what health checks say.
 
-use super::admission::{admission, checked, standing, waiting};
+use super::admission::{Whole, admission, checked, is_served, standing};
 use super::change::Change;
 use super::health::{Condition, HealthTable, Judgement};
+use super::notes::Note;
 use super::orders::{Order, Orders};
+use super::scrape::Reloads;
+use super::ways::Way;
 use crate::balancer::{BackendView, Balancer, BalancerError};
 use crate::census::{Census, Counts};
-use crate::config::{BackendId, Config};
+use crate::config::{BackendId, Config, Service, ServiceId};
 use crate::plane::Plane;
 use crate::trouble::{Trouble, Troubles};
 use evenkeel_core::backend::BackendState;
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::fmt::Display;
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
@@ -36,6 +40,29 @@ pub struct Operator<P> {
     pub(super) is_behind: bool,
     /// What came of the last reload, for the log.
     pub(super) reloaded: Option<Result<Vec<Change>, String>>,
+    /// Where packets come and go, once that is known.
+    pub(super) port: Option<Port>,
+    /// What services were called that have left the file.
+    pub(super) left: HashMap<ServiceId, String>,
+    /// What came of reading the file.
+    pub(super) reloads: Reloads,
+    /// Services of which nobody takes new connections.
+    unserved: HashSet<ServiceId>,
+    /// What has happened, until somebody takes it.
+    pub(crate) notes: Vec<Note>,
+    /// Whether something was told of ways that the tables do not say yet.
+    is_unsettled: bool,
+}
+
+/// Where packets come and go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Port {
+    /// The interface's name, or DPDK's of a port.
+    pub interface: String,
+    /// How it is worked: `native` or `generic` on XDP, the driver's name on DPDK.
+    pub mode: String,
+    /// Why it is that and nothing better, in words, where there is something to say.
+    pub why: Option<String>,
 }
 
 impl<P: Plane> Operator<P> {
@@ -61,6 +88,12 @@ impl<P: Plane> Operator<P> {
             troubles: Troubles::default(),
             is_behind: false,
             reloaded: None,
+            port: None,
+            left: HashMap::new(),
+            reloads: Reloads::begin(),
+            unserved: HashSet::new(),
+            notes: Vec::new(),
+            is_unsettled: false,
         };
         operator.recall();
         operator.enforce()?;
@@ -110,6 +143,41 @@ impl<P: Plane> Operator<P> {
         }
     }
 
+    /// Notes where packets come and go.
+    pub fn works_at(&mut self, port: Port) {
+        self.port = Some(port);
+    }
+
+    /// What has happened since this was asked last.
+    pub fn take_notes(&mut self) -> Vec<Note> {
+        std::mem::take(&mut self.notes)
+    }
+
+    /// Something has happened.
+    pub(super) fn note(&mut self, note: Note) {
+        self.notes.push(note);
+    }
+
+    /// Notes whether packets find the way to a backend's address. What follows from it for new connections is put in force by
+    /// [`Operator::settle`]: many ways may become known one after the other.
+    pub fn note_way(&mut self, address: Ipv4Addr, way: Way) {
+        self.is_unsettled |= self.health.note_way(address.into(), way);
+    }
+
+    /// Whether ways were noted from which something follows.
+    pub fn is_unsettled(&self) -> bool {
+        self.is_unsettled
+    }
+
+    /// Puts in force what follows from the ways that were noted.
+    ///
+    /// # Errors
+    /// A table could not be changed.
+    pub fn settle(&mut self) -> Result<(), BalancerError<P::Error>> {
+        // If that fails, it is caught up with like everything else.
+        if std::mem::take(&mut self.is_unsettled) { self.enforce() } else { Ok(()) }
+    }
+
     /// The configuration in force, without what was ordered beside it.
     pub fn config(&self) -> &Config {
         &self.config
@@ -132,9 +200,13 @@ impl<P: Plane> Operator<P> {
     pub fn judge(&mut self, judgements: &[Judgement]) -> Result<(), BalancerError<P::Error>> {
         // A check that was under way when the configuration changed may be about a backend that is checked no more.
         let checked: HashSet<BackendId> = checked(&self.config).collect();
+        let names: HashMap<_, _> = self.config.services.iter().map(|service| (service.id(), &service.name)).collect();
         let mut has_turned = false;
         for judgement in judgements.iter().filter(|judgement| checked.contains(&judgement.backend)) {
             has_turned |= self.health.note(judgement.clone());
+            let Judgement { backend, condition, ref reason, .. } = *judgement;
+            let service = names.get(&backend.service).map(|name| (*name).clone()).unwrap_or_default();
+            self.notes.push(Note::Judged { service, backend, condition, reason: reason.clone() });
         }
         if has_turned { self.enforce() } else { Ok(()) }
     }
@@ -143,9 +215,11 @@ impl<P: Plane> Operator<P> {
     pub(super) fn enforce(&mut self) -> Result<(), BalancerError<P::Error>> {
         let wanted = self.wanted(&self.config);
         let Self { balancer, orders, health, .. } = self;
-        let waiting = waiting(&wanted.services, orders, health);
+        let whole = |service: &Service| (service.id(), Whole::of(service, orders, health));
+        let wholes: HashMap<_, _> = wanted.services.iter().map(whole).collect();
         let done = balancer.apply_with(&wanted, |service, backend| {
-            (admission(service, backend, orders, health, &waiting), standing(service, backend, orders, health))
+            let whole = wholes.get(&service.id()).copied().unwrap_or_else(|| Whole::of(service, orders, health));
+            (admission(service, backend, orders, health, whole), standing(service, backend, orders, health))
         });
         match &done {
             Ok(()) => self.is_behind = false,
@@ -153,7 +227,30 @@ impl<P: Plane> Operator<P> {
             // Refused before anything was changed.
             Err(_) => {}
         }
+        if done.is_ok() {
+            self.look_who_is_served(&wanted);
+        }
         done
+    }
+
+    /// Whether a backend of a service takes new connections.
+    pub(super) fn is_served(&self, service: ServiceId) -> bool {
+        !self.unserved.contains(&service)
+    }
+
+    /// Notes services that have lost the last backend that takes new connections, and those that have one again.
+    fn look_who_is_served(&mut self, wanted: &Config) {
+        let is_unserved = |service: &&Service| !is_served(service, &self.orders, &self.health);
+        let unserved: HashSet<_> = wanted.services.iter().filter(is_unserved).map(Service::id).collect();
+        for service in &wanted.services {
+            let name = service.name.clone();
+            match (self.unserved.contains(&service.id()), unserved.contains(&service.id())) {
+                (false, true) => self.notes.push(Note::NobodyLeft { service: name }),
+                (true, false) => self.notes.push(Note::ServedAgain { service: name }),
+                _ => {}
+            }
+        }
+        self.unserved = unserved;
     }
 
     /// Notes that a table could not be changed, so that it is tried again. It concerns no packet: what is in force stays.
@@ -213,6 +310,8 @@ impl<P: Plane> Operator<P> {
         health.keep(|backend| checked.contains(backend));
         let known: HashSet<BackendId> = self.config.backend_ids().collect();
         checked.difference(&known).for_each(|new| health.expect(*new));
+        let there = self.balancer.backend_addresses().into_iter().map(IpAddr::from);
+        health.keep_ways(&wanted.iter().map(|backend| backend.address).chain(there).collect());
         (orders, health)
     }
 }

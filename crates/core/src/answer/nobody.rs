@@ -27,7 +27,7 @@ pub(crate) fn refuse<F: Frame, T: Tables>(frame: &mut F, tables: &T, packet: &Pa
             check_source(tables, packet.key.source().address)?;
             reset(frame, packet).map(|()| reason)
         }
-        Err(_) if ours.is_hosts() => Err(Reason::NoService),
+        Err(_) if ours.is_hosts() => Err(kernels(tables, packet)),
         Err(_) => refuse_unserved(frame, tables, packet),
     }
 }
@@ -41,10 +41,19 @@ fn untaken<T: Tables>(tables: &T, packet: &Packet, ours: Ours, service: Service)
         return if has(Service::RESET) && is_tcp { Ok(Reason::Refused) } else { Err(Reason::NoBackend) };
     }
     // An answer to a question of the host's own, to an address whose every port is a service's.
-    if ours.is_hosts() && tables.settings().is_check_port(packet.key.destination().port) {
-        return Err(Reason::NoService);
+    if ours.is_hosts() && kernels(tables, packet) == Reason::CheckAnswer {
+        return Err(Reason::CheckAnswer);
     }
     if has(Service::MISSING_RESET) { Ok(Reason::ResetMissing) } else { Err(Reason::FlowMissing) }
+}
+
+/// Why the host's kernel gets a packet. What comes to a port that health checks are sent from is no sign that anything is amiss.
+#[inline(always)]
+fn kernels<T: Tables>(tables: &T, packet: &Packet) -> Reason {
+    match tables.settings().is_check_port(packet.key.destination().port) {
+        true => Reason::CheckAnswer,
+        false => Reason::NoService,
+    }
 }
 
 /// A packet for an address that nobody has but us, and for no service there.

@@ -306,17 +306,22 @@ fn an_answer_to_the_hosts_own_question_reaches_its_kernel() {
     (plane.settings.check_port_first, plane.settings.check_port_last) = (60_000, 60_099);
     for (port, reason) in [
         (59_999, Reason::ResetMissing),
-        (60_000, Reason::NoService),
-        (60_099, Reason::NoService),
+        (60_000, Reason::CheckAnswer),
+        (60_099, Reason::CheckAnswer),
         (60_100, Reason::ResetMissing),
     ] {
         assert_eq!(plane.verdict(&answer(port)), reason, "{port}");
         assert_eq!(
             plane.verdict(&tcp(H2, at(WEB.ip(), port), RST)),
-            if reason == Reason::NoService { reason } else { Reason::FlowMissing }
+            if reason == Reason::CheckAnswer { reason } else { Reason::FlowMissing }
         );
         // A client may ask for any port.
         assert_eq!(plane.verdict(&tcp(client(1), at(WEB.ip(), port), SYN)), Reason::ToBackend);
+    }
+    // And so it does where no service is.
+    for (port, reason) in [(59_999, Reason::NoService), (60_000, Reason::CheckAnswer), (60_099, Reason::CheckAnswer)] {
+        assert_eq!(plane.verdict(&tcp(H2, at(NAT, port), SYN | ACK)), reason, "{port}");
+        assert_eq!(plane.verdict(&udp(H2, at(NAT, port))), reason, "{port}");
     }
     // Elsewhere nobody has asked.
     plane.ours = Ours::ALONE;

@@ -1,12 +1,13 @@
 //! The balancer on DPDK: loads the library that is it, and so can say what is missing where a program that is linked to
 //! libdpdk would not even start. `base-server` is a link to this program.
 
-use std::io::Write as _;
-use std::path::{Path, PathBuf};
-use std::process::ExitCode;
+#[path = "../library.rs"]
+mod library;
 
-/// `crates/dpdk-daemon`, as it is built and installed: beside the program, or where packages put libraries.
-const LIBRARY: &str = "libevenkeel_dpdk_daemon.so";
+use library::{LIBRARY, library};
+use std::io::Write as _;
+use std::path::Path;
+use std::process::ExitCode;
 
 fn main() -> ExitCode {
     match start() {
@@ -43,11 +44,6 @@ fn start() -> Result<u8, String> {
     // DPDK's threads may still be at work in it.
     std::mem::forget(library);
     Ok(u8::try_from(code).unwrap_or(1))
-}
-
-fn library(program: &Path) -> Option<PathBuf> {
-    let directory = program.parent()?;
-    [directory.join(LIBRARY), directory.join("../lib/evenkeel").join(LIBRARY)].into_iter().find(|path| path.exists())
 }
 
 /// The loader's words, whose error holds them behind a general one.

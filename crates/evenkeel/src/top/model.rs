@@ -162,7 +162,7 @@ impl Model {
 
     fn build(answer: Answer, before: Option<Self>) -> Self {
         let Answer { status, status_at, counters, counters_at } = answer;
-        let Status { version, plane, uptime_seconds, services, flows_age_seconds: _ } = status;
+        let Status { version, plane, uptime_seconds, services, .. } = status;
         // Two answers of two processes are not to be compared, even where the later counter happens to be the larger.
         let same = before.as_ref().is_some_and(|old| uptime_seconds >= old.uptime_seconds && plane == old.plane);
         let first = before.is_none();

@@ -157,15 +157,20 @@ fn all_down(bed: &Testbed, all_down: &str) -> (Running, [Backend; 2], [Connectio
     until("nobody serves any more", || {
         let told = bed.backends();
         told.iter()
-            .all(|backend| !is_up(backend) && backend["reason"].as_str().is_some_and(|it| it.contains("503")))
+            .all(|backend| {
+                backend["state"] == "down" && backend["reason"].as_str().is_some_and(|it| it.contains("503"))
+            })
             .then_some(())
     });
+    let nobody = "warning: service \"web\" has nobody left: no backend takes new connections.";
+    balancer.wait_for(nobody);
+    assert_eq!(balancer.stderr().matches(nobody).count(), 1);
     assert_eq!(connections[1].receive(while_down).expect("it goes on"), "h3");
     (balancer, backends, connections)
 }
 
 /// The check may be wrong: live connections go on. Then both are well again.
-fn end_of_all_down(bed: &Testbed, backends: &[Backend; 2], mut connections: [Connection; 2]) {
+fn end_of_all_down(bed: &Testbed, balancer: &Running, backends: &[Backend; 2], mut connections: [Connection; 2]) {
     for (connection, name) in connections.iter_mut().zip(["h2", "h3"]) {
         for round in 0..20 {
             assert_eq!(connection.exchange(&[round; 3000]).expect("it goes on"), name);
@@ -173,6 +178,7 @@ fn end_of_all_down(bed: &Testbed, backends: &[Backend; 2], mut connections: [Con
     }
     backends.iter().for_each(|backend| backend.answer_health("200 OK"));
     wait_until_up(bed);
+    balancer.wait_for("service \"web\" has a backend that takes connections again.");
     let load = Load::start(0);
     load.next(MANY).assert_on(&["h2", "h3"]);
     for (connection, name) in connections.iter_mut().zip(["h2", "h3"]) {
@@ -181,21 +187,21 @@ fn end_of_all_down(bed: &Testbed, backends: &[Backend; 2], mut connections: [Con
 }
 
 fn connections_go_on_and_new_ones_wait_while_every_check_fails(bed: &Testbed) {
-    let (_balancer, backends, connections) = all_down(bed, "drop");
+    let (balancer, backends, connections) = all_down(bed, "drop");
     let error = open().expect_err("nobody takes it");
     assert_eq!(error.kind(), io::ErrorKind::TimedOut);
     assert!(bed.told_json(&["counters"])["no-backend"].as_u64() > Some(0));
-    end_of_all_down(bed, &backends, connections);
+    end_of_all_down(bed, &balancer, &backends, connections);
 }
 
 fn new_connections_are_refused_at_once_where_the_service_says_so(bed: &Testbed) {
-    let (_balancer, backends, connections) = all_down(bed, "reset");
+    let (balancer, backends, connections) = all_down(bed, "reset");
     for _ in 0..10 {
         let error = open().expect_err("nobody takes it");
         assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
     }
     assert_eq!(bed.told_json(&["counters"])["refused"], 10);
-    end_of_all_down(bed, &backends, connections);
+    end_of_all_down(bed, &balancer, &backends, connections);
 }
 
 /// On XDP checks come from the address that full NAT sends from, and the kernel would give them one of its ports.

@@ -14,6 +14,7 @@ mod metrics;
 mod nobody;
 mod operate;
 mod ranges;
+mod reading;
 mod replies;
 mod restart;
 mod service;

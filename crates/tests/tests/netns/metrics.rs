@@ -11,6 +11,8 @@ use std::time::{Duration, Instant};
 
 on_every_plane! {
     prometheus_reads_every_metric_and_the_values_agree["curl"],
+    what_was_removed_is_counted_until_its_connections_end["curl"],
+    promtool_accepts_metrics_alerts_and_dashboard["curl"],
     metrics_are_served_where_the_file_says_and_nowhere_else["curl"],
     who_asks_in_bad_faith_disturbs_nobody["curl"],
 }
@@ -46,8 +48,19 @@ fn config(backends: &[(u8, &str)]) -> String {
 
 /// What curl gets, where the balancer is.
 fn scrape(bed: &Testbed) -> String {
+    scrape_as(bed, OPEN_METRICS).1
+}
+
+const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+const PLAIN: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// The type of what curl gets that takes this, and the text.
+fn scrape_as(bed: &Testbed, accept: &str) -> (String, String) {
     let url = format!("http://{LISTEN}/metrics");
-    bed.do_in(bed.plane.namespace(), &["curl", "-sS", "--fail", &url]).stdout
+    let accept = format!("Accept: {accept}");
+    let words = ["curl", "-sS", "--fail", "-H", &accept, "-w", "%{stderr}%{content_type}", &url];
+    let ended = bed.do_in(bed.plane.namespace(), &words);
+    (ended.stderr, ended.stdout)
 }
 
 type Labels = BTreeMap<String, String>;
@@ -101,7 +114,12 @@ fn prometheus_reads_every_metric_and_the_values_agree(bed: &Testbed) {
     };
     for (reason, before) in before.as_object().expect("counters by name") {
         let (before, after) = (before.as_f64().expect("a number"), after[reason].as_f64().expect("a number"));
-        let now = value("evenkeel_verdicts_total", &[("reason", reason)]);
+        // Verdicts and events are counters of different things.
+        let of = |metric: &str, label: &str| samples.get(&(metric.to_owned(), labels(&[(label, reason)]))).copied();
+        let now = match (of("evenkeel_verdicts_total", "reason"), of("evenkeel_events_total", "event")) {
+            (Some(now), None) | (None, Some(now)) => now,
+            both => panic!("{reason}: {both:?}"),
+        };
         assert!((before..=after).contains(&now), "{reason}: {before}, {now}, {after}");
     }
     let services = bed.told_json(&["services"]);
@@ -150,6 +168,25 @@ fn prometheus_reads_every_metric_and_the_values_agree(bed: &Testbed) {
         assert_eq!(value("evenkeel_evictions_total", &[("class", nobody)]), 0.0);
     }
     assert_eq!(value("evenkeel_nat_ports_taken_over_total", &[]), 0.0);
+    assert_eq!(value("evenkeel_nat_target_ports", &[]), NAT_PORTS);
+    let towards =
+        |protocol, target| value("evenkeel_nat_target_ports_in_use", &[("protocol", protocol), ("target", target)]);
+    assert_eq!(towards("tcp", "10.0.0.2:8080") + towards("tcp", "10.0.0.3:8080"), established);
+    let table = |metric, table| value(metric, &[("table", table)]);
+    assert_eq!(table("evenkeel_table_size", "flows"), f64::from(1 << 20));
+    assert_eq!(table("evenkeel_table_used", "flows"), established + 1.0);
+    assert_eq!((table("evenkeel_table_used", "services"), table("evenkeel_table_used", "backends")), (2.0, 4.0));
+    let status = bed.told_json(&["status"]);
+    let (interface, mode) = (status["interface"].as_str().expect("text"), status["mode"].as_str().expect("text"));
+    assert_eq!(value("evenkeel_attach_mode", &[("interface", interface), ("mode", mode)]), 1.0);
+    let read = value("evenkeel_config_last_reload_success_timestamp_seconds", &[]);
+    assert_eq!(value("evenkeel_config_last_reload_successful", &[]), 1.0);
+    bed.rewrite("nonsense");
+    assert_eq!(bed.evenkeel(&["reload"]).finish().code, Some(1));
+    let refused = self::samples(bed);
+    let of = |name: &str| refused[&(name.to_owned(), Labels::new())];
+    assert_eq!(of("evenkeel_config_last_reload_successful"), 0.0);
+    assert_eq!(of("evenkeel_config_last_reload_success_timestamp_seconds"), read);
 
     // Who has left the file is there for its last connections, and no alert shall miss it.
     bed.reload(&config(&[(2, "")]));
@@ -158,6 +195,93 @@ fn prometheus_reads_every_metric_and_the_values_agree(bed: &Testbed) {
         |target| later.get(&("evenkeel_backend_up".to_owned(), labels(&[("service", "web"), ("backend", target)])));
     assert_eq!((up("10.0.0.2:8080"), up("10.0.0.3:8080")), (Some(&1.0), None));
     assert_eq!(later[&("evenkeel_flows".to_owned(), labels(&[("service", "web")]))], connections.len() as f64);
+}
+
+fn what_was_removed_is_counted_until_its_connections_end(bed: &Testbed) {
+    let _tcp = Servers::tcp(8080);
+    let _udp = Servers::udp(8080);
+    let _balancer = balance(bed);
+    let mut connections: Vec<_> = (0..20).map(|_| testbed::Connection::new(8080)).collect();
+    for connection in &mut connections {
+        connection.exchange(b"hello").expect("the server answers");
+    }
+    let carried = || -> f64 {
+        let of_web = |(name, labels): &(String, Labels)| name == "evenkeel_bytes_total" && labels["service"] == "web";
+        samples(bed).iter().filter(|(key, _)| of_web(key)).map(|(_, value)| value).sum()
+    };
+    let before = carried();
+    // The service goes, and the other stays.
+    let text = config(&[(2, ""), (3, "")]);
+    let (head, services) = text.split_at(text.find("[[service]]").expect("there is one"));
+    let (_, datagrams) = services.split_at(services.rfind("[[service]]").expect("there are two"));
+    bed.reload(&format!("{head}{datagrams}"));
+    for connection in &mut connections {
+        connection.exchange(b"still there").expect("it goes on");
+    }
+    assert!(carried() > before, "under the name that the service had");
+    let flows = |samples: &BTreeMap<(String, Labels), f64>| {
+        samples.get(&("evenkeel_flows".to_owned(), labels(&[("service", "web")]))).copied()
+    };
+    assert_eq!(flows(&samples(bed)), Some(connections.len() as f64));
+    // The name is another's now.
+    let other = datagrams.replace("\"datagrams\"", "\"web\"").replace("port = 8080\nprotocol", "port = 8081\nprotocol");
+    bed.reload(&format!("{head}{datagrams}{other}"));
+    let both = samples(bed);
+    assert_eq!(flows(&both), Some(0.0));
+    let removed = labels(&[("service", "tcp 10.0.0.10:8080")]);
+    assert_eq!(both.get(&("evenkeel_flows".to_owned(), removed)).copied(), Some(connections.len() as f64));
+}
+
+/// Debian's, or what the set-up has taken out of Debian's package.
+fn promtool(bed: &Testbed, words: &[&str]) -> Running {
+    let ours = testbed::repository().join(".tools/bin/promtool").display().to_string();
+    let program = if std::path::Path::new(&ours).exists() { ours.as_str() } else { "promtool" };
+    bed.start("", &[&[program], words].concat())
+}
+
+fn promtool_accepts_metrics_alerts_and_dashboard(bed: &Testbed) {
+    let _balancer = balance(bed);
+    for (accept, content_type) in [("*/*", PLAIN), ("text/plain", PLAIN), (OPEN_METRICS, OPEN_METRICS)] {
+        let (told, text) = scrape_as(bed, accept);
+        assert_eq!(told, content_type, "{accept}");
+        assert_eq!(text.ends_with("# EOF\n"), content_type == OPEN_METRICS, "{text}");
+    }
+    let (_, plain) = scrape_as(bed, "*/*");
+    let mut check = promtool(bed, &["check", "metrics"]);
+    check.type_text(&plain);
+    check.end_input();
+    let ended = check.finish();
+    assert!(ended.code == Some(0) && ended.stdout.is_empty() && ended.stderr.is_empty(), "{ended}\n{plain}");
+
+    let packaging = testbed::repository().join("packaging");
+    let alerts = packaging.join("prometheus-alerts.yml").display().to_string();
+    let ended = promtool(bed, &["check", "rules", &alerts]).finish();
+    assert_eq!(ended.code, Some(0), "{ended}");
+    // Everything that they ask for is there.
+    let there: Vec<_> = plain.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next()).collect();
+    for file in ["prometheus-alerts.yml", "grafana-dashboard.json"] {
+        let text = std::fs::read_to_string(packaging.join(file)).expect("it is there");
+        let names = text.split(|letter: char| !letter.is_ascii_alphanumeric() && letter != '_');
+        let asked: Vec<_> = names.filter(|name| name.starts_with("evenkeel_")).collect();
+        assert!(asked.len() >= 8, "{file}: {asked:?}");
+        let missing: Vec<_> = asked.iter().filter(|name| !there.contains(name)).collect();
+        assert!(missing.is_empty(), "{file}: {missing:?} of {there:?}");
+    }
+    let dashboard = std::fs::read_to_string(packaging.join("grafana-dashboard.json")).expect("it is there");
+    let dashboard: Value = serde_json::from_str(&dashboard).expect("JSON");
+    let panels = dashboard["panels"].as_array().expect("panels");
+    let queries = panels.iter().flat_map(|panel| panel["targets"].as_array().into_iter().flatten());
+    let rules: String = queries
+        .enumerate()
+        .map(|(number, target)| {
+            // A variable is Grafana's; what it stands for is a regular expression.
+            let expr = target["expr"].as_str().expect("text").replace("$service", ".*");
+            format!("  - record: panel:number{number}\n    expr: {}\n", Value::from(expr))
+        })
+        .collect();
+    let rules = bed.config("panels.yml", &format!("groups:\n- name: panels\n  rules:\n{rules}")).display().to_string();
+    let ended = promtool(bed, &["check", "rules", &rules]).finish();
+    assert_eq!(ended.code, Some(0), "{ended}");
 }
 
 fn metrics_are_served_where_the_file_says_and_nowhere_else(bed: &Testbed) {

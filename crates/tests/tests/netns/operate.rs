@@ -168,7 +168,7 @@ fn new_connections_follow_the_weights_of_command_and_file(bed: &Testbed) {
 
     // The file speaks again when it is read again.
     balancer.signal(libc::SIGHUP);
-    balancer.wait_for("service \"web\": settings changed; 50.0 % of new connections go elsewhere.");
+    balancer.wait_for("service \"web\": weight of 10.0.0.3:8080 from 0 to 1; 50.0 % of new connections go elsewhere.");
     assert_eq!(bed.backend(3).expect("it is there")["weight"], 1);
     load.next(MANY).assert_on(&["h2", "h3"]);
     bed.reload(&file("", "", &[(2, ", weight = 300"), (3, ", weight = 100")]));
@@ -177,7 +177,7 @@ fn new_connections_follow_the_weights_of_command_and_file(bed: &Testbed) {
         bed,
         &balancer,
         &file("", "", &[(2, ", weight = 0"), (3, "")]),
-        "service \"web\": settings changed",
+        "service \"web\": weight of 10.0.0.2:8080 from 300 to 0, weight of 10.0.0.3:8080 from 100 to 1",
     );
     load.next(MANY).assert_on(&["h3"]);
     load.goes_on(&["h2", "h3"]);
@@ -286,7 +286,10 @@ fn answers_agree_with_what_clients_know(bed: &Testbed) {
 fn answers_say_this_of_services(bed: &Testbed, connections: usize) {
     let status = bed.told_json(&["status"]);
     let plane = if bed.plane == Plane::Dpdk { "dpdk" } else { "xdp" };
-    assert_keys(&status, &["version", "plane", "uptime_seconds", "flows_age_seconds", "services"]);
+    assert_keys(
+        &status,
+        &["version", "plane", "interface", "mode", "mode_reason", "uptime_seconds", "flows_age_seconds", "services"],
+    );
     assert_eq!(status["plane"], plane);
     assert!(status["uptime_seconds"].is_u64());
     assert_eq!(status["services"], bed.told_json(&["services"]));
@@ -303,7 +306,7 @@ fn answers_say_this_of_services(bed: &Testbed, connections: usize) {
         for (backend, host) in service["backends"].as_array().expect("backends").iter().zip([2, 3]) {
             assert_keys(
                 backend,
-                &["address", "port", "weight", "state", "flows", "packets", "bytes", "reason", "since"],
+                &["address", "port", "weight", "state", "flows", "packets", "bytes", "reason", "trouble", "since"],
             );
             assert_eq!(backend["address"], address(host));
             assert_eq!((&backend["port"], &backend["weight"]), (&SERVICE_PORT.into(), &1.into()));

@@ -388,6 +388,10 @@ const RICH_FIXTURES: &[Fixture] = &[
             }
             rig.expect(&icmp(client(1).ip(), to.ip(), Icmp::Unreachable), Reason::NotTcpUdp);
             rig.expect(&echo(client(1).ip(), to.ip()), Reason::EchoReply);
+            let (first, last) = rig.config().nat.check_ports();
+            for port in [first, last] {
+                rig.expect(&tcp(client(1), at(to.ip(), port), ACK), Reason::CheckAnswer);
+            }
         }
         for to in [other, at(NAT[0], 20_000)] {
             rig.expect(&tcp(client(1), to, SYN), Reason::UnservedRefused);
@@ -855,7 +859,7 @@ fn every_fixture_comes_out_as_it_should_and_every_reason_is_given(on: On) {
         return; // Skipped, and said so.
     }
     // Where a station is missing is shown in `stations`. There is no kernel behind DPDK.
-    let kernels = [Reason::NoService, Reason::NotTcpUdp];
+    let kernels = [Reason::NoService, Reason::CheckAnswer, Reason::NotTcpUdp];
     let expected = Reason::ALL.iter().filter(|&&reason| reason != Reason::StationMissing);
     let expected = expected.filter(|reason| on == On::Xdp || !kernels.contains(reason));
     let missing: Vec<_> =

@@ -11,6 +11,9 @@ pub(in crate::top) fn answer(seconds: u64, services: Vec<ServiceStatus>, counter
         status: Status {
             version: "1.2.3".to_owned(),
             plane: "xdp".to_owned(),
+            interface: Some("eth0".to_owned()),
+            mode: Some("native".to_owned()),
+            mode_reason: None,
             uptime_seconds: 100 + seconds,
             flows_age_seconds: 0,
             services,
@@ -41,6 +44,7 @@ pub(in crate::top) fn backend(last: u8, packets: u64) -> BackendStatus {
         weight: 1,
         state: State::Up,
         reason: "not checked".to_owned(),
+        trouble: None,
         since: None,
         leaving: false,
         flows: 3,

@@ -258,6 +258,15 @@ fn a_wrong_configuration_is_refused_before_anything_is_started() {
             &GOOD_CONFIG.replace("max-flows = 1024", "address = \"10.0.0.10\""),
             &["wrong.toml:2:11: ", "192.0.2.5/24"],
         );
+        // In another network, and no gateway: no waiting will mend that.
+        let far =
+            GOOD_CONFIG.replace("max-flows = 1024", "address = \"10.0.0.10/24\"").replace("10.0.0.2", "192.0.2.2");
+        let path = bed.config("far.toml", &far).display().to_string();
+        assert_refused(
+            &with(&path),
+            2,
+            &["backend 192.0.2.2 is not in the balancer's network", "10.0.0.10/24", "gateway"],
+        );
         refused(&GOOD_CONFIG.replace("max-flows = 1024", "kind = \"xdp\""), &["kind is \"xdp\"", "evenkeel run"]);
         refused(&GOOD_CONFIG.replace("10.0.0.2", "10.0.0.10"), &["the balancer itself"]);
         for missing in ["nowhere.toml", "/", "/root/nowhere/evenkeel.toml"] {

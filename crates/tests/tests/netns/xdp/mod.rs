@@ -4,3 +4,4 @@ mod misuse;
 mod neighbours;
 mod unprivileged;
 mod walkthrough;
+mod ways;
