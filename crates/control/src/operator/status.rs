@@ -240,17 +240,17 @@ impl<P: Plane> Operator<P> {
             None => (Traffic::default(), 0),
         };
         let is_leaving = view.is_some_and(|view| view.leaving);
-        let serves = self.health.is_up(&id) && listed.reached;
+        let is_drained = listed.drained || self.orders.is_drained(&id);
+        let waits =
+            self.health.is_new(&id) && !is_drained && view.is_some_and(|view| view.state == BackendState::Finishing);
+        let serves = self.health.is_up(&id) && listed.reached && !waits;
         let state = match view.map(|view| view.state) {
             Some(BackendState::Up) => State::Up,
             Some(BackendState::Draining | BackendState::Finishing) if serves || is_leaving => State::Draining,
             Some(_) | None => State::Down,
         };
         let judgement = self.health.get(&id);
-        let unjudged = match state {
-            State::Down if self.health.is_new(&id) => "waits for its first good check",
-            _ => "not checked",
-        };
+        let unjudged = if waits { "waits for its first good check" } else { "not checked" };
         let failed = judgement.filter(|judgement| judgement.condition == Condition::Down);
         let way = self.health.trouble(&id);
         let (trouble, reason) = if is_leaving {

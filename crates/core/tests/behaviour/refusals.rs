@@ -93,6 +93,10 @@ const CASES: &[Case] = &[
         plane.add_service(WEB.ip(), WEB.port(), IpProtocol::TCP, service);
         plane.verdict(&tcp(client(1), WEB, ACK))
     }),
+    (Reason::CheckAnswer, |plane| {
+        (plane.settings.check_port_first, plane.settings.check_port_last) = (60_000, 60_099);
+        plane.verdict(&tcp(client(1), at(NAT, 60_050), SYN | ACK))
+    }),
     (Reason::UnservedRefused, |plane| alone(plane).verdict(&tcp(client(1), at(WEB.ip(), 81), SYN))),
     (Reason::UnservedRefused, |plane| alone(plane).verdict(&udp(client(1), at(NAT, 10_000)))),
     (Reason::TimeExceeded, |plane| alone(plane).verdict(&tcp(client(1), WEB, SYN).ttl(1))),
