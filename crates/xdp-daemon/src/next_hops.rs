@@ -6,7 +6,7 @@ use evenkeel_control::{BalancerError, NextHop, Operator};
 use evenkeel_daemon::{Announcer, Services};
 use evenkeel_wire::MacAddress;
 use evenkeel_xdp::{Found, Neighbours, Resolution, XdpError, XdpPlane, interface_name};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::net::Ipv4Addr;
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
@@ -16,12 +16,16 @@ const PATIENCE: Duration = Duration::from_millis(1500);
 /// After so long without an answer a next hop that has answered before is held to do so no more. It is well above what a
 /// neighbour table that was flushed takes to be filled again.
 const DOUBT: Duration = Duration::from_secs(4);
+/// And one that was never heard of after so long: on a network answers take a fraction of a millisecond.
+const GRACE: Duration = Duration::from_millis(20);
+/// Between two questions whether new ones have been heard of.
+const GLANCE: Duration = Duration::from_millis(7);
 
 /// Next hops as they were last told to the plane and to the user.
 pub(crate) struct NextHops {
     announcer: Announcer,
     known: BTreeMap<Ipv4Addr, (Way, Option<MacAddress>)>,
-    /// Since when a next hop that was known does not answer.
+    /// Since when a next hop does not answer.
     doubtful: BTreeMap<Ipv4Addr, Instant>,
     /// What there is to say once what follows from it is in force.
     unsaid: Vec<(Ipv4Addr, Way, Option<MacAddress>)>,
@@ -54,12 +58,34 @@ impl NextHops {
             let found = neighbours.refresh(operator.balancer().next_hop_addresses()).await?;
             let waiting = found.ways.iter().any(|(_, resolution)| *resolution == Resolution::Asking);
             if !waiting || Instant::now() >= deadline {
+                // They have had more than a moment.
+                let asking = found.ways.iter().filter(|(_, resolution)| *resolution == Resolution::Asking);
+                self.doubtful.extend(asking.map(|(address, _)| (*address, deadline - PATIENCE)));
                 self.take(operator, found);
                 operator.settle()?;
                 self.tell(operator);
                 return Ok(());
             }
             sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    /// Asks the kernel about backends that are new, and gives them a moment to be heard of, as long as that does not take long.
+    /// Returns whether the kernel has answered.
+    pub(crate) async fn refresh_new(&mut self, neighbours: &mut Neighbours, operator: &mut Operator<XdpPlane>) -> bool {
+        let first = Instant::now();
+        loop {
+            let begun = Instant::now();
+            if !self.refresh(neighbours, operator).await {
+                return false;
+            }
+            let is_slow = begun.elapsed() > GLANCE;
+            let is_awaited =
+                |(address, since): (&_, &Instant)| *since >= first && !operator.balancer().has_next_hop(*address);
+            if is_slow || first.elapsed() > GRACE || !self.doubtful.iter().any(is_awaited) {
+                return true;
+            }
+            sleep(GLANCE).await;
         }
     }
 
@@ -97,6 +123,8 @@ impl NextHops {
             announce::full_table(self.announcer, found.ways.len(), found.refused);
         }
         self.is_full = found.refused > 0;
+        let asked: HashSet<_> = found.ways.iter().map(|(address, _)| *address).collect();
+        self.doubtful.retain(|address, _| asked.contains(address));
         for (backend, resolution) in found.ways {
             self.note(operator, backend, resolution);
         }
@@ -115,14 +143,14 @@ impl NextHops {
                 }
                 (Way::Known, Some(mac))
             }
-            Resolution::Asking if operator.balancer().has_next_hop(address) => {
-                let since = *self.doubtful.entry(address).or_insert_with(Instant::now);
-                if since.elapsed() < DOUBT {
-                    return;
+            Resolution::Asking => {
+                let since = self.doubtful.entry(address).or_insert_with(Instant::now).elapsed();
+                match operator.balancer().has_next_hop(address) {
+                    true if since >= DOUBT => (Way::Lost, None),
+                    false if since >= GRACE => (Way::Silent, None),
+                    _ => return,
                 }
-                (Way::Lost, None)
             }
-            Resolution::Asking => (Way::Silent, None),
             Resolution::Elsewhere(index) => (Way::Elsewhere(interface_name(index)), None),
             Resolution::Here => (Way::Here, None),
             Resolution::NoRoute => (Way::NoRoute, None),

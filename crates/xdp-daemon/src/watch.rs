@@ -18,12 +18,12 @@ use tokio::time::{Instant, Interval, sleep, sleep_until};
 
 /// How often next hops are asked for again.
 const REFRESH: Duration = Duration::from_secs(5);
+/// Until it is tried again what has panicked.
+const AFTER_A_PANIC: Duration = Duration::from_millis(100);
 /// How long after routes have changed, as a rule many at once, next hops are asked for out of turn.
 const SOON: Duration = Duration::from_millis(200);
 /// How many times as long as it took is waited before that is done again, however often routes change.
 const REST: u32 = 10;
-/// Until it is tried again what has panicked.
-const AFTER_A_PANIC: Duration = Duration::from_millis(100);
 
 /// What is watched over.
 pub(crate) struct Watch<'a> {
@@ -116,8 +116,10 @@ impl<'a> Watch<'a> {
                     self.look_for_routes().await;
                     // New backends do not wait for the next refresh.
                     let backends = self.daemon.operator().balancer().next_hop_addresses();
-                    if !backends.is_subset(&self.known) {
-                        self.refresh_hops().await;
+                    if !backends.is_subset(&self.known)
+                        && !self.hops.refresh_new(&mut self.neighbours, self.daemon.operator_mut()).await
+                    {
+                        self.connect_again();
                     }
                     if self.known != backends {
                         self.look_who_answers();
