@@ -268,7 +268,6 @@ fn an_unlucky_hour(bed: &Testbed) {
     }
     bed.wait_for_the_dead();
     note(&format!("{:?}: {} rounds, {} reloads, {} lines said", bed.plane, rounds(), hour.reloads, hour.said.len()));
-    note(&format!("LOG {:?}\n{}", bed.plane, hour.said.join("\n")));
     assert!(hour.said.len() < MOST_SAID, "{} lines:\n{}", hour.said.len(), hour.said.join("\n"));
 
     // A pipe that nobody reads, and more to say than it holds.
