@@ -1,7 +1,9 @@
 //! The stack of the programs as the object has them, without a kernel and without privileges.
 
-use crate::btf;
-use crate::program::{Function, Linked};
+use crate::program::Linked;
+#[cfg(test)]
+use crate::{btf, program::Function};
+#[cfg(test)]
 use aya_obj::Object;
 use aya_obj::generated::bpf_insn;
 
@@ -9,6 +11,7 @@ use aya_obj::generated::bpf_insn;
 ///
 /// # Errors
 /// It is no BPF object.
+#[cfg(test)]
 pub(crate) fn linked(object: &[u8]) -> Result<Vec<Linked>, String> {
     let mut object = Object::parse(object).map_err(|error| error.to_string())?;
     let names = object.btf.as_ref().map(|types| btf::function_names(&types.to_bytes())).unwrap_or_default();

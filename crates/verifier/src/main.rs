@@ -9,7 +9,6 @@
 
 mod btf;
 mod budget;
-#[cfg(test)]
 mod frames;
 mod log;
 mod measure;

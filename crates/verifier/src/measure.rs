@@ -1,5 +1,6 @@
 //! What the kernel's verifier makes of each program of the object.
 
+use crate::frames;
 use crate::log;
 use crate::program::{Chain, Linked};
 use crate::watch::{self, Detail, Load, Made};
@@ -25,7 +26,7 @@ pub(crate) struct Program {
     pub(crate) made: Made,
     /// Instructions walked, by function, if that was asked for; those that the log does not show are missing.
     pub(crate) walked: Option<Vec<u32>>,
-    /// Bytes of stack by function, as the verifier found them.
+    /// Bytes of stack by function, as the verifier found them; if some are gone, as the object has them.
     pub(crate) frames: Vec<u32>,
     /// The way through the calls that needs the most stack, each function's rounded up.
     pub(crate) deepest: Chain,
@@ -82,7 +83,8 @@ fn program(Load { program, log, made }: Load, detail: Detail) -> Result<Program,
     let untold = |what: &str| MeasureError::Untold(format!("{what} of {}", program.name()));
     let made = made.ok_or_else(|| untold("anything"))?;
     let told = log::read(&log, &program);
-    let frames = told.stack.ok_or_else(|| untold("the stack"))?;
+    // A function that no packet of this configuration can need is gone, and the verifier does not say which one.
+    let frames = told.stack.unwrap_or_else(|| frames::frames(&program));
     // Programs have borne it since Linux 5.16.
     if made.walked == 0 || told.processed != Some(made.walked) {
         return Err(untold("how much it walked"));

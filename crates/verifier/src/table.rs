@@ -15,9 +15,10 @@ pub(crate) fn table(programs: &[Program]) -> String {
         };
         line(program.program.name(), ["walked", "stack", "translated", "jited"].map(str::to_owned));
         for (index, function) in functions.iter().enumerate() {
-            let of = |numbers: &Option<Vec<u32>>| match numbers.as_ref().and_then(|numbers| numbers.get(index)) {
-                Some(number) => number.to_string(),
-                None => "-".to_owned(),
+            // Fewer than functions: some are gone, and it is not known which.
+            let of = |numbers: &Option<Vec<u32>>| match numbers.as_ref() {
+                Some(numbers) if numbers.len() == functions.len() => numbers[index].to_string(),
+                _ => "-".to_owned(),
             };
             let stack = program.frames[index].to_string();
             let (translated, jited) = (of(&made.translated_by_function), of(&made.jited_by_function));
