@@ -133,6 +133,7 @@ impl<'a, 'p> Control<'a, 'p> {
         self.host.set_addresses(wanted.0.iter().copied(), self.begun.elapsed());
         let news = self.host.set_backends(wanted.1.iter().copied());
         self.told = Some(wanted);
+        self.daemon.operator_mut().balancer_mut().plane_mut().hear(self.host.heard());
         self.act(Outcome { frames: Vec::new(), news });
     }
 

@@ -119,7 +119,7 @@ impl<'a, 'p> Worker<'a, 'p> {
             let reason = decide(&mut packet, &view, glance);
             match reason.verdict() {
                 Verdict::Transmit => self.outgoing.push(packet),
-                Verdict::Pass if host::wants(&mut packet, reason) => hand_over(packet, self.host),
+                Verdict::Pass if host::wants(&mut packet, reason, view.directory.heard.as_deref()) => hand_over(packet, self.host),
                 Verdict::Drop if reason == Reason::BackendUnresolved && self.host.is_some() => {
                     if hold(packet, &mut self.held, since.unwrap_or(now)) && since.is_none() {
                         counters.count_events(Event::HeldForNeighbour, 1);
