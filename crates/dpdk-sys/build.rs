@@ -16,10 +16,12 @@ const LIBRARIES: &[&str] =
 const FUNCTIONS: &[&str] = &[
     "evenkeel_.*",
     "rte_eal_(init|cleanup|remote_launch|wait_lcore|hotplug_add|hotplug_remove)",
-    "rte_(get_main_lcore|get_next_lcore|lcore_count|socket_id|strerror|version)",
-    "rte_eth_(find_next|from_rings|macaddr_get|promiscuous_enable|link_get_nowait|stats_get|stats_reset)",
+    "rte_(get_main_lcore|get_next_lcore|lcore_count|lcore_cpuset|socket_id|strerror|version)",
+    "rte_eth_(find_next_owned_by|from_rings|macaddr_get|promiscuous_enable|link_get_nowait|stats_get|stats_reset)",
     "rte_eth_(rx|tx)_queue_setup",
-    "rte_eth_dev_(configure|info_get|start|stop|close|socket_id|get_name_by_port|get_port_by_name|adjust_nb_rx_tx_desc)",
+    "rte_eth_dev_rx_intr_(ctl_q|enable|disable)",
+    "rte_epoll_wait",
+    "rte_eth_dev_(set_mtu|get_mtu|configure|info_get|start|stop|close|socket_id|get_name_by_port|get_port_by_name|adjust_nb_rx_tx_desc)",
     "rte_pktmbuf_(pool_create_by_ops|free_bulk)",
     "rte_mempool_(free|avail_count|in_use_count)",
     "rte_ring_(create|free)",
@@ -59,9 +61,9 @@ fn main() {
         .header("src/shim.h")
         .clang_args(&includes)
         .clang_args(flags)
-        .allowlist_type("evenkeel_.*|rte_eth_(conf|dev_info|link|stats)|rte_hash_parameters|rte_malloc_socket_stats")
+        .allowlist_type("evenkeel_.*|rte_eth_(conf|dev_info|link|stats)|rte_epoll_event|rte_hash_parameters|rte_malloc_socket_stats")
         .allowlist_var(
-            "RTE_(MAX_LCORE|MAX_ETHPORTS|ETH_NAME_MAX_LEN|MBUF_DEFAULT_BUF_SIZE|ETH_MQ_RX_RSS)|RING_F_.*|EVENKEEL_.*",
+            "RTE_(MAX_LCORE|MAX_ETHPORTS|ETH_NAME_MAX_LEN|MBUF_DEFAULT_BUF_SIZE|ETH_MQ_RX_RSS|INTR_EVENT_ADD|ETH_SPEED_NUM_UNKNOWN|ETH_DEV_NO_OWNER)|RING_F_.*|EVENKEEL_.*",
         )
         // Known only as places in memory, by the offsets in shim.h.
         .opaque_type("rte_mbuf|rte_mempool|rte_ring|rte_hash")

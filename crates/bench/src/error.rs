@@ -13,6 +13,12 @@ pub(crate) enum BenchError {
     NotRoot,
     #[error("{0} is not an option: there are --quick, --plane xdp, --plane dpdk, --object FILE and --beside BENCH.")]
     Usage(String),
+    #[error("{0} is not an option of ends: there are --quick, --rounds NUMBER, --beside DIRECTORY and --only NAME.")]
+    EndsUsage(String),
+    #[error("this makes networks, and wants a sandbox: scripts/sandbox.sh target/release/evenkeel-bench ends.")]
+    NoSandbox,
+    #[error("a server cannot listen: {0}.")]
+    Listen(std::io::Error),
     #[error("cannot read {path} ({source}): build it with `make bench`.", path = path.display())]
     NoObject { path: PathBuf, source: std::io::Error },
     #[error(transparent)]

@@ -1,9 +1,11 @@
-//! What a packet costs, on both planes, beside a yardstick in the same run. No network is touched.
+//! What a packet costs, on both planes, beside a yardstick in the same run. No network is touched, but by `ends`, which
+//! wants a sandbox.
 //!
 //! Timing never makes this fail; a packet that got another verdict than the one that is meant does.
 
 mod deployment;
 mod dpdk;
+mod ends;
 mod error;
 mod flood;
 #[allow(unreachable_pub, reason = "the measuring programs compile the same file")]
@@ -40,12 +42,13 @@ enum Plane {
 fn main() -> ExitCode {
     let arguments: Vec<String> = env::args().skip(1).collect();
     // What this program starts itself as, since EAL wants a process to itself.
-    if let Some(done) = dpdk::serve(&arguments) {
+    if let Some(done) = dpdk::serve(&arguments).or_else(|| ends::serve(&arguments)) {
         return done;
     }
     let done = match arguments.split_first() {
         Some((word, rest)) if word == xdp::beside::LEND => xdp::lend(rest),
         Some((word, [])) if word == "flood" => flood::simulate(),
+        Some((word, rest)) if word == "ends" => ends::measure(rest),
         _ => options(arguments.into_iter()).and_then(|options| measure(&options)),
     };
     match done {

@@ -21,9 +21,44 @@ impl Affinity {
         }
     }
 
+    /// The same without those that lcores work on, if any are left.
+    pub(crate) fn without(&self, busy: impl IntoIterator<Item = usize>) -> Self {
+        let mut rest = self.0;
+        for cpu in busy.into_iter().filter(|&cpu| cpu < libc::CPU_SETSIZE as usize) {
+            // SAFETY: a bit of the set.
+            unsafe { libc::CPU_CLR(cpu, &mut rest) };
+        }
+        // SAFETY: reads the set.
+        let any = unsafe { libc::CPU_COUNT(&rest) } > 0;
+        Self(if any { rest } else { self.0 })
+    }
+
     /// Lets the calling thread run on these. If that fails it runs where it is, only less well.
     pub(crate) fn restore(&self) {
         // SAFETY: reads the set.
         unsafe { libc::sched_setaffinity(0, size_of::<libc::cpu_set_t>(), &self.0) };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(cpus: &[usize]) -> Affinity {
+        // SAFETY: a CPU set is plain bits, for which zero is a value.
+        let mut set: libc::cpu_set_t = unsafe { std::mem::zeroed() };
+        for &cpu in cpus {
+            // SAFETY: a bit of the set.
+            unsafe { libc::CPU_SET(cpu, &mut set) };
+        }
+        Affinity(set)
+    }
+
+    #[test]
+    fn lcores_have_their_cpus_to_themselves_unless_they_have_all() {
+        let without = |all: &[usize], busy: &[usize], rest: &[usize]| of(all).without(busy.to_vec()).0 == of(rest).0;
+        assert!(without(&[0, 1, 2], &[1], &[0, 2]));
+        assert!(without(&[0, 1], &[5, usize::MAX], &[0, 1]));
+        assert!(without(&[0, 1], &[0, 1], &[0, 1]), "somewhere the control side must be");
     }
 }

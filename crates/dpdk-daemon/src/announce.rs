@@ -2,7 +2,7 @@
 
 use evenkeel_daemon::{Announcer, Services};
 use evenkeel_dpdk::host::{News, Resolution};
-use evenkeel_dpdk::{Backing, Eal, PortInfo, Tables};
+use evenkeel_dpdk::{Backing, Eal, IdlePolicy, PortInfo, Rest, Tables};
 use std::net::Ipv4Addr;
 use std::path::Path;
 
@@ -24,10 +24,34 @@ pub(crate) fn ready(announcer: Announcer, port: &PortInfo, lcores: usize, tables
     ));
 }
 
+/// What lcores do that find nothing.
+pub(crate) fn idle(announcer: Announcer, policy: IdlePolicy, rest: Rest) {
+    let how = match (policy, rest) {
+        (IdlePolicy::Poll, _) => "lcores poll without a pause.".to_owned(),
+        (IdlePolicy::Sleep, Rest::Interrupt) => "lcores with nothing to do wait for receive interrupts.".to_owned(),
+        (IdlePolicy::Sleep, Rest::Sleep(longest)) => {
+            let longest = longest.as_micros();
+            format!("lcores with nothing to do sleep for up to {longest} us; this port has no receive interrupts.")
+        }
+    };
+    announcer.say(&how);
+}
+
 /// Lcores that the port has no queues for.
 pub(crate) fn idle_lcores(announcer: Announcer, port: &PortInfo, named: usize, used: usize) {
     if used < named {
         announcer.say(&format!("note: {} has {used} queues for {named} lcores; the others do nothing.", port.name));
+    }
+}
+
+/// Several queues, over which nobody spreads packets.
+pub(crate) fn not_spread(announcer: Announcer, port: &PortInfo, queues: usize) {
+    if queues > 1 && !port.spreads {
+        announcer.say(&format!(
+            "note: {} ({}) does not spread packets over its {queues} queues by their addresses (RSS): all may come by one, \
+             and one lcore has all the work.",
+            port.name, port.driver
+        ));
     }
 }
 

@@ -9,7 +9,7 @@ use evenkeel_control::{NextHop, Plane, ReplyRoute};
 use evenkeel_core::Counters;
 use evenkeel_daemon::{Announcer, Services, Stop};
 use evenkeel_dpdk::host::{Host, Network, News, Outcome, Resolution};
-use evenkeel_dpdk::{Burst, DpdkPlane, Pool, PortInfo, Ring};
+use evenkeel_dpdk::{Bell, Burst, DpdkPlane, Pool, PortInfo, Ring};
 use std::collections::{BTreeSet, HashSet};
 use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
@@ -31,6 +31,8 @@ pub(crate) struct Surroundings<'a, 'p> {
     pub(crate) from_host: &'a Ring<'p>,
     /// Rung by lcores that have put something into `to_host`.
     pub(crate) doorbell: &'a Notify,
+    /// Calls lcores that wait.
+    pub(crate) bell: &'a Bell,
 }
 
 pub(crate) struct Control<'a, 'p> {
@@ -133,6 +135,7 @@ impl<'a, 'p> Control<'a, 'p> {
         self.host.set_addresses(wanted.0.iter().copied(), self.begun.elapsed());
         let news = self.host.set_backends(wanted.1.iter().copied());
         self.told = Some(wanted);
+        self.daemon.operator_mut().balancer_mut().plane_mut().hear(self.host.heard());
         self.act(Outcome { frames: Vec::new(), news });
     }
 
@@ -196,6 +199,9 @@ impl<'a, 'p> Control<'a, 'p> {
                 operator.note_way(address, way(resolution));
             }
             self.unsaid.push(news);
+        }
+        if !outcome.frames.is_empty() {
+            self.surroundings.bell.ring();
         }
     }
 }

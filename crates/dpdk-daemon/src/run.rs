@@ -12,7 +12,8 @@ use evenkeel_control::{Balancer, BalancerError, Operator, Secrets, Sizes, operat
 use evenkeel_core::flow::IdleTimes;
 use evenkeel_daemon::{Announcer, SetupError, Stop};
 use evenkeel_dpdk::{
-    BURST, DpdkPlane, Eal, Handover, HostLink, IdlePolicy, Pool, Port, PortInfo, Ring, Tables, Work, Worker, captured,
+    BURST, Bell, DpdkPlane, Eal, Handover, HostLink, IdlePolicy, Lcore, Pool, Port, PortInfo, Ring, Tables, Work,
+    Worker, captured,
 };
 use std::io::{Write as _, stderr};
 use std::path::PathBuf;
@@ -116,12 +117,13 @@ fn balance(run: &Run) -> Result<(), RunError> {
     let troubles = operator.share_troubles();
     operator.works_at(operator::Port { interface: info.name.clone(), mode: info.driver.clone(), why: None });
 
-    let pool = Pool::new(&eal, lcores as u32 * MBUFS_PER_QUEUE + 2 * HOST_FRAMES)?;
+    let mtu = config.dataplane.mtu;
+    let pool = Pool::with_room(&eal, lcores as u32 * MBUFS_PER_QUEUE + 2 * HOST_FRAMES, info.room_for(mtu))?;
     let (to_host, from_host) = (Ring::new(&eal, HOST_FRAMES)?, Ring::new(&eal, HOST_FRAMES)?);
     let doorbell = Notify::new();
     let wake = || doorbell.notify_one();
     let (port, said) =
-        captured(|| Port::start(&eal, info.clone(), lcores as u16, &pool)).map_err(SetupError::of("the port"))?;
+        captured(|| Port::start(&eal, info.clone(), lcores as u16, mtu, &pool)).map_err(SetupError::of("the port"))?;
     repeat(&said);
     let mut port = port?;
     drop(starting);
@@ -130,6 +132,8 @@ fn balance(run: &Run) -> Result<(), RunError> {
         Idle::Sleep => IdlePolicy::Sleep,
         Idle::Poll => IdlePolicy::Poll,
     };
+    let elsewhere = everywhere.without(eal.lcores().into_iter().take(lcores).flat_map(Lcore::cpus));
+    let (bell, rest) = (port.bell(), port.rest());
     let mut work: Vec<Work<'_>> = Vec::new();
     for (number, queues) in port.queues().into_iter().enumerate() {
         let from_host = (number == 0).then_some(&from_host);
@@ -147,12 +151,13 @@ fn balance(run: &Run) -> Result<(), RunError> {
         to_host: &to_host,
         from_host: &from_host,
         doorbell: &doorbell,
+        bell: &bell,
     };
     let ended = thread::scope(|scope| {
         let control = scope.spawn(|| {
             // However this thread ends, the lcores end with it.
-            let _finish = Finish(&finished);
-            everywhere.restore();
+            let _finish = Finish(&finished, &bell);
+            elsewhere.restore();
             runtime.block_on(async {
                 let required = run.socket.as_deref().filter(|_| run.file.is_some());
                 let mut daemon = Daemon::begin(operator, required).await?;
@@ -161,6 +166,8 @@ fn balance(run: &Run) -> Result<(), RunError> {
                 }
                 announcer.services(config);
                 announce::idle_lcores(announcer, &info, named, lcores);
+                announce::not_spread(announcer, &info, lcores);
+                announce::idle(announcer, idle, rest);
                 announce::ready(announcer, &info, lcores, &tables);
                 if let Some(kept) = kept {
                     announcer.say(&format!("{kept} connections of the process before go on."));
@@ -222,10 +229,11 @@ fn inherit(run: &Run, sizes: &Sizes) -> Option<Handover> {
 }
 
 /// Tells the lcores to stop.
-struct Finish<'a>(&'a AtomicBool);
+struct Finish<'a>(&'a AtomicBool, &'a Bell);
 
 impl Drop for Finish<'_> {
     fn drop(&mut self) {
         self.0.store(true, Ordering::Relaxed);
+        self.1.ring();
     }
 }

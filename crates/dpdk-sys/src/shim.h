@@ -1,9 +1,13 @@
 /* What the bindings are made from: the headers of the system's libdpdk, and declarations of what is no function there. */
 #pragma once
 
+/* Sets of CPUs, in which lcores are (cpu_set(3)). */
+#define _GNU_SOURCE
+
 #include <stddef.h>
 
 #include <rte_eal.h>
+#include <rte_epoll.h>
 #include <rte_errno.h>
 #include <rte_ethdev.h>
 #include <rte_eth_ring.h>

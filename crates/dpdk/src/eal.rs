@@ -2,6 +2,7 @@
 
 use crate::captured::captured;
 use crate::error::DpdkError;
+use crate::signals::NoFreeSignals;
 use evenkeel_dpdk_sys as sys;
 use std::ffi::{CStr, CString, NulError};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -42,6 +43,7 @@ impl Eal {
         // C wants a null pointer at the end (ISO C, 5.1.2.2.1).
         pointers.push(std::ptr::null_mut());
         let pointers = pointers.leak();
+        let _taken = NoFreeSignals::take();
         // SAFETY: `count` C strings, followed by null; EAL may put them in another order.
         let started = captured(|| unsafe {
             let parsed = sys::rte_eal_init(count as i32, pointers.as_mut_ptr());

@@ -49,6 +49,16 @@ pub enum DpdkError {
         /// Why not.
         reason: String,
     },
+    /// A port that does not carry packets of this length.
+    #[error("port {port} does not carry an mtu of {mtu}: {reason}. Choose a smaller mtu, or leave it out.")]
+    Mtu {
+        /// Its name.
+        port: String,
+        /// What was asked of it.
+        mtu: u16,
+        /// Why not.
+        reason: String,
+    },
     /// No memory of EAL's.
     #[error("EAL has no memory for {what} ({reason}): give it more with -m MEGABYTES, or reserve more huge pages.")]
     Memory {
@@ -72,7 +82,7 @@ pub enum DpdkError {
 impl DpdkError {
     /// Whether the command line was wrong, and not the machine.
     pub fn is_usage(&self) -> bool {
-        matches!(self, Self::Argument(_) | Self::NoDriver(_) | Self::NoPort(_) | Self::ManyPorts(_))
+        matches!(self, Self::Argument(_) | Self::NoDriver(_) | Self::NoPort(_) | Self::ManyPorts(_) | Self::Mtu { .. })
     }
 }
 

@@ -18,6 +18,18 @@ impl Lcore {
     }
 }
 
+impl Lcore {
+    /// The CPUs that it may run on.
+    pub fn cpus(self) -> Vec<usize> {
+        // SAFETY: a number; the set that comes back is plain bits, laid out as the C library has it.
+        unsafe {
+            let set = sys::rte_lcore_cpuset(self.0);
+            let set = &*(&raw const set).cast::<libc::cpu_set_t>();
+            (0..libc::CPU_SETSIZE as usize).filter(|&cpu| libc::CPU_ISSET(cpu, set)).collect()
+        }
+    }
+}
+
 /// What an lcore shall do.
 pub type Work<'env> = Box<dyn FnOnce() + Send + 'env>;
 

@@ -2,6 +2,7 @@
 
 use crate::clock::coarse_now;
 use crate::error::PlaneError;
+use crate::host::Heard;
 use crate::tables::{Directory, Tables};
 use evenkeel_control::{Contents, FlowView, FlowWalk, Plane, Sizes, WalkError};
 use evenkeel_core::backend::Link;
@@ -46,6 +47,11 @@ impl DpdkPlane {
     /// The tables.
     pub fn tables(&self) -> &Arc<Tables> {
         &self.tables
+    }
+
+    /// Says which ARP lcores hand to the host, from now on.
+    pub fn hear(&mut self, heard: Heard) {
+        self.replace(|directory| directory.heard = Some(Arc::new(heard)));
     }
 
     fn walk(&self) -> Walk {

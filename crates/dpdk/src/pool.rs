@@ -35,12 +35,15 @@ const DRIVER: &CStr = c"ring_mt_rts";
 const HEADROOM: u16 = 128;
 
 impl<'e> Pool<'e> {
+    /// Bytes of a packet that an mbuf has room for, if nobody wants it otherwise.
+    pub const ROOM: u16 = sys::RTE_MBUF_DEFAULT_BUF_SIZE as u16 - HEADROOM;
+
     /// A pool of so many mbufs, each with room for a packet of 2,048 bytes; larger packets have several.
     ///
     /// # Errors
     /// EAL has not so much memory.
     pub fn new(eal: &'e Eal, mbufs: u32) -> Result<Self, DpdkError> {
-        Self::with_room(eal, mbufs, sys::RTE_MBUF_DEFAULT_BUF_SIZE as u16 - HEADROOM)
+        Self::with_room(eal, mbufs, Self::ROOM)
     }
 
     /// The same with room for `room` bytes.
@@ -60,6 +63,11 @@ impl<'e> Pool<'e> {
         let raw = NonNull::new(raw)
             .ok_or_else(|| DpdkError::Memory { what: format!("{mbufs} packets"), reason: last_error() })?;
         Ok(Self { eal, raw, room })
+    }
+
+    /// Bytes of a packet that each mbuf has room for.
+    pub(crate) fn room(&self) -> u16 {
+        self.room
     }
 
     pub(crate) fn as_ptr(&self) -> *mut sys::rte_mempool {

@@ -2,6 +2,7 @@
 
 use crate::counters::LcoreCounters;
 use crate::error::DpdkError;
+use crate::host::Heard;
 use crate::mbuf::prefetch;
 use crate::memory::{Backing, Memory};
 use arc_swap::ArcSwap;
@@ -48,6 +49,8 @@ pub(crate) struct Directory {
     pub(crate) ours: Arc<HashSet<Ipv4Address>>,
     pub(crate) services: HashMap<ServiceKey, Service>,
     pub(crate) maglev: Vec<Option<MaglevTable>>,
+    /// Which ARP is the host's.
+    pub(crate) heard: Option<Arc<Heard>>,
 }
 
 /// The slots of a Maglev table.
@@ -65,6 +68,7 @@ impl Tables {
             ours: Arc::default(),
             services: HashMap::new(),
             maglev: Vec::new(),
+            heard: None,
         };
         Ok(Self {
             settings,

@@ -4,7 +4,7 @@
 use crate::clock::coarse_now;
 use crate::counters::LcoreCounters;
 use crate::host;
-use crate::idle::{Idle, IdlePolicy};
+use crate::idle::{Idle, IdlePolicy, Pause};
 use crate::mbuf::{BURST, Burst, Mbuf, free};
 use crate::port::{Queues, RxQueue, TxQueue};
 use crate::ring::Ring;
@@ -15,6 +15,8 @@ use evenkeel_core::flow::Now;
 use evenkeel_core::{Event, Glance, Reason, Verdict, decide, glance};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
 
 /// How packets that are not balanced reach the host, and the host's reach the port.
 #[derive(Clone, Copy)]
@@ -27,6 +29,11 @@ pub struct HostLink<'a, 'p> {
     /// Called when something was put into `to_host`. It must not wait.
     pub wake: &'a (dyn Fn() + Sync),
 }
+
+/// An lcore that waits to be called looks around so often. Nothing is due; it is for a driver that has forgotten to call.
+const LONGEST_WAIT: Duration = Duration::from_millis(100);
+/// And one that keeps packets, so that it sees that they can be sent.
+const LONGEST_WAIT_HOLDING: Duration = Duration::from_millis(1);
 
 /// Packets that an lcore keeps while their backend's Ethernet address is asked for.
 const HELD: usize = 64;
@@ -100,13 +107,35 @@ impl<'a, 'p> Worker<'a, 'p> {
         busy
     }
 
-    /// Polls until it is told to stop.
+    /// Polls until it is told to stop. Where the port calls and is waited for, its bell has to be rung for that, and for
+    /// what the host has to send.
     pub fn run(&mut self, idle: IdlePolicy, stop: &AtomicBool) {
-        let mut idle = Idle::new(idle);
+        if idle == IdlePolicy::Sleep {
+            wake_in_time();
+        }
+        let mut idle = Idle::new(idle, self.rx.rest());
         while !stop.load(Ordering::Relaxed) {
             let busy = self.poll(coarse_now);
-            idle.after(busy);
+            match idle.after(busy) {
+                Pause::None => {}
+                Pause::Sleep(time) => thread::sleep(time),
+                Pause::Wait => self.wait(&mut idle),
+            }
         }
+    }
+
+    /// Waits until the port calls.
+    #[cold]
+    fn wait(&mut self, idle: &mut Idle) {
+        self.rx.arm();
+        // Something may have arrived after the last poll and before it was armed.
+        if self.poll(coarse_now) {
+            idle.after(true);
+        } else {
+            self.rx.wait(if self.held.is_empty() { LONGEST_WAIT } else { LONGEST_WAIT_HOLDING });
+            idle.called();
+        }
+        self.rx.disarm();
     }
 
     /// Three walks over the burst: ask for the headers, read them and ask for the flow buckets, decide. So the memory
@@ -119,7 +148,9 @@ impl<'a, 'p> Worker<'a, 'p> {
             let reason = decide(&mut packet, &view, glance);
             match reason.verdict() {
                 Verdict::Transmit => self.outgoing.push(packet),
-                Verdict::Pass if host::wants(&mut packet, reason) => hand_over(packet, self.host),
+                Verdict::Pass if host::wants(&mut packet, reason, view.directory.heard.as_deref()) => {
+                    hand_over(packet, self.host)
+                }
                 Verdict::Drop if reason == Reason::BackendUnresolved && self.host.is_some() => {
                     if hold(packet, &mut self.held, since.unwrap_or(now)) && since.is_none() {
                         counters.count_events(Event::HeldForNeighbour, 1);
@@ -163,6 +194,12 @@ impl<'a, 'p> Worker<'a, 'p> {
         self.tx.send(&mut frames);
         any
     }
+}
+
+/// Has the kernel wake the calling thread when its sleep is over, and not up to 50 us later, as it may (prctl(2)).
+fn wake_in_time() {
+    // SAFETY: numbers. If it fails, sleeps are longer.
+    unsafe { libc::prctl(libc::PR_SET_TIMERSLACK, 1000_u64) };
 }
 
 /// The first two of an lcore's three walks over a burst.

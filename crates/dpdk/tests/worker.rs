@@ -8,6 +8,7 @@ use etherparse::PacketBuilder;
 use evenkeel_control::{Balancer, NextHop, Plane, Secrets, Sizes, walkthrough};
 use evenkeel_core::flow::{IdleTimes, Now, Tick};
 use evenkeel_core::{Event, Reason};
+use evenkeel_dpdk::host::Heard;
 use evenkeel_dpdk::{Burst, DpdkPlane, HostLink, IdlePolicy, Pool, Port, Ring, Tables, Worker};
 use evenkeel_wire::MacAddress;
 use std::net::Ipv4Addr;
@@ -205,6 +206,33 @@ fn arp_reaches_the_host_which_is_woken_and_whatever_else_is_passed_ends_here() {
         (0..20).for_each(|_| bench.arrives(&arp_request()));
         bench.poll();
         assert_eq!(taken(bench.to_host).len(), 8);
+    });
+}
+
+#[test]
+fn arp_that_is_about_others_does_not_reach_the_host_once_it_has_said_what_it_listens_for() {
+    bench(|bench| {
+        let ours = [Ipv4Addr::new(10, 0, 0, 10).into()].into();
+        bench.balancer.plane_mut().hear(Heard { ours, neighbours: BACKENDS.map(Into::into).into() });
+        let about = |last: u8| {
+            let mut frame = arp_request();
+            frame[41] = last;
+            frame
+        };
+        // A network of hosts that look for one another, more of them than the host takes at once.
+        for last in (20..220).chain([2, 3]) {
+            bench.arrives(&about(last));
+            bench.poll();
+        }
+        bench.arrives(&about(10));
+        let mut from_a_backend = about(1);
+        from_a_backend[28..32].copy_from_slice(&BACKENDS[0].octets());
+        bench.arrives(&from_a_backend);
+        // Half an ARP packet.
+        bench.arrives(&about(10)[..40]);
+        bench.poll();
+        assert_eq!(taken(bench.to_host), [about(10), from_a_backend]);
+        assert_eq!(bench.woken.load(Relaxed), 2);
     });
 }
 

@@ -92,7 +92,7 @@ pub(crate) fn serve(flows: u32, capture: &Path, arguments: &[String]) -> Result<
     let eal = eal?;
     let pool = Pool::with_room(&eal, mbufs(packets(flows)), ROOM)?;
     let info = PortInfo::only(&eal, &log)?;
-    let mut port = Port::start(&eal, info.clone(), 1, &pool)?;
+    let mut port = Port::start(&eal, info.clone(), 1, None, &pool)?;
     // As evenkeel-dpdk has it; no packet of these goes there.
     let (to_host, from_host) = (Ring::new(&eal, 64)?, Ring::new(&eal, 64)?);
     let host = HostLink { to_host: &to_host, from_host: Some(&from_host), wake: &|| () };

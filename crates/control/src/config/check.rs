@@ -12,6 +12,8 @@ use evenkeel_wire::Ipv4Address;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::Ipv4Addr;
 
+/// What every host must be able to receive (RFC 791, section 3.2).
+const LEAST_MTU: u16 = 576;
 /// The fewest connections that a flow table is made for, and the most (16 GB).
 const MAX_FLOWS: std::ops::RangeInclusive<u32> = 64..=1 << 26;
 /// IFNAMSIZ without the closing zero (linux/if.h).
@@ -135,6 +137,9 @@ fn check_dataplane(dataplane: &Dataplane, spans: &Spans, faults: &mut Faults) {
     if !MAX_FLOWS.contains(&dataplane.max_flows) {
         let message = format!("max-flows must be between {} and {}", MAX_FLOWS.start(), MAX_FLOWS.end());
         faults.add(spans.max_flows.clone(), message);
+    }
+    if dataplane.mtu.is_some_and(|mtu| mtu < LEAST_MTU) {
+        faults.add(spans.mtu.clone(), format!("mtu must be between {LEAST_MTU} and 65535"));
     }
     if let Some(name) = &dataplane.interface
         && (name.is_empty() || name.len() > INTERFACE_NAME || name.contains(|c: char| c == '/' || c.is_whitespace()))

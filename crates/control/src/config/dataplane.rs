@@ -24,6 +24,8 @@ pub struct Dataplane {
     pub gateway: Option<Ipv4Addr>,
     /// What lcores do when nothing arrives (DPDK).
     pub idle: Idle,
+    /// The longest IPv4 packet that the port carries, in bytes (DPDK); without it, as the port has it.
+    pub mtu: Option<u16>,
     /// What backends are picked by; without it, a random one, which lives as long as the tables.
     pub secret: Option<PickSecret>,
     /// What becomes of a packet that is for an address of ours, which no host has, and for no service there.
@@ -40,6 +42,7 @@ impl Default for Dataplane {
             address: None,
             gateway: None,
             idle: Idle::Sleep,
+            mtu: None,
             secret: None,
             unserved: Unserved::Refuse,
         }
@@ -60,7 +63,8 @@ pub enum Kind {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Idle {
-    /// Sleeps between polls, up to a millisecond, after it has found nothing for a while.
+    /// After it has found nothing for a while it waits for the port's receive interrupts, or, if the port has none, sleeps
+    /// between polls.
     Sleep,
     /// Polls without a pause, and keeps its CPU busy.
     Poll,

@@ -86,6 +86,7 @@ fn read_dataplane(mut section: Section<'_, '_>, spans: &mut Spans) -> Option<Dat
     let address = section.optional("address");
     let gateway = section.optional::<Ipv4Addr>("gateway");
     let idle = section.optional::<Idle>("idle");
+    let mtu = section.optional::<u16>("mtu");
     let secret = section.optional::<PathBuf>("secret-file").and_then(|file| {
         let read = PickSecret::read(&file.value);
         read.map_err(|error| section.faults().add(file.span, format!("secret-file: {error}"))).ok()
@@ -96,6 +97,7 @@ fn read_dataplane(mut section: Section<'_, '_>, spans: &mut Spans) -> Option<Dat
     spans.max_flows = span(&max_flows);
     spans.own_address = span(&address);
     spans.gateway = span(&gateway);
+    spans.mtu = span(&mtu);
     Some(Dataplane {
         kind: value(kind),
         interface: value(interface),
@@ -104,6 +106,7 @@ fn read_dataplane(mut section: Section<'_, '_>, spans: &mut Spans) -> Option<Dat
         address: value(address),
         gateway: value(gateway),
         idle: value(idle).unwrap_or(default.idle),
+        mtu: value(mtu),
         secret,
         unserved: value(unserved).unwrap_or(default.unserved),
     })

@@ -96,7 +96,18 @@ const DATAPLANE: Section = Section {
             NONE,
             "The way to backends outside that network (DPDK; on XDP the kernel's routes say).",
         ),
-        key("idle", Kind::Word(&["sleep", "poll"]), Some("sleep"), "What lcores do when nothing arrives (DPDK)."),
+        key(
+            "idle",
+            Kind::Word(&["sleep", "poll"]),
+            Some("sleep"),
+            "What lcores do when nothing arrives (DPDK): wait for receive interrupts, or where the port has none sleep between polls for as long as its queue can take what comes; or poll without a pause.",
+        ),
+        key(
+            "mtu",
+            Kind::Number(576, u16::MAX as u64),
+            Some("as the port has it"),
+            "The longest IP packet that the port carries, in bytes, such as 9000 (DPDK; on XDP the interface has it). A port that cannot is refused at the start.",
+        ),
         key(
             "secret-file",
             Kind::Text,

@@ -6,6 +6,7 @@ use std::ops::Range;
 #[derive(Debug, Default)]
 pub(super) struct Spans {
     pub(super) gateway: Range<usize>,
+    pub(super) mtu: Range<usize>,
     pub(super) interface: Range<usize>,
     pub(super) max_flows: Range<usize>,
     pub(super) own_address: Range<usize>,

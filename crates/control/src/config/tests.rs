@@ -115,6 +115,8 @@ fn every_fault_is_named_with_its_place() {
         ("interface = \"veth6\"", "max-flows = 63", "3:13: ", "max-flows must be between 64 and 67108864"),
         ("interface = \"veth6\"", "max-flows = 67108865", "3:13: ", "max-flows must be between"),
         ("interface = \"veth6\"", "max-flows = -1", "3:13: ", "max-flows: invalid value"),
+        ("interface = \"veth6\"", "mtu = 575", "3:7: ", "mtu must be between 576 and 65535"),
+        ("interface = \"veth6\"", "mtu = 65536", "3:7: ", "mtu: invalid value"),
         // Words that are none of those that there are.
         ("\"tcp\"", "\"sctp\"", "13:12: ", "protocol: unknown variant `sctp`, expected `tcp` or `udp`"),
         ("\"tcp\"", "\"TCP\"", "13:12: ", "protocol: unknown variant `TCP`"),
@@ -640,12 +642,12 @@ fn prefixes_of_every_length_contain_what_they_should() {
 
 #[test]
 fn what_only_a_host_of_its_own_needs_is_read() {
-    let lines = "kind = \"dpdk\"\naddress = \"10.0.0.10/24\"\ngateway = \"10.0.0.254\"\nidle = \"poll\"";
+    let lines = "kind = \"dpdk\"\naddress = \"10.0.0.10/24\"\ngateway = \"10.0.0.254\"\nidle = \"poll\"\nmtu = 9000";
     let config = Config::parse("host.toml", &GOOD.replace("interface = \"veth6\"", lines)).expect("it is right");
-    let Dataplane { kind, address, gateway, idle, .. } = config.dataplane;
+    let Dataplane { kind, address, gateway, idle, mtu, .. } = config.dataplane;
     let own = HostAddress { address: Ipv4Addr::new(10, 0, 0, 10), prefix: 24 };
     assert_eq!((kind, address, idle), (Some(Kind::Dpdk), Some(own), Idle::Poll));
-    assert_eq!(gateway, Some(Ipv4Addr::new(10, 0, 0, 254)));
+    assert_eq!((gateway, mtu), (Some(Ipv4Addr::new(10, 0, 0, 254)), Some(9000)));
 }
 
 #[test]

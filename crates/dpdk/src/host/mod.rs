@@ -5,11 +5,13 @@
 //! ICMP echo is not here: the core answers it on every plane.
 
 mod frame;
+mod heard;
 mod neighbour;
 mod network;
 #[cfg(test)]
 mod tests;
 
+pub use heard::Heard;
 pub use network::Network;
 
 use crate::mbuf::Mbuf;
@@ -21,10 +23,12 @@ use std::net::Ipv4Addr;
 use std::time::Duration;
 use zerocopy::IntoBytes;
 
-/// Whether a packet that the core passed on for this reason is the host's.
-pub(crate) fn wants(packet: &mut Mbuf<'_>, reason: Reason) -> bool {
+/// Whether a packet that the core passed on for this reason is the host's. As long as nobody has said what it listens for,
+/// that is all ARP.
+pub(crate) fn wants(packet: &mut Mbuf<'_>, reason: Reason, heard: Option<&Heard>) -> bool {
     matches!(reason, Reason::NotOurMac | Reason::NotIpv4)
         && packet.header::<Ethernet>(0).is_some_and(|ethernet| ethernet.ether_type == EtherType::ARP)
+        && packet.header::<Arp>(Ethernet::LENGTH).is_some_and(|arp| heard.is_none_or(|heard| heard.concerns(arp)))
 }
 
 /// An address is announced so often, this far apart (RFC 5227, section 2.3: ANNOUNCE_NUM, ANNOUNCE_INTERVAL).
@@ -122,6 +126,15 @@ impl Host {
         let needed: BTreeSet<_> = self.via.values().copied().collect();
         self.neighbours.retain(|address, _| needed.contains(address));
         news
+    }
+
+    /// What it listens for, as things are.
+    pub fn heard(&self) -> Heard {
+        let addresses = |of: &mut dyn Iterator<Item = Ipv4Addr>| of.map(Ipv4Address::from).collect();
+        Heard {
+            ours: addresses(&mut self.ours.iter().copied()),
+            neighbours: addresses(&mut self.neighbours.keys().copied()),
+        }
     }
 
     /// The cable was plugged in: everybody may be somewhere else, and may have forgotten us.

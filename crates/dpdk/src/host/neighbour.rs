@@ -8,6 +8,9 @@ use std::time::Duration;
 const TRUST: Duration = Duration::from_secs(10);
 /// How far apart questions are that get no answer (RFC 1122, section 2.3.2.1: at most one a second).
 const RETRY: Duration = Duration::from_secs(1);
+/// How far apart other Ethernet addresses are believed: one who answers for somebody else, or two who have the same
+/// address, do not move a backend to and fro with every packet.
+const SETTLING: Duration = Duration::from_secs(1);
 /// Questions without an answer after which it is said.
 const PATIENCE: u32 = 2;
 
@@ -15,6 +18,8 @@ const PATIENCE: u32 = 2;
 #[derive(Debug, Default)]
 pub(super) struct Neighbour {
     mac: Option<MacAddress>,
+    /// Since when it has been there.
+    since: Duration,
     /// When to ask next.
     due: Duration,
     /// Questions since the last answer.
@@ -41,8 +46,13 @@ impl Neighbour {
 
     /// It was heard of; returns whether that is new: another address, or the first answer after it was given up.
     pub(super) fn heard(&mut self, mac: MacAddress, now: Duration) -> bool {
-        let is_new = self.mac != Some(mac) || self.unanswered > PATIENCE;
-        *self = Self { mac: Some(mac), due: now + TRUST, unanswered: 0 };
+        let has_moved = self.mac != Some(mac);
+        if has_moved && self.mac.is_some() && now < self.since + SETTLING {
+            return false;
+        }
+        let is_new = has_moved || self.unanswered > PATIENCE;
+        let since = if has_moved { now } else { self.since };
+        *self = Self { mac: Some(mac), since, due: now + TRUST, unanswered: 0 };
         is_new
     }
 

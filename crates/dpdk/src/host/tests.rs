@@ -146,6 +146,30 @@ fn an_announcement_of_another_ethernet_address_is_followed_at_once() {
 }
 
 #[test]
+fn who_answers_for_a_backend_beside_it_moves_it_once_a_second_at_most() {
+    let mut host = host();
+    answer(&mut host, THEIRS, BACKEND, 0);
+    let claim = |host: &mut Host, mac, millis| {
+        host.receive(&arp(Operation::REPLY, mac, BACKEND, SERVICE), Duration::from_millis(millis)).news
+    };
+    let moved = |mac| vec![News::Backend(BACKEND, Resolution::Known(MacAddress(mac)))];
+    assert_eq!(claim(&mut host, MOVED, 999), []);
+    assert_eq!(claim(&mut host, MOVED, 1000), moved(MOVED));
+    let flapping: Vec<_> = (0..100)
+        .flat_map(|turn| claim(&mut host, if turn % 2 == 0 { THEIRS } else { MOVED }, 1001 + 10 * turn))
+        .collect();
+    assert_eq!(flapping, [], "a hundred changes of mind in a second");
+    assert_eq!(claim(&mut host, THEIRS, 2000), moved(THEIRS));
+}
+
+#[test]
+fn it_listens_for_its_own_addresses_and_those_of_next_hops() {
+    let addresses = |list: &[Ipv4Addr]| list.iter().map(|&address| address.into()).collect();
+    let heard = Heard { ours: addresses(&[SERVICE]), neighbours: addresses(&[BACKEND, GATEWAY]) };
+    assert_eq!(host().heard(), heard);
+}
+
+#[test]
 fn who_claims_our_address_is_named_once_a_minute_and_not_believed() {
     let mut host = host();
     // Any number of Ethernet addresses may be made up.

@@ -1,5 +1,6 @@
 //! The measuring programs: a driver that makes packets and hands them to other programs in turn, and the two programs
-//! that everything is compared with. Never attached; run by BPF_PROG_TEST_RUN only.
+//! that everything is compared with. They are run by BPF_PROG_TEST_RUN only. And one that is attached, in the testbed:
+//! the least that any balancer does there.
 #![no_std]
 #![no_main]
 #![feature(core_intrinsics)]
@@ -15,7 +16,7 @@ use aya_ebpf::helpers::bpf_ktime_get_ns;
 use aya_ebpf::macros::{btf_map, xdp};
 use aya_ebpf::programs::XdpContext;
 use core::intrinsics::{AtomicOrdering, atomic_xchg};
-use evenkeel_wire::{EtherType, Ethernet, Header, IpProtocol, Ipv4, Tcp};
+use evenkeel_wire::{Adjustment, EtherType, Ethernet, Header, IpProtocol, Ipv4, Ipv4Address, MacAddress, Tcp};
 use layout::{CHUNK, FRAME, IN_TURN, LANES, Lane, MAX_CHUNKS, State, Tuple, lane_of};
 
 /// The programs, by lane.
@@ -139,6 +140,40 @@ fn bounce(ctx: &XdpContext) -> Option<()> {
     // SAFETY: only whether there is a value matters.
     unsafe { FLOWS.get(key) }?;
     core::mem::swap(&mut ethernet.source, &mut ethernet.destination);
+    Some(())
+}
+
+/// The walk-through's balancer without a memory: TCP from 10.0.0.1 to 10.0.0.10 goes on to 10.0.0.2 or 10.0.0.3 by the
+/// client's port, and what those answer back to 10.0.0.1. Everything else is the kernel's.
+#[xdp(frags)]
+pub fn floor(ctx: XdpContext) -> u32 {
+    if turn_round(&ctx).is_some() { xdp_action::XDP_TX } else { xdp_action::XDP_PASS }
+}
+
+#[inline(always)]
+fn turn_round(ctx: &XdpContext) -> Option<()> {
+    let ethernet = header::<Ethernet>(ctx, 0)?;
+    if ethernet.ether_type != EtherType::IPV4 {
+        return None;
+    }
+    let ip = header::<Ipv4>(ctx, Ethernet::LENGTH)?;
+    if ip.protocol != IpProtocol::TCP || ip.header_length() != Ipv4::LENGTH {
+        return None;
+    }
+    let tcp = header::<Tcp>(ctx, Ethernet::LENGTH + Ipv4::LENGTH)?;
+    let host = |last: u8| Ipv4Address::from(core::net::Ipv4Addr::new(10, 0, 0, last));
+    if ip.destination != host(10) {
+        return None;
+    }
+    // Not by the lowest bit: Linux chooses even ports first.
+    let to = if ip.source == host(1) { 2 + ((tcp.source.number() >> 1) & 1) as u8 } else { 1 };
+    let addresses = Adjustment::NONE
+        .replace_u32(ip.source.bits(), ip.destination.bits())
+        .replace_u32(ip.destination.bits(), host(to).bits());
+    (ip.source, ip.destination) = (ip.destination, host(to));
+    ip.checksum.set(addresses.apply(ip.checksum.get()));
+    tcp.checksum.set(addresses.apply(tcp.checksum.get()));
+    (ethernet.source, ethernet.destination) = (ethernet.destination, MacAddress([0xde, 0xad, 0xbe, 0xef, 0, to]));
     Some(())
 }
 

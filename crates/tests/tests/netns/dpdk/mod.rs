@@ -4,4 +4,5 @@ mod host;
 mod idle;
 mod misuse;
 mod ports;
+mod surroundings;
 mod walkthrough;
