@@ -275,7 +275,8 @@ mod tests {
         assert_eq!((rtp.at_once, rtp.limit), (1 << 26, Limit::MaxFlows), "64256 towards each port of the backend");
         let first = capacity.to_string().lines().next().map(str::to_owned).expect("there is one");
         assert!(first.ends_with("bytes for the choice of backends, 10000 ports of services"), "{first}");
-        assert_eq!((Sizes::for_config(&config).services, Sizes::for_config(&config).addresses), (20_000, 1024));
+        // Room for all that there can be, whatever the file says.
+        assert_eq!(Sizes::for_config(&config), Sizes::for_config(&Config { services: Vec::new(), ..config.clone() }));
     }
 
     #[test]

@@ -34,6 +34,11 @@ pub trait Plane {
     /// How much there is room for.
     fn sizes(&self) -> Sizes;
 
+    /// How much room [`Plane::provide`] can make.
+    fn limits(&self) -> Sizes {
+        self.sizes()
+    }
+
     /// What the tables hold, for a process that takes them over from another.
     fn contents(&self) -> Result<Contents, Self::Error>;
 
@@ -72,8 +77,8 @@ pub trait Plane {
     }
 
     /// Makes the plane ready for packets that need these features, beside those that it is ready for, and puts these idle
-    /// times in force. Nothing else changes, and no connection notices.
-    fn provide(&mut self, features: Features, timeouts: &Timeouts) -> Result<(), Self::Error>;
+    /// times in force; and makes room for so much, where there is less. Nothing else changes, and no connection is lost.
+    fn provide(&mut self, features: Features, timeouts: &Timeouts, room: Sizes) -> Result<(), Self::Error>;
 
     /// Verdicts and events since the plane started, over all CPUs.
     fn counters(&self) -> Result<Counters, Self::Error>;
@@ -99,11 +104,13 @@ pub trait Plane {
 }
 
 /// A flow table that another thread walks through, in pieces, while the plane is changed and packets fly.
+///
+/// It may be exchanged for a larger one meanwhile: then [`FlowWalk::buckets`] is another number, and who counts begins anew.
 pub trait FlowWalk: Send + Sync {
     /// How many buckets it has.
     fn buckets(&self) -> usize;
 
-    /// Shows every flow in these buckets that is alive.
+    /// Shows every flow in these buckets that is alive. Those that it does not have are empty.
     ///
     /// # Errors
     /// The clock that flows are stamped with cannot be read.

@@ -6,7 +6,19 @@ use evenkeel_core::Settings;
 use evenkeel_core::flow::{IdleTimes, Timeouts, WAYS};
 use evenkeel_wire::MacAddress;
 
-/// How large the tables of a plane are made. They cannot grow.
+/// The most backends that a plane can have at once, those included that have left and still have connections: a backend's
+/// place is a 16-bit number.
+pub const MOST_BACKENDS: u32 = 1 << 16;
+/// The most services. Each has a Maglev table of 256 KB, so memory ends before.
+pub const MOST_SERVICES: u32 = 1 << 16;
+/// The most ports that services have together.
+pub const MOST_SERVICE_PORTS: u32 = 1 << 18;
+/// The most addresses that are ours, NAT's included.
+pub const MOST_ADDRESSES: u32 = 1 << 16;
+/// The most connections that a flow table can be made for: 16 GB of it.
+pub const MOST_FLOWS: u32 = 1 << 26;
+
+/// How large the tables of a plane are made. What of it can grow, and how far, is [`crate::Plane::limits`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sizes {
     /// Connections that the flow table is made for.
@@ -22,18 +34,25 @@ pub struct Sizes {
 impl Sizes {
     /// Sizes for a configuration of usual extent with this many connections.
     pub fn for_flows(flows: u32) -> Self {
-        Self { flows, backends: 4096, services: 1024, addresses: 1024 }
+        Self { flows, backends: 4096, services: MOST_SERVICE_PORTS, addresses: MOST_ADDRESSES }
     }
 
     /// Sizes for a configuration: what it says of connections, and room for it to grow.
     pub fn for_config(config: &Config) -> Self {
-        let usual = Self::for_flows(config.dataplane.max_flows);
-        let backends: usize = config.services.iter().map(|service| service.backends.len()).sum();
-        // A backend's place in the table is a 16-bit number.
-        let backends = (2 * backends as u32).clamp(usual.backends, 1 << 16);
-        let services = usual.services.max(2 * config.service_keys() as u32);
-        let addresses = usual.addresses.max(2 * config.services.len() as u32);
-        Self { backends, services, addresses, ..usual }
+        Self::for_flows(config.dataplane.max_flows).grown_for(0, config.backend_ids().count())
+    }
+
+    /// The same with room for so many connections and backends. What there is room for already stays as it is; where there is
+    /// not, as much again is added, so that the next backend does not ask for another table.
+    #[must_use]
+    pub fn grown_for(self, flows: u32, backends: usize) -> Self {
+        let backends = u32::try_from(backends).unwrap_or(u32::MAX);
+        let backends = if backends <= self.backends {
+            self.backends
+        } else {
+            backends.max(backends.saturating_mul(2).min(MOST_BACKENDS))
+        };
+        Self { flows: flows.max(self.flows), backends, ..self }
     }
 
     /// Buckets of the flow table: four entries for each connection, which has two, so that few buckets are ever full;
@@ -63,5 +82,19 @@ impl Sizes {
             timeouts: Timeouts::uniform(times),
             ..Settings::EMPTY
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tables_grow_by_more_than_was_asked_for_and_never_shrink() {
+        let usual = Sizes::for_flows(4096);
+        assert_eq!(usual.grown_for(0, 4096), usual);
+        assert_eq!(usual.grown_for(1024, 5000), Sizes { backends: 10_000, ..usual });
+        assert_eq!(usual.grown_for(8192, 40_000), Sizes { flows: 8192, backends: MOST_BACKENDS, ..usual });
+        assert_eq!(usual.grown_for(0, 70_000).backends, 70_000, "that it cannot be is for others to say");
     }
 }

@@ -135,7 +135,7 @@ impl Plane for MemoryPlane {
         })
     }
 
-    fn provide(&mut self, features: Features, timeouts: &Timeouts) -> Result<(), Killed> {
+    fn provide(&mut self, features: Features, timeouts: &Timeouts, _: Sizes) -> Result<(), Killed> {
         if !self.features.include(features) {
             return Err(Killed);
         }

@@ -75,7 +75,7 @@ impl Plane for NoPlane {
         Ok(())
     }
 
-    fn provide(&mut self, _: Features, _: &Timeouts) -> Result<(), Infallible> {
+    fn provide(&mut self, _: Features, _: &Timeouts, _: Sizes) -> Result<(), Infallible> {
         Ok(())
     }
 

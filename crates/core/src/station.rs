@@ -58,6 +58,13 @@ stations! {
     Expire = "evenkeel_expire";
 }
 
+impl Station {
+    /// Whether packets change the flow table here. They do so nowhere else.
+    pub const fn changes_flows(self) -> bool {
+        matches!(self, Self::Follow | Self::Open)
+    }
+}
+
 /// Takes a packet through a station.
 #[inline(always)]
 pub fn visit<F: Frame, T: Tables>(station: Station, frame: &mut F, tables: &T) -> Next {

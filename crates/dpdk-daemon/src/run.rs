@@ -8,7 +8,7 @@ use crate::error::RunError;
 use crate::starting::Starting;
 use evenkeel_control::config::{Config, Idle};
 use evenkeel_control::daemon::Daemon;
-use evenkeel_control::{Balancer, BalancerError, Operator, Secrets, Sizes, operator};
+use evenkeel_control::{Balancer, BalancerError, MOST_BACKENDS, Operator, Secrets, Sizes, operator};
 use evenkeel_core::flow::IdleTimes;
 use evenkeel_daemon::{Announcer, SetupError, Stop};
 use evenkeel_dpdk::{
@@ -98,8 +98,10 @@ fn balance(run: &Run) -> Result<(), RunError> {
     let named = eal.lcores().len();
     let lcores = named.min(info.max_rx_queues.min(info.max_tx_queues).max(1).into());
     let config = &run.config;
-    let sizes = Sizes::for_config(config);
+    // As many backends as there can be: it is little memory, and so only the flow table ever has to grow.
+    let sizes = Sizes { backends: MOST_BACKENDS, ..Sizes::for_config(config) };
     let inherited = inherit(run, &sizes);
+    let sizes = inherited.as_ref().map_or(sizes, |handover| handover.grown(sizes));
     let secrets = match &inherited {
         Some(handover) => handover.secrets(),
         None => Secrets::random().map_err(SetupError::of("random secrets"))?,

@@ -2,7 +2,8 @@
 
 use evenkeel_core::flow::Side;
 use evenkeel_core::{Counters, Event, Reason, Traffic};
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::Ordering::{Acquire, Relaxed, SeqCst};
+use std::sync::atomic::{AtomicU64, compiler_fence};
 
 /// One lcore's counters; a cache line of their own each, so that lcores do not disturb one another.
 #[derive(Debug)]
@@ -12,6 +13,8 @@ pub(crate) struct LcoreCounters {
     events: [AtomicU64; Event::ALL.len()],
     /// By backend; packets and bytes from clients, then from the backend.
     traffic: Box<[[AtomicU64; 4]]>,
+    /// Odd while the lcore is in the midst of a burst, and another number after it.
+    turns: AtomicU64,
 }
 
 impl LcoreCounters {
@@ -20,7 +23,23 @@ impl LcoreCounters {
             verdicts: std::array::from_fn(|_| AtomicU64::new(0)),
             events: std::array::from_fn(|_| AtomicU64::new(0)),
             traffic: (0..backends).map(|_| Default::default()).collect(),
+            turns: AtomicU64::new(0),
         }
+    }
+
+    /// The lcore begins a burst, or has ended one. Tables that it looks at in between stay as they are for so long.
+    ///
+    /// No fence: who waits for the burst's end has every CPU pass one (`quiescence`), and then this is seen before anything that was
+    /// looked at after it.
+    #[inline(always)]
+    pub(crate) fn turn(&self) {
+        add(&self.turns, 1);
+        compiler_fence(SeqCst);
+    }
+
+    /// See [`LcoreCounters::turn`].
+    pub(crate) fn turns(&self) -> u64 {
+        self.turns.load(Acquire)
     }
 
     #[inline(always)]

@@ -100,4 +100,7 @@ pub enum PlaneError {
     /// A Maglev table of another size than the core's.
     #[error("a Maglev table has {0} slots, which is not what the core wants.")]
     Slots(usize),
+    /// There is not so much memory.
+    #[error(transparent)]
+    Memory(DpdkError),
 }

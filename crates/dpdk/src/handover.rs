@@ -4,9 +4,10 @@
 //! taken once: connections that are a while old have gone on without us.
 
 use crate::tables::{Directory, Tables};
+use evenkeel_control::carry;
 use evenkeel_control::config::Nat;
 use evenkeel_control::private::{Others, PrivateDirectory, PrivateError, create_private, read_private};
-use evenkeel_control::{Secrets, Sizes};
+use evenkeel_control::{MOST_FLOWS, Secrets, Sizes};
 use evenkeel_core::flow::{Entry, Meta, WAYS};
 use evenkeel_core::hop::HOPS;
 use evenkeel_core::{Backend, LAYOUT, Service, ServiceKey, Word};
@@ -48,7 +49,7 @@ pub enum HandoverError {
     #[error("{0} is too old")]
     Old(String),
     /// What connections depend on has changed.
-    #[error("max-flows or [nat] is not what it was")]
+    #[error("[nat] is not what it was, or there is no room for the backends that there were")]
     Changed,
 }
 
@@ -109,7 +110,8 @@ pub struct Handover {
     /// Link, target, service, kind, from the first place on.
     backends: Vec<[u64; 4]>,
     hops: Vec<NumberedHop>,
-    entries: Vec<(u32, u32, [u64; 4])>,
+    /// Each with its place within its bucket.
+    entries: Vec<(u32, [u64; 4])>,
 }
 
 impl Handover {
@@ -168,20 +170,28 @@ impl Handover {
         self.secrets
     }
 
-    /// Whether connections can go on with tables of these sizes and this NAT.
+    /// How large tables must be that have these sizes and room for what there is. The flow table is never smaller than it was:
+    /// connections might have no place.
+    pub fn grown(&self, sizes: Sizes) -> Sizes {
+        // As many as have so many buckets.
+        let flows = self.flow_mask.saturating_add(1).saturating_mul(WAYS as u32 / 4);
+        if flows / (WAYS as u32 / 4) > sizes.buckets() { Sizes { flows, ..sizes } } else { sizes }
+    }
+
+    /// Whether connections can go on with tables of these sizes, or larger ones, and this NAT.
     ///
     /// # Errors
     /// They cannot.
     pub fn check(&self, sizes: &Sizes, nat: &Nat) -> Result<(), HandoverError> {
         let is_same_nat = self.addresses == nat.addresses && self.ports == nat.own_ports();
-        let fits = self.flow_mask == sizes.buckets() - 1
-            && is_same_nat
+        let fits = is_same_nat
             && self.backends.len() <= sizes.backends as usize
             && self.services.len() <= sizes.services as usize;
         if fits { Ok(()) } else { Err(HandoverError::Changed) }
     }
 
-    /// Puts connections, backends and services where they were, into tables that are new and were made with [`Handover::secrets`].
+    /// Puts connections, backends and services where they were, into tables that are new and were made with [`Handover::secrets`],
+    /// as large as [`Handover::grown`] says.
     /// Returns how many connections there are.
     pub fn restore(&self, tables: &Tables) -> usize {
         for (backend, words) in tables.backends.iter().zip(&self.backends) {
@@ -197,17 +207,9 @@ impl Handover {
                 Word::store(word, hop.word);
             }
         }
-        let mut restored = 0;
-        for (bucket, slot, words) in &self.entries {
-            let bucket = tables.flows.get(*bucket as usize);
-            if let Some(entry) = bucket.and_then(|bucket| bucket.0.get(*slot as usize)) {
-                for (word, value) in entry_words(entry).into_iter().zip(words) {
-                    Word::store(word, *value);
-                }
-                restored += 1;
-            }
-        }
-        restored / 2
+        let (table, secret) = (tables.flow_table(), tables.settings.flow_secret);
+        let restored = self.entries.iter().filter(|(slot, words)| carry::put(&table, *slot as usize, *words, &secret));
+        restored.count() / 2
     }
 }
 
@@ -219,9 +221,10 @@ fn beside(path: &Path) -> PathBuf {
 fn write(tables: &Tables, mut file: BufWriter<File>) -> io::Result<()> {
     let settings = &tables.settings;
     let directory = tables.directory.load();
+    let flows = &directory.flows;
     let used = tables.backends.iter().rposition(|backend| Word::load(&backend.link) != 0).map_or(0, |last| last + 1);
     let entries = || {
-        let places = tables.flows.iter().zip(0_u32..).flat_map(|(bucket, at)| {
+        let places = flows.iter().zip(0_u32..).flat_map(|(bucket, at)| {
             bucket.0.iter().zip(0_u32..).map(move |(entry, slot)| Placed {
                 bucket: at,
                 slot,
@@ -237,7 +240,7 @@ fn write(tables: &Tables, mut file: BufWriter<File>) -> io::Result<()> {
     let head = Head {
         magic: MAGIC,
         layout: LAYOUT,
-        flow_mask: settings.flow_mask,
+        flow_mask: directory.settings.flow_mask,
         boot: boot()?,
         written: now().as_secs(),
         pick_secret: settings.pick_secret,
@@ -281,6 +284,9 @@ fn read(file: &File, path: &Path) -> Result<Handover, HandoverError> {
     }
     if head.layout != LAYOUT {
         return Err(HandoverError::Layout(name()));
+    }
+    if !head.flow_mask.wrapping_add(1).is_power_of_two() || head.flow_mask >= MOST_FLOWS {
+        return Err(HandoverError::Damaged(name()));
     }
     let age = now().as_secs().checked_sub(head.written);
     if head.boot != boot().map_err(failed)? || age.is_none_or(|age| age > OLDEST.as_secs()) {
@@ -327,7 +333,7 @@ fn read(file: &File, path: &Path) -> Result<Handover, HandoverError> {
         if placed.bucket > head.flow_mask || placed.slot >= WAYS as u32 {
             return Err(HandoverError::Damaged(name()));
         }
-        entries.push((placed.bucket, placed.slot, placed.words));
+        entries.push((placed.slot, placed.words));
     }
     let mut services = Vec::new();
     for _ in 0..head.services {

@@ -3,10 +3,13 @@
 use crate::clock::coarse_now;
 use crate::error::PlaneError;
 use crate::host::Heard;
-use crate::tables::{Directory, Tables};
-use evenkeel_control::{Contents, FlowView, FlowWalk, Plane, Sizes, WalkError};
+use crate::memory::Memory;
+use crate::quiescence::wait_for_bursts;
+use crate::tables::{Directory, FlowTable, Tables, nobody_has_asked};
+use evenkeel_control::carry::Carrying;
+use evenkeel_control::{Contents, FlowView, FlowWalk, MOST_FLOWS, Plane, Sizes, WalkError};
 use evenkeel_core::backend::Link;
-use evenkeel_core::flow::{Now, Peer, Timeouts};
+use evenkeel_core::flow::{Bucket, Now, Peer, Timeouts};
 use evenkeel_core::hop;
 use evenkeel_core::{AddressFilter, Backend, Counters, Features, Service, ServiceKey, Standing, Traffic, Word};
 use evenkeel_wire::IpProtocol;
@@ -24,6 +27,9 @@ pub struct DpdkPlane {
     tables: Arc<Tables>,
     /// Directories that lcores may still be looking at. Freed here, once nobody does, and never on an lcore.
     retired: Vec<Arc<Directory>>,
+    /// The flow table in force.
+    flows: Arc<FlowTable>,
+    sizes: Sizes,
     clock: Clock,
 }
 
@@ -41,7 +47,8 @@ impl DpdkPlane {
 
     /// The same with another clock.
     pub fn with_clock(tables: Arc<Tables>, clock: impl Fn() -> Now + Send + Sync + 'static) -> Self {
-        Self { tables, retired: Vec::new(), clock: Arc::new(clock) }
+        let (flows, sizes) = (tables.flow_table(), tables.sizes);
+        Self { tables, retired: Vec::new(), flows, sizes, clock: Arc::new(clock) }
     }
 
     /// The tables.
@@ -52,6 +59,37 @@ impl DpdkPlane {
     /// Says which ARP lcores hand to the host, from now on.
     pub fn hear(&mut self, heard: Heard) {
         self.replace(|directory| directory.heard = Some(Arc::new(heard)));
+    }
+
+    /// The flow table.
+    pub fn flow_table(&self) -> &[Bucket<AtomicU64>] {
+        &self.flows
+    }
+
+    /// Puts a larger flow table in the place of the one that is in force, see [`evenkeel_control::carry`]. Lcores go on; packets
+    /// that would change a connection wait meanwhile, as many as there is room for.
+    fn grow(&mut self, sizes: Sizes) -> Result<(), PlaneError> {
+        let secret = self.tables.settings.flow_secret;
+        let new = Memory::new("flow table", sizes.buckets() as usize).map_err(PlaneError::Memory)?;
+        let (old, new) = (Arc::clone(&self.flows), Arc::new(new));
+        let mut carrying = Carrying::new(old.len(), secret);
+        carrying.bring_up_to_date(&old, &new);
+        let asked = nobody_has_asked(&sizes);
+        // Once more beforehand, so that there is little to be done while packets wait.
+        carrying.bring_up_to_date(&old, &new);
+        self.replace(|directory| directory.is_held = true);
+        wait_for_bursts(&self.tables);
+        carrying.bring_up_to_date(&old, &new);
+        (self.flows, self.sizes) = (Arc::clone(&new), sizes);
+        self.replace(|directory| {
+            directory.is_held = false;
+            directory.settings.flow_mask = sizes.buckets() - 1;
+            directory.flows = new;
+            // Who has asked in vain asks once more.
+            directory.asked = asked;
+        });
+        self.tables.note_link_change();
+        Ok(())
     }
 
     fn walk(&self) -> Walk {
@@ -99,7 +137,11 @@ impl Plane for DpdkPlane {
     }
 
     fn sizes(&self) -> Sizes {
-        self.tables.sizes
+        self.sizes
+    }
+
+    fn limits(&self) -> Sizes {
+        Sizes { flows: MOST_FLOWS, ..self.sizes }
     }
 
     fn contents(&self) -> Result<Contents, PlaneError> {
@@ -190,7 +232,12 @@ impl Plane for DpdkPlane {
         Ok(())
     }
 
-    fn provide(&mut self, _: Features, timeouts: &Timeouts) -> Result<(), PlaneError> {
+    fn provide(&mut self, _: Features, timeouts: &Timeouts, room: Sizes) -> Result<(), PlaneError> {
+        let sizes = self.sizes.grown_for(room.flows, 0);
+        if sizes.buckets() > self.sizes.buckets() {
+            self.grow(sizes)?;
+        }
+        self.sizes = sizes;
         if self.tables.timeouts() != *timeouts {
             self.replace(|directory| directory.settings.timeouts = *timeouts);
         }
@@ -219,13 +266,13 @@ impl Plane for DpdkPlane {
 
     fn visit_flows(&self, visit: &mut dyn FnMut(FlowView)) -> Result<(), PlaneError> {
         let timeouts = self.tables.timeouts();
-        FlowView::visit(&self.tables.flows, &timeouts, (self.clock)(), visit);
+        FlowView::visit(&self.flows, &timeouts, (self.clock)(), visit);
         Ok(())
     }
 
     fn sweep_flows(&self) -> Result<(), PlaneError> {
         let walk = self.walk();
-        walk.sweep_these(0..self.tables.flows.len());
+        walk.sweep_these(0..self.flows.len());
         walk.sweep_the_hops();
         Ok(())
     }
@@ -239,8 +286,8 @@ struct Walk {
 
 impl Walk {
     fn sweep_these(&self, buckets: Range<usize>) {
-        let (timeouts, now) = (self.tables.timeouts(), (self.clock)());
-        self.tables.flows[buckets].iter().for_each(|bucket| bucket.sweep(&timeouts, now));
+        let (timeouts, now, table) = (self.tables.timeouts(), (self.clock)(), self.tables.flow_table());
+        there(&table, buckets).iter().for_each(|bucket| bucket.sweep(&timeouts, now));
     }
 
     fn sweep_the_hops(&self) {
@@ -248,14 +295,19 @@ impl Walk {
     }
 }
 
+/// These buckets, as far as the table has them: who asks may have another one in mind.
+fn there(table: &[Bucket<AtomicU64>], buckets: Range<usize>) -> &[Bucket<AtomicU64>] {
+    table.get(buckets.start..buckets.end.min(table.len())).unwrap_or_default()
+}
+
 impl FlowWalk for Walk {
     fn buckets(&self) -> usize {
-        self.tables.flows.len()
+        self.tables.flow_table().len()
     }
 
     fn visit(&self, buckets: Range<usize>, visit: &mut dyn FnMut(FlowView)) -> Result<(), WalkError> {
-        let timeouts = self.tables.timeouts();
-        FlowView::visit(&self.tables.flows[buckets], &timeouts, (self.clock)(), visit);
+        let (timeouts, table) = (self.tables.timeouts(), self.tables.flow_table());
+        FlowView::visit(there(&table, buckets), &timeouts, (self.clock)(), visit);
         Ok(())
     }
 

@@ -24,27 +24,33 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// lcore looks at one for a burst of packets, and who replaces it waits for nobody.
 #[derive(Debug)]
 pub struct Tables {
-    /// What the plane was started with. Its idle times may have changed since; [`Directory::settings`] has those in force.
+    /// What the plane was started with. Idle times and the flow table's size may have changed since; [`Directory::settings`] has
+    /// those in force.
     pub(crate) settings: Settings,
     pub(crate) sizes: Sizes,
     pub(crate) nat: Box<[Ipv4Address]>,
-    pub(crate) flows: Memory<Bucket<AtomicU64>>,
     pub(crate) hops: Box<[AtomicU64]>,
     pub(crate) backends: Box<[Backend<AtomicU64>]>,
     pub(crate) directory: ArcSwap<Directory>,
     pub(crate) lcores: Box<[LcoreCounters]>,
     /// How many packets may be answered unasked, and open a connection of each service.
     allowances: Box<[AtomicU64]>,
-    /// Who has asked in vain for a connection.
-    asked: Box<[Asked<AtomicU64>]>,
     /// Raised whenever a backend's Ethernet address or state changes: packets that wait for one are tried again.
     links: AtomicU64,
 }
+
+/// The flow table in memory.
+pub type FlowTable = Memory<Bucket<AtomicU64>>;
 
 /// What changes with the configuration only.
 #[derive(Clone, Debug)]
 pub(crate) struct Directory {
     pub(crate) settings: Settings,
+    pub(crate) flows: Arc<FlowTable>,
+    /// No packet may change the flow table, whose last changes are being carried into a larger one.
+    pub(crate) is_held: bool,
+    /// Who has asked in vain for a connection.
+    pub(crate) asked: Arc<[Asked<AtomicU64>]>,
     pub(crate) filter: Arc<AddressFilter>,
     pub(crate) ours: Arc<HashSet<Ipv4Address>>,
     pub(crate) services: HashMap<ServiceKey, Service>,
@@ -64,6 +70,9 @@ impl Tables {
     pub fn new(sizes: Sizes, settings: Settings, nat: &[Ipv4Addr], lcores: usize) -> Result<Self, DpdkError> {
         let nothing = Directory {
             settings,
+            flows: Arc::new(Memory::new("flow table", sizes.buckets() as usize)?),
+            is_held: false,
+            asked: nobody_has_asked(&sizes),
             filter: Arc::new(AddressFilter::EMPTY),
             ours: Arc::default(),
             services: HashMap::new(),
@@ -74,20 +83,18 @@ impl Tables {
             settings,
             sizes,
             nat: nat.iter().map(|&address| address.into()).collect(),
-            flows: Memory::new("flow table", sizes.buckets() as usize)?,
             hops: (0..HOPS).map(|_| AtomicU64::new(0)).collect(),
             backends: (0..sizes.backends).map(|_| Backend::default()).collect(),
             directory: ArcSwap::from_pointee(nothing),
             lcores: (0..lcores).map(|_| LcoreCounters::new(sizes.backends)).collect(),
             allowances: (0..=sizes.services).map(|_| AtomicU64::new(0)).collect(),
-            asked: (0..sizes.asked()).map(|_| Asked::default()).collect(),
             links: AtomicU64::new(0),
         })
     }
 
     /// The flow table.
-    pub fn flow_table(&self) -> &[Bucket<AtomicU64>] {
-        &self.flows
+    pub fn flow_table(&self) -> Arc<FlowTable> {
+        Arc::clone(&self.directory.load().flows)
     }
 
     /// The hops towards clients.
@@ -102,7 +109,8 @@ impl Tables {
 
     /// What the flow table lies in, and its size in bytes.
     pub fn flow_memory(&self) -> (Backing, usize) {
-        (self.flows.backing(), self.flows.bytes())
+        let flows = self.flow_table();
+        (flows.backing(), flows.bytes())
     }
 
     /// What the plane was started with.
@@ -117,7 +125,7 @@ impl Tables {
     /// `lcore` is not below the number that the tables were made for.
     pub fn view<R>(&self, lcore: usize, now: Now, look: impl FnOnce(&View<'_>) -> R) -> R {
         let directory = self.directory.load();
-        look(&View { tables: self, directory: &directory, counters: &self.lcores[lcore], now })
+        look(&View::new(self, &directory, &self.lcores[lcore], now))
     }
 
     /// The idle times in force.
@@ -135,22 +143,34 @@ impl Tables {
     }
 }
 
+/// The table of those who have asked in vain, empty.
+pub(crate) fn nobody_has_asked(sizes: &Sizes) -> Arc<[Asked<AtomicU64>]> {
+    (0..sizes.asked()).map(|_| Asked::default()).collect()
+}
+
 /// The tables as one lcore sees them during one burst.
 #[derive(Debug)]
 pub struct View<'t> {
     pub(crate) tables: &'t Tables,
     pub(crate) directory: &'t Directory,
+    /// The directory's, one step nearer.
+    flows: &'t [Bucket<AtomicU64>],
     pub(crate) counters: &'t LcoreCounters,
     pub(crate) now: Now,
 }
 
-impl View<'_> {
+impl<'t> View<'t> {
+    #[inline(always)]
+    pub(crate) fn new(tables: &'t Tables, directory: &'t Directory, counters: &'t LcoreCounters, now: Now) -> Self {
+        Self { tables, directory, flows: &directory.flows, counters, now }
+    }
+
     /// Asks for the two entries at which the search for the flow at this place begins. They are in one line or in two. In
     /// a table that is as full as it was made for, seventeen flows in a hundred are not in the first of these lines, and
     /// seven in neither.
     #[inline(always)]
     pub fn prefetch(&self, place: u64) {
-        if let Some(bucket) = self.tables.flows.get(hash::bucket(place, self.tables.settings.flow_mask) as usize) {
+        if let Some(bucket) = self.flows.get(hash::bucket(place, self.directory.settings.flow_mask) as usize) {
             let start = hash::start(place);
             prefetch(&bucket.0[start % WAYS]);
             prefetch(&bucket.0[(start + 1) % WAYS]);
@@ -189,12 +209,12 @@ impl evenkeel_core::Tables for View<'_> {
 
     #[inline(always)]
     fn asked(&self, index: u32) -> Option<&Asked<AtomicU64>> {
-        self.tables.asked.get(index as usize)
+        self.directory.asked.get(index as usize)
     }
 
     #[inline(always)]
     fn flows(&self, index: u32) -> Option<&Bucket<AtomicU64>> {
-        self.tables.flows.get(index as usize)
+        self.flows.get(index as usize)
     }
 
     #[inline(always)]

@@ -12,7 +12,7 @@ use crate::tables::{Directory, Tables, View};
 use arc_swap::{ArcSwap, Cache};
 use arrayvec::ArrayVec;
 use evenkeel_core::flow::Now;
-use evenkeel_core::{Event, Glance, Reason, Verdict, decide, glance};
+use evenkeel_core::{Event, Glance, Next, Reason, Verdict, arrive, decide, glance, visit};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -142,14 +142,23 @@ impl<'a, 'p> Worker<'a, 'p> {
     /// that one packet waits for arrives while the others are looked at. `since`: when they arrived, if that is not now.
     fn process(&mut self, now: Now, since: Option<Now>) {
         let Self { tables, directory, counters, .. } = self;
-        let view = View { tables, directory: directory.load(), counters, now };
+        counters.turn();
+        let directory = directory.load();
+        let is_held = directory.is_held;
+        let view = View::new(tables, directory, counters, now);
         let glances = glances(&mut self.received, &view);
         for (mut packet, glance) in self.received.drain(..).zip(&glances) {
-            let reason = decide(&mut packet, &view, glance);
+            let reason = if is_held { decide_held(&mut packet, &view) } else { decide(&mut packet, &view, glance) };
             match reason.verdict() {
                 Verdict::Transmit => self.outgoing.push(packet),
                 Verdict::Pass if host::wants(&mut packet, reason, view.directory.heard.as_deref()) => {
                     hand_over(packet, self.host)
+                }
+                // The end of a hold is told as a change of links is.
+                Verdict::Drop if reason == Reason::StationMissing => {
+                    if !hold(packet, &mut self.held, since.unwrap_or(now)) {
+                        counters.count(reason);
+                    }
                 }
                 Verdict::Drop if reason == Reason::BackendUnresolved && self.host.is_some() => {
                     if hold(packet, &mut self.held, since.unwrap_or(now)) && since.is_none() {
@@ -159,6 +168,7 @@ impl<'a, 'p> Worker<'a, 'p> {
                 Verdict::Pass | Verdict::Drop => self.discarded.push(packet),
             }
         }
+        self.counters.turn();
         let dropped = self.tx.send(&mut self.outgoing);
         if dropped > 0 {
             self.counters.count_events(Event::TransmitQueueFull, dropped as u64);
@@ -200,6 +210,19 @@ impl<'a, 'p> Worker<'a, 'p> {
 fn wake_in_time() {
     // SAFETY: numbers. If it fails, sleeps are longer.
     unsafe { libc::prctl(libc::PR_SET_TIMERSLACK, 1000_u64) };
+}
+
+/// What becomes of a packet while none may change the flow table. What would change it is not counted here.
+#[cold]
+fn decide_held(packet: &mut Mbuf<'_>, view: &View<'_>) -> Reason {
+    let mut next = arrive(packet, view);
+    loop {
+        match next {
+            Next::Done(reason) => return reason,
+            Next::Go(station) if station.changes_flows() => return Reason::StationMissing,
+            Next::Go(station) => next = visit(station, packet, view),
+        }
+    }
 }
 
 /// The first two of an lcore's three walks over a burst.

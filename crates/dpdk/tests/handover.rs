@@ -2,8 +2,8 @@
 #![allow(clippy::unwrap_used, reason = "a test that fails may do so anywhere")]
 
 use evenkeel_control::{Balancer, Config, NextHop, Plane, Secrets, Sizes, walkthrough};
-use evenkeel_core::flow::IdleTimes;
-use evenkeel_core::{Reason, SliceFrame, process};
+use evenkeel_core::flow::{IdleTimes, Timeouts};
+use evenkeel_core::{Features, Reason, SliceFrame, process};
 use evenkeel_dpdk::{DpdkPlane, Handover, HandoverError, Tables, coarse_now};
 use evenkeel_wire::MacAddress;
 use std::collections::BTreeMap;
@@ -25,8 +25,12 @@ fn path(name: &str) -> PathBuf {
 
 /// The walk-through's balancer with these secrets, over new tables.
 fn tables(config: &Config, secrets: &Secrets) -> Arc<Tables> {
-    let settings = SIZES.settings(config, secrets, MacAddress(OURS), IdleTimes::DEFAULT);
-    Arc::new(Tables::new(SIZES, settings, &config.nat.addresses, 1).unwrap())
+    tables_of(SIZES, config, secrets)
+}
+
+fn tables_of(sizes: Sizes, config: &Config, secrets: &Secrets) -> Arc<Tables> {
+    let settings = sizes.settings(config, secrets, MacAddress(OURS), IdleTimes::DEFAULT);
+    Arc::new(Tables::new(sizes, settings, &config.nat.addresses, 1).unwrap())
 }
 
 fn balance(mut balancer: Balancer<DpdkPlane>, config: &Config) -> Balancer<DpdkPlane> {
@@ -74,15 +78,28 @@ fn connections_go_on_where_they_were_whatever_the_next_process_would_pick() {
     Handover::discard(&path).unwrap();
     assert!(Handover::read(&path).unwrap().is_none(), "it is taken once");
     let secrets = handover.secrets();
-    let tables = tables(&config, &secrets);
-    assert_eq!(handover.restore(&tables), 1000);
-    let adopted = Balancer::adopt(DpdkPlane::new(Arc::clone(&tables)), &secrets, config.nat.clone()).unwrap();
-    let mut balancer = adopted;
-    balancer.apply(&config).unwrap();
-    let after: Vec<_> = (0..1000).map(|n| judge(&tables, datagram(20_000 + n))).collect();
-    assert!(before == after, "every packet of every connection leaves as it did before");
-    let opened = balancer.plane().counters().unwrap().events[evenkeel_core::Event::FlowOpened as usize];
-    assert_eq!(opened, 0, "none was opened anew");
+    // In tables as large as before, and in larger ones; with less they are made as large as before.
+    let larger = Sizes { flows: 1 << 17, ..SIZES };
+    assert_eq!(handover.grown(Sizes { flows: 100, ..SIZES }), SIZES);
+    for sizes in [SIZES, larger] {
+        assert_eq!(handover.grown(sizes), sizes);
+        let tables = tables_of(sizes, &config, &secrets);
+        assert_eq!(handover.restore(&tables), 1000);
+        let adopted = Balancer::adopt(DpdkPlane::new(Arc::clone(&tables)), &secrets, config.nat.clone()).unwrap();
+        let mut balancer = adopted;
+        balancer.apply(&config).unwrap();
+        for more in [0, 1, 4] {
+            // And when they grow while they are at work.
+            let sizes = Sizes { flows: sizes.flows << more, ..sizes };
+            balancer.plane_mut().provide(Features::ALL, &Timeouts::uniform(IdleTimes::DEFAULT), sizes).unwrap();
+            assert_eq!(balancer.plane().sizes(), sizes);
+            assert_eq!(tables.flow_table().len(), sizes.buckets() as usize);
+            let after: Vec<_> = (0..1000).map(|n| judge(&tables, datagram(20_000 + n))).collect();
+            assert!(before == after, "every packet of every connection leaves as it did before");
+        }
+        let opened = balancer.plane().counters().unwrap().events[evenkeel_core::Event::FlowOpened as usize];
+        assert_eq!(opened, 0, "none was opened anew");
+    }
 }
 
 /// An entry says which idle times it lives by, by number: the next process must not give the number to another service.
@@ -193,14 +210,14 @@ fn what_somebody_else_can_have_written_is_not_read_and_links_are_not_written_thr
 }
 
 #[test]
-fn other_sizes_or_another_nat_mean_that_connections_cannot_go_on() {
+fn another_nat_means_that_connections_cannot_go_on_and_other_sizes_do_not() {
     let path = path("changed");
     let config = walkthrough();
     let secrets = SECRETS;
     Handover::write(&tables(&config, &secrets), &path).unwrap();
     let handover = Handover::read(&path).unwrap().unwrap();
     assert!(handover.check(&SIZES, &config.nat).is_ok());
-    assert!(handover.check(&Sizes { flows: 8192, ..SIZES }, &config.nat).is_err());
+    assert!(handover.check(&Sizes { flows: 8192, ..SIZES }, &config.nat).is_ok());
     let mut nat = config.nat.clone();
     nat.ports = (2000, 3000);
     assert!(handover.check(&SIZES, &nat).is_err());

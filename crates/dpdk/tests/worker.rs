@@ -6,8 +6,8 @@ mod support;
 
 use etherparse::PacketBuilder;
 use evenkeel_control::{Balancer, NextHop, Plane, Secrets, Sizes, walkthrough};
-use evenkeel_core::flow::{IdleTimes, Now, Tick};
-use evenkeel_core::{Event, Reason};
+use evenkeel_core::flow::{IdleTimes, Now, Tick, Timeouts};
+use evenkeel_core::{Event, Features, Reason};
 use evenkeel_dpdk::host::Heard;
 use evenkeel_dpdk::{Burst, DpdkPlane, HostLink, IdlePolicy, Pool, Port, Ring, Tables, Worker};
 use evenkeel_wire::MacAddress;
@@ -254,4 +254,65 @@ fn the_loop_ends_when_it_is_told_to() {
             bench.worker.run(IdlePolicy::Sleep, &stop);
         });
     });
+}
+
+/// Connections are opened while the flow table is exchanged for a larger one, again and again.
+#[test]
+fn while_the_flow_table_grows_no_connection_is_lost_and_none_is_opened_twice() {
+    const PIECE: usize = 20;
+    bench(|bench| {
+        BACKENDS.into_iter().for_each(|backend| bench.resolve(backend));
+        let ports: Vec<u16> = (40_000..42_000).collect();
+        let Bench { balancer, worker, pool, wire, now, .. } = bench;
+        let (stop, now) = (AtomicBool::new(false), *now);
+        let mut round = |grows: bool| {
+            let mut frames = Vec::new();
+            std::thread::scope(|scope| {
+                let (stop, worker) = (&stop, &mut *worker);
+                stop.store(false, Relaxed);
+                scope.spawn(move || {
+                    while !stop.load(Relaxed) {
+                        worker.poll(|| now);
+                    }
+                });
+                let end = Stop(stop);
+                for (number, piece) in ports.chunks(PIECE).enumerate() {
+                    for port in piece {
+                        wire[0].put(pool.mbuf(&syn(*port)).unwrap()).unwrap();
+                    }
+                    if grows && number % 8 == 7 {
+                        let sizes = balancer.plane().sizes();
+                        let larger = Sizes { flows: 2 * sizes.flows, ..sizes };
+                        let timeouts = Timeouts::uniform(IdleTimes::DEFAULT);
+                        balancer.plane_mut().provide(Features::ALL, &timeouts, larger).unwrap();
+                    }
+                    let begun = std::time::Instant::now();
+                    while frames.len() < (number + 1) * PIECE {
+                        assert!(begun.elapsed().as_secs() < 20, "{} of {}", frames.len(), (number + 1) * PIECE);
+                        frames.extend(taken(&wire[1]));
+                    }
+                }
+                drop(end);
+            });
+            frames.sort();
+            frames
+        };
+        let (first, again) = (round(true), round(false));
+        assert_eq!(first.len(), ports.len());
+        assert!(first == again, "a client that repeats its SYN has another connection");
+        let mut connections = 0;
+        balancer.plane().visit_flows(&mut |_| connections += 1).unwrap();
+        assert_eq!(connections, ports.len());
+        assert_eq!(bench.happened(Event::FlowOpened), ports.len() as u64);
+        assert_eq!(bench.counted(Reason::StationMissing), 0);
+    });
+}
+
+/// Stops a thread, even if the test fails, for whoever waits for it.
+struct Stop<'a>(&'a AtomicBool);
+
+impl Drop for Stop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Relaxed);
+    }
 }

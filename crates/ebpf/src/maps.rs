@@ -4,7 +4,7 @@
 //! the control side both write are memory-mappable.
 
 use crate::cell::Cell;
-use aya_ebpf::bindings::BPF_F_MMAPABLE;
+use aya_ebpf::bindings::{BPF_F_MMAPABLE, BPF_F_NO_PREALLOC};
 use aya_ebpf::btf_maps::{Array, ArrayOfMaps, HashMap, PerCpuArray};
 use aya_ebpf::macros::btf_map;
 use core::cell::UnsafeCell;
@@ -39,8 +39,9 @@ pub(crate) static HOPS: Array<[Cell; HOP_COUNT as usize], 1, { BPF_F_MMAPABLE as
 #[btf_map]
 pub(crate) static BACKENDS: Array<Backend<Cell>, 1, { BPF_F_MMAPABLE as usize }> = Array::new();
 
+/// Room for as many as there can ever be. An element takes memory only while it is there.
 #[btf_map]
-pub(crate) static SERVICES: HashMap<ServiceKey, Service, 1> = HashMap::new();
+pub(crate) static SERVICES: HashMap<ServiceKey, Service, 1, { BPF_F_NO_PREALLOC as usize }> = HashMap::new();
 
 /// A service's Maglev table: one value, so that a slot costs one look-up and a bounds check.
 pub(crate) type Maglev = Array<[u32; MAGLEV_SLOTS as usize], 1>;
@@ -52,9 +53,9 @@ pub(crate) static MAGLEV: ArrayOfMaps<Maglev, 1> = ArrayOfMaps::new();
 #[btf_map]
 pub(crate) static OURS_FILTER: Array<AddressFilter, 1> = Array::new();
 
-/// Our addresses, exactly.
+/// Our addresses, exactly; as for services.
 #[btf_map]
-pub(crate) static OURS: HashMap<Ipv4Address, Ours, 1> = HashMap::new();
+pub(crate) static OURS: HashMap<Ipv4Address, Ours, 1, { BPF_F_NO_PREALLOC as usize }> = HashMap::new();
 
 /// How many packets may be answered unasked, and open a connection of each service.
 #[btf_map]

@@ -64,11 +64,16 @@ async fn balance(run: &Run<'_>) -> Result<(), RunError> {
     let interface = claim.interface();
     let secrets = Secrets::random().map_err(SetupError::of("random secrets"))?;
     let start = Start { object, config, secrets, memory: *memory };
-    let Started { balancer, inherited, unnamed } = evenkeel_xdp::start(&claim, start)?;
+    let Started { balancer, inherited, larger, unnamed } = evenkeel_xdp::start(&claim, start)?;
     match unnamed {
         Some(reason) if *keep => return Err(reason.into()),
         Some(reason) => announcer.say(&format!("warning: {reason}")),
         None => {}
+    }
+    if let Some(flows) = larger {
+        announcer.say(&format!(
+            "the flow table stays as large as it was made, for {flows} connections; --fresh makes it anew, and forgets them."
+        ));
     }
     let mut operator = Operator::new(balancer, "xdp", config.clone(), file.clone())?;
     announcer.services(config);

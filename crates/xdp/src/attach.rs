@@ -149,7 +149,7 @@ fn other(interface: &Interface) -> impl Fn(rtnetlink::Error) -> XdpError {
 
 /// Waits until no CPU can be in the midst of a packet that the program before has begun (membarrier(2): the kernel waits for
 /// an RCU grace period): its stations go next.
-fn wait_for_packets() {
+pub(crate) fn wait_for_packets() {
     // SAFETY: takes numbers and touches no memory. A kernel that cannot do it says so, and packets take a microsecond.
     unsafe { libc::syscall(libc::SYS_membarrier, libc::MEMBARRIER_CMD_GLOBAL, 0, 0) };
 }

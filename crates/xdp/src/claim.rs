@@ -5,6 +5,7 @@ use crate::attachment::Attachment;
 use crate::error::XdpError;
 use crate::estate::Estate;
 use crate::foothold::Foothold;
+use crate::growth::Growth;
 use crate::interface::{Interface, Master, with_programs};
 use crate::left_behind::{LeftBehind, Source};
 use crate::lock::only_one;
@@ -71,6 +72,8 @@ impl Claim {
     pub async fn attach(self, netlink: &Handle, wanted: XdpMode, plane: &XdpPlane) -> Result<Attachment, XdpError> {
         let Self { interface, left_behind, only_one } = self;
         let program = Program::of(plane.program()?)?;
+        let mut growth = plane.take_growth();
+        let hold = growth.as_mut().map(Growth::finish).transpose()?.flatten();
         // Without one the program works as well, as long as nobody kills us.
         let foothold = Foothold::find(&interface);
         let foothold = foothold.filter(|foothold| foothold.hold(plane.stations(), program.id).is_ok());
@@ -79,9 +82,16 @@ impl Claim {
             foothold.release(program.id);
         }
         let (mode, fallback) = mode?;
+        if let Some(hold) = hold {
+            hold.forget();
+        }
         let post = Arc::new(Post::new(interface, mode, program, foothold));
         let pins = plane.take_post(&post, left_behind.as_ref());
         post.settle();
+        if let Some(growth) = growth {
+            // The program balances; what was counted before is not worth ending it.
+            let _ = plane.has_grown(growth);
+        }
         Ok(Attachment::new(post, fallback, left_behind.is_some(), pins, only_one))
     }
 

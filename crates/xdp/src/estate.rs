@@ -3,21 +3,27 @@
 use crate::error::XdpError;
 use crate::interface::Interface;
 use crate::left_behind::Source;
-use crate::pinned::{MAPS, Pins};
+use crate::maps::MappedArray;
+use crate::pinned::{MAPS, Pins, STATIONS};
 use crate::plain::Plain;
+use crate::plane::Outgrown;
 use crate::state::{STATE, State};
 use aya::maps::{Array, HashMap, Map, MapData};
 use evenkeel_control::config::Nat;
-use evenkeel_control::{Config, Sizes};
-use evenkeel_core::{LAYOUT, Service, ServiceKey, counter_names};
+use evenkeel_control::{Config, Contents, MOST_BACKENDS, Sizes};
+use evenkeel_core::{Backend, LAYOUT, Service, ServiceKey, counter_names};
 use evenkeel_wire::Ipv4Address;
+use std::collections::HashSet;
 use std::net::Ipv4Addr;
 use std::os::fd::AsFd;
+use std::sync::atomic::AtomicU64;
 
 /// Tables that can be taken over.
 #[derive(Debug)]
 pub(crate) struct Estate {
     maps: Vec<(&'static str, MapData)>,
+    /// What leads the program to its stations.
+    stations: Option<MapData>,
     /// Nothing if it is of another version, which shaped it otherwise.
     state: Option<State>,
 }
@@ -42,12 +48,11 @@ impl Estate {
             return None;
         }
         let maps = MAPS.iter().filter_map(|&(name, _)| Some((name, find(name)?))).collect();
-        Some(Self { maps, state })
+        Some(Self { maps, stations: find(STATIONS), state })
     }
 
-    /// The state, if the tables are what is wanted now: of the size that such a configuration would get, where that matters
-    /// to what is in them, and large enough elsewhere.
-    pub(crate) fn check(&self, interface: &Interface, config: &Config, sizes: &Sizes) -> Result<State, XdpError> {
+    /// The state, if the tables are what is wanted now, apart from their sizes.
+    pub(crate) fn check(&self, interface: &Interface, config: &Config) -> Result<State, XdpError> {
         let name = || interface.name.clone();
         let alien = |layout| XdpError::Layout { interface: name(), layout, ours: LAYOUT };
         let Some(state) = self.state else { return Err(alien("another".to_owned())) };
@@ -55,16 +60,6 @@ impl Estate {
             return Err(alien(state.layout.to_string()));
         }
         let differs = |what, old: String, new: String| XdpError::Differs { interface: name(), what, old, new };
-        if state.sizes().buckets() != sizes.buckets() {
-            return Err(differs("max-flows", state.sizes().flows.to_string(), sizes.flows.to_string()));
-        }
-        let most = |what, most: u32, wanted: usize| {
-            let fits = wanted <= most as usize;
-            if fits { Ok(()) } else { Err(differs(what, format!("room for {most}"), wanted.to_string())) }
-        };
-        let backends = config.services.iter().map(|service| service.backends.len()).sum();
-        most("the number of services' ports", state.sizes().services, config.service_keys())?;
-        most("the number of backends", state.sizes().backends, backends)?;
         let nat = &config.nat;
         let old = Nat { addresses: self.nat_addresses(state.nat_addresses), ports: state.nat_ports() };
         if old != *nat {
@@ -76,11 +71,35 @@ impl Estate {
         }
     }
 
-    /// Gives the tables names in a set of pins.
-    pub(crate) fn pin(&self, pins: &Pins) -> Result<(), XdpError> {
+    /// How large tables must be that take over what is in these, which have the sizes `had`, and that have room for this
+    /// configuration. They are never smaller: connections might have no place.
+    pub(crate) fn grown(&self, had: Sizes, config: &Config) -> Result<Sizes, XdpError> {
+        let mut backends: HashSet<_> = config.backend_ids().collect();
+        if let Some(map) = self.again("BACKENDS") {
+            let places = MappedArray::<Backend<AtomicU64>>::new(map.fd().as_fd(), "BACKENDS", MOST_BACKENDS as usize)?;
+            backends.extend(Contents::read_places(&places).into_iter().filter_map(|place| place.owner));
+        }
+        Ok(had.grown_for(config.dataplane.max_flows, backends.len()))
+    }
+
+    /// The tables, of the sizes `had`, that are too small for these.
+    pub(crate) fn outgrown(&self, had: Sizes, sizes: &Sizes) -> Result<Option<Outgrown>, XdpError> {
+        let flows = if outgrows("FLOWS", &had, sizes) { self.again("FLOWS") } else { None };
+        let traffic = if outgrows("TRAFFIC", &had, sizes) { self.again("TRAFFIC") } else { None };
+        if flows.is_none() && traffic.is_none() {
+            return Ok(None);
+        }
+        let stations = self.stations.as_ref().and_then(|map| map.fd().as_fd().try_clone_to_owned().ok());
+        let stations = stations.ok_or_else(|| XdpError::Object(format!("no map {STATIONS}")))?;
+        Ok(Some(Outgrown { sizes: had, flows, traffic, stations }))
+    }
+
+    /// Gives the tables, which have the sizes `had`, names in a set of pins, but for those that are too small.
+    pub(crate) fn pin(&self, pins: &Pins, had: &Sizes, sizes: &Sizes) -> Result<(), XdpError> {
         // Counters that count other things are begun anew.
         let counts_the_same = self.state.is_some_and(|state| state.counters == counter_names());
-        for (name, map) in self.maps.iter().filter(|(name, _)| counts_the_same || *name != "COUNTERS") {
+        let stays = |name: &str| (counts_the_same || name != "COUNTERS") && !outgrows(name, had, sizes);
+        for (name, map) in self.maps.iter().filter(|(name, _)| stays(name)) {
             pins.add(name, |path| map.pin(path))?;
         }
         Ok(())
@@ -117,6 +136,15 @@ impl Estate {
             self.again("NAT_ADDRESSES").and_then(|map| Array::<_, Plain<Ipv4Address>>::try_from(Map::Array(map)).ok());
         let Some(array) = array else { return Vec::new() };
         (0..count).filter_map(|index| array.get(&index, 0).ok()).map(|Plain(address)| address.into()).collect()
+    }
+}
+
+/// Whether tables of these sizes need another map of this name than those that had other ones.
+pub(crate) fn outgrows(name: &str, had: &Sizes, sizes: &Sizes) -> bool {
+    match name {
+        "FLOWS" => sizes.buckets() > had.buckets(),
+        "TRAFFIC" => sizes.backends > had.backends,
+        _ => false,
     }
 }
 

@@ -2,6 +2,7 @@
 
 use crate::clock::Clock;
 use crate::error::XdpError;
+use crate::growth::FlowTable;
 use crate::maps::MappedArray;
 use arc_swap::ArcSwap;
 use evenkeel_control::{FlowView, FlowWalk, WalkError};
@@ -13,7 +14,8 @@ use std::sync::atomic::AtomicU64;
 /// Connections, the hops towards their clients, and the clock that stamps both.
 #[derive(Debug)]
 pub(crate) struct Flows {
-    pub(crate) table: MappedArray<Bucket<AtomicU64>>,
+    /// Exchanged for a larger one when that is in force.
+    pub(crate) table: ArcSwap<FlowTable>,
     pub(crate) hops: MappedArray<AtomicU64>,
     pub(crate) timeouts: ArcSwap<Timeouts>,
     pub(crate) clock: Clock,
@@ -26,13 +28,14 @@ impl Flows {
     }
 
     pub(crate) fn visit(&self, buckets: Range<usize>, visit: &mut dyn FnMut(FlowView)) -> Result<(), XdpError> {
-        FlowView::visit(&self.table[buckets], &self.timeouts.load(), self.now()?, visit);
+        let table = self.table.load();
+        FlowView::visit(there(&table, buckets), &self.timeouts.load(), self.now()?, visit);
         Ok(())
     }
 
     pub(crate) fn sweep(&self, buckets: Range<usize>) -> Result<(), XdpError> {
-        let (timeouts, now) = (self.timeouts.load(), self.now()?);
-        self.table[buckets].iter().for_each(|bucket| bucket.sweep(&timeouts, now));
+        let (timeouts, now, table) = (self.timeouts.load(), self.now()?, self.table.load());
+        there(&table, buckets).iter().for_each(|bucket| bucket.sweep(&timeouts, now));
         Ok(())
     }
 
@@ -42,9 +45,14 @@ impl Flows {
     }
 }
 
+/// These buckets, as far as the table has them: who asks may have another one in mind.
+fn there(table: &[Bucket<AtomicU64>], buckets: Range<usize>) -> &[Bucket<AtomicU64>] {
+    table.get(buckets.start..buckets.end.min(table.len())).unwrap_or_default()
+}
+
 impl FlowWalk for Flows {
     fn buckets(&self) -> usize {
-        self.table.len()
+        self.table.load().len()
     }
 
     fn visit(&self, buckets: Range<usize>, visit: &mut dyn FnMut(FlowView)) -> Result<(), WalkError> {

@@ -15,6 +15,8 @@ mod error;
 mod estate;
 mod flows;
 mod foothold;
+mod growth;
+mod hold;
 mod host_addresses;
 mod interface;
 mod left_behind;

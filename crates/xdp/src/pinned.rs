@@ -99,9 +99,11 @@ impl Pins {
         self.add(PROGRAM, |path| program.pin(path))
     }
 
-    /// Gives the tables of this set, and what is known of them, names in another one as well.
-    pub(crate) fn share(&self, other: &Self) -> Result<(), XdpError> {
-        for name in MAPS.iter().map(|(name, _)| *name).chain([STATE]) {
+    /// Gives the tables of this set, and what is known of them, names in another one as well. `anew`: those that the other
+    /// one has of its own.
+    pub(crate) fn share(&self, other: &Self, anew: &[&str]) -> Result<(), XdpError> {
+        let names = MAPS.iter().map(|(name, _)| *name).chain([STATE]);
+        for name in names.filter(|name| !anew.contains(name)) {
             let map = self.map(name).ok_or_else(|| XdpError::Names { path: self.path(name) })?;
             other.add(name, |path| map.pin(path))?;
         }

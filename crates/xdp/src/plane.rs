@@ -2,7 +2,9 @@
 
 use crate::clock::{Clock, nanoseconds_per_jiffy};
 use crate::error::XdpError;
+use crate::estate::outgrows;
 use crate::flows::Flows;
+use crate::growth::{self, FlowGrowth, FlowTable, Growth, TrafficGrowth, TrafficTable, carry_traffic, set_traffic};
 use crate::left_behind::{LeftBehind, Source};
 use crate::maglev::MaglevTables;
 use crate::maps::MappedArray;
@@ -10,11 +12,11 @@ use crate::pinned::{HERITABLE, Pins, Staging};
 use crate::plain::{Plain, failed, full};
 use crate::post::{Post, Program};
 use crate::programs::{Load, Programs, map_fd};
-use crate::state::STATE;
+use crate::state::{STATE, State};
 use arc_swap::ArcSwap;
-use aya::maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray, PerCpuValues};
+use aya::maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray};
 use aya::programs::Xdp;
-use evenkeel_control::{Contents, FlowView, FlowWalk, Plane, Sizes};
+use evenkeel_control::{Contents, FlowView, FlowWalk, MOST_BACKENDS, MOST_FLOWS, MOST_SERVICES, Plane, Sizes};
 use evenkeel_core::backend::Link;
 use evenkeel_core::flow::{Bucket, Now, Peer, Timeouts};
 use evenkeel_core::hop::{self, HOPS};
@@ -24,9 +26,9 @@ use evenkeel_core::{
 use evenkeel_wire::{IpProtocol, Ipv4Address, MacAddress};
 use std::collections::{BTreeMap, HashSet};
 use std::net::Ipv4Addr;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::AtomicU64;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 /// The XDP program, loaded, and its maps.
 #[expect(missing_debug_implementations, reason = "aya's maps have none")]
@@ -37,6 +39,8 @@ pub struct XdpPlane {
     tick_length: u64,
     sizes: Sizes,
     settings: Settings,
+    /// The flow table that the program works over.
+    table: Arc<FlowTable>,
     flows: Arc<Flows>,
     backends: MappedArray<Backend<AtomicU64>>,
     allowance: MappedArray<AtomicU64>,
@@ -45,7 +49,9 @@ pub struct XdpPlane {
     filter: Array<MapData, Plain<AddressFilter>>,
     addresses: HashMap<MapData, Plain<Ipv4Address>, Plain<Ours>>,
     counters: PerCpuArray<MapData, Plain<Counters>>,
-    traffic: PerCpuArray<MapData, Plain<Traffic>>,
+    traffic: TrafficTable,
+    /// What of the process before is to be carried into larger tables when the program is attached.
+    growth: Mutex<Option<Growth>>,
     /// What is in `addresses`.
     ours: BTreeMap<Ipv4Addr, Ours>,
     /// Addresses that the host has.
@@ -62,13 +68,52 @@ pub(crate) struct Surroundings<'a> {
     pub(crate) staging: Option<Staging>,
     /// A map that shall live as long as the program.
     pub(crate) keeps: Option<&'a Map>,
+    /// Tables of a program that is at work, and which are too small.
+    pub(crate) outgrown: Option<Outgrown>,
     /// See [`Load::tick_length`].
     pub(crate) tick_length: u64,
 }
 
 impl Default for Surroundings<'_> {
     fn default() -> Self {
-        Self { staging: None, keeps: None, tick_length: nanoseconds_per_jiffy() }
+        Self { staging: None, keeps: None, outgrown: None, tick_length: nanoseconds_per_jiffy() }
+    }
+}
+
+/// Tables that a process has left and that are too small for what is wanted now. Those that are missing are large enough.
+#[derive(Debug)]
+pub(crate) struct Outgrown {
+    pub(crate) sizes: Sizes,
+    pub(crate) flows: Option<MapData>,
+    pub(crate) traffic: Option<MapData>,
+    pub(crate) stations: OwnedFd,
+}
+
+impl Outgrown {
+    /// Begins to carry what is in them.
+    fn grow(
+        self,
+        programs: &Programs,
+        table: &Arc<FlowTable>,
+        sizes: &Sizes,
+        secret: [u32; 4],
+    ) -> Result<Growth, XdpError> {
+        let flows = match self.flows {
+            Some(map) => {
+                let old = MappedArray::new(map.fd().as_fd(), "FLOWS", self.sizes.buckets() as usize)?;
+                Some(FlowGrowth::begin(Arc::new(old), Arc::clone(table), secret))
+            }
+            None => None,
+        };
+        let traffic = |map| TrafficTable::try_from(map).map_err(|error| failed("TRAFFIC", error));
+        let traffic = match self.traffic {
+            Some(map) => Some(TrafficGrowth {
+                old: (traffic(Map::PerCpuArray(map))?, self.sizes.backends),
+                new: (traffic(programs.again("TRAFFIC")?)?, sizes.backends),
+            }),
+            None => None,
+        };
+        Ok(Growth { flows, traffic, stations: self.stations })
     }
 }
 
@@ -112,7 +157,7 @@ impl XdpPlane {
         features: Features,
         surroundings: Surroundings<'_>,
     ) -> Result<Self, XdpError> {
-        let Surroundings { staging, keeps, tick_length } = surroundings;
+        let Surroundings { staging, keeps, outgrown, tick_length } = surroundings;
         let names = staging.as_ref().map(|staging| (staging.pins(), staging.names()));
         let keeps = keeps.and_then(map_fd);
         let load = Load { object, sizes, settings: &settings, features, names, tick_length, keeps };
@@ -124,8 +169,13 @@ impl XdpPlane {
         }
         let addresses: HashMap<_, Plain<Ipv4Address>, Plain<Ours>> = programs.take("OURS")?;
         let ours = entries(&addresses)?;
+        let table = Arc::new(programs.mapped("FLOWS", sizes.buckets())?);
+        let grow = |outgrown: Outgrown| outgrown.grow(&programs, &table, &sizes, settings.flow_secret);
+        let growth = outgrown.map(grow).transpose()?;
+        // Until the program is attached, connections are in the old one.
+        let old = growth.as_ref().and_then(|growth: &Growth| Some(Arc::clone(growth.flows.as_ref()?.old_table())));
         let flows = Flows {
-            table: programs.mapped("FLOWS", sizes.buckets())?,
+            table: ArcSwap::new(old.unwrap_or_else(|| Arc::clone(&table))),
             hops: programs.mapped("HOPS", HOPS)?,
             timeouts: ArcSwap::from_pointee(settings.timeouts),
             clock: Clock::of(programs.clock()?)?,
@@ -134,9 +184,11 @@ impl XdpPlane {
             hosts: ours.iter().filter(|(_, ours)| ours.is_hosts()).map(|(address, _)| *address).collect(),
             ours,
             addresses,
+            table,
             flows: Arc::new(flows),
-            backends: programs.mapped("BACKENDS", sizes.backends)?,
-            allowance: programs.mapped("ALLOWANCE", sizes.services + 1)?,
+            growth: Mutex::new(growth),
+            backends: programs.mapped("BACKENDS", MOST_BACKENDS)?,
+            allowance: programs.mapped("ALLOWANCE", sizes.services.min(MOST_SERVICES) + 1)?,
             services: programs.take("SERVICES")?,
             maglev: MaglevTables::new(&mut programs)?,
             filter: programs.take("OURS_FILTER")?,
@@ -232,7 +284,7 @@ impl XdpPlane {
     /// # Errors
     /// The program cannot be exchanged.
     pub fn set_mac(&mut self, mac: MacAddress) -> Result<(), XdpError> {
-        self.exchange(self.programs.features(), Settings { mac, ..self.settings })
+        self.exchange(self.programs.features(), Settings { mac, ..self.settings }, self.sizes)
     }
 
     /// Whether another program can take the place of the one that is attached: not where the tables are this process's own.
@@ -242,7 +294,7 @@ impl XdpPlane {
 
     /// The flow table, shared with the program.
     pub fn flow_table(&self) -> &[Bucket<AtomicU64>] {
-        &self.flows.table
+        &self.table
     }
 
     /// The hops towards clients, shared with the program.
@@ -313,10 +365,12 @@ impl Plane for XdpPlane {
 
     fn set_backend(&mut self, index: u16, target: Peer, service: Peer, protocol: IpProtocol) -> Result<(), XdpError> {
         Contents::write_backend(self.backend(index)?, target, service, protocol);
-        let cpus = aya::util::nr_cpus().map_err(|(_, source)| XdpError::Map { map: "TRAFFIC", source })?;
-        let nothing = PerCpuValues::try_from(vec![Plain(Traffic::default()); cpus]);
-        let nothing = nothing.map_err(|source| XdpError::Map { map: "TRAFFIC", source })?;
-        self.traffic.set(u32::from(index), nothing, 0).map_err(|error| failed("TRAFFIC", error))
+        let row = u32::from(index);
+        if let Some(traffic) = self.growth.get_mut().ok().and_then(|growth| growth.as_mut()?.traffic.as_mut()) {
+            traffic.forget(row)?;
+        }
+        set_traffic(&mut self.traffic, row, Traffic::default())?;
+        set_traffic(&mut self.traffic, row + self.sizes.backends, Traffic::default())
     }
 
     fn set_link(&mut self, index: u16, link: Link) -> Result<(), XdpError> {
@@ -341,12 +395,26 @@ impl Plane for XdpPlane {
         gone(self.services.remove(&Plain(key))).map_err(|error| failed("SERVICES", error))
     }
 
-    fn provide(&mut self, features: Features, timeouts: &Timeouts) -> Result<(), XdpError> {
+    fn limits(&self) -> Sizes {
+        // Larger tables are another program, and that finds the tables that stay by their names.
+        if self.can_be_exchanged() {
+            Sizes { flows: MOST_FLOWS, backends: MOST_BACKENDS, ..self.sizes }
+        } else {
+            self.sizes
+        }
+    }
+
+    fn provide(&mut self, features: Features, timeouts: &Timeouts, room: Sizes) -> Result<(), XdpError> {
         let there = self.programs.features();
-        if there.include(features) && self.settings.timeouts == *timeouts {
+        let mut sizes = Sizes { backends: self.sizes.backends.max(room.backends), ..self.sizes };
+        if room.buckets() > sizes.buckets() {
+            sizes.flows = room.flows;
+        }
+        if there.include(features) && self.settings.timeouts == *timeouts && sizes == self.sizes {
             return Ok(());
         }
-        self.exchange(there | features, Settings { timeouts: *timeouts, ..self.settings })
+        let settings = Settings { timeouts: *timeouts, flow_mask: sizes.buckets() - 1, ..self.settings };
+        self.exchange(there | features, settings, sizes)
     }
 
     fn counters(&self) -> Result<Counters, XdpError> {
@@ -358,12 +426,7 @@ impl Plane for XdpPlane {
     }
 
     fn traffic(&self, index: u16) -> Result<Traffic, XdpError> {
-        let mut sum = Traffic::default();
-        let values = self.traffic.get(&u32::from(index), 0).map_err(|error| failed("TRAFFIC", error))?;
-        for Plain(traffic) in values.iter() {
-            sum.add(traffic);
-        }
-        Ok(sum)
+        growth::traffic(&self.traffic, index.into(), self.sizes.backends)
     }
 
     fn kept_hops(&self) -> &[AtomicU64] {
@@ -375,39 +438,93 @@ impl Plane for XdpPlane {
     }
 
     fn visit_flows(&self, visit: &mut dyn FnMut(FlowView)) -> Result<(), XdpError> {
-        self.flows.visit(0..self.flows.table.len(), visit)
+        self.flows.visit(0..self.flows.buckets(), visit)
     }
 
     fn sweep_flows(&self) -> Result<(), XdpError> {
-        self.flows.sweep(0..self.flows.table.len())?;
+        self.flows.sweep(0..self.flows.buckets())?;
         self.flows.sweep_hops()
     }
 }
 
 impl XdpPlane {
-    /// Puts a program that can do more, or goes by other settings, in the place of the one that is attached. It works over the
-    /// same tables, so no packet and no connection notices.
-    fn exchange(&mut self, features: Features, settings: Settings) -> Result<(), XdpError> {
-        let Some(post) = self.post.get() else { return Err(XdpError::Features) };
+    /// Puts a program that can do more, goes by other settings or works over larger tables in the place of the one that is
+    /// attached. All other tables stay, so no packet and no connection notices.
+    fn exchange(&mut self, features: Features, settings: Settings, sizes: Sizes) -> Result<(), XdpError> {
+        let Some(post) = self.post.get().map(Arc::clone) else { return Err(XdpError::Features) };
         let (pins, _) = Pins::in_force(&post.interface.name, post.program_id()).ok_or(XdpError::Features)?;
         let staging = Staging::begin(&post.interface, Some(&pins), &HERITABLE)?;
-        staging.in_force().share(staging.pins())?;
-        let state = staging.pins().map(STATE);
-        let (object, sizes, tick_length) = (&self.object, self.sizes, self.tick_length);
+        let [more_flows, more_backends] = ["FLOWS", "TRAFFIC"].map(|name| outgrows(name, &self.sizes, &sizes));
+        let anew = [("FLOWS", more_flows), ("TRAFFIC", more_backends), (STATE, sizes != self.sizes)];
+        let anew: Vec<_> = anew.iter().filter(|(_, anew)| *anew).map(|(name, _)| *name).collect();
+        staging.in_force().share(staging.pins(), &anew)?;
+        let state = staging.in_force().map(STATE);
+        let state = match state.filter(|_| anew.contains(&STATE)).and_then(State::load) {
+            Some(state) => {
+                let state = state.with_sizes(&sizes).store()?;
+                staging.pins().add(STATE, |path| state.pin(path))?;
+                map_fd(&state).and_then(|fd| fd.try_clone_to_owned().ok())
+            }
+            None => staging.pins().map(STATE).and_then(|state| state.fd().as_fd().try_clone_to_owned().ok()),
+        };
+        let (object, tick_length) = (&self.object, self.tick_length);
         let names = Some((staging.pins(), staging.names()));
-        let keeps = state.as_ref().map(|state| state.fd().as_fd());
-        let programs =
+        let keeps = state.as_ref().map(AsFd::as_fd);
+        let mut programs =
             Programs::load(Load { object, sizes, settings: &settings, features, names, tick_length, keeps })?;
+        let flows = if more_flows {
+            let new = Arc::new(programs.mapped("FLOWS", sizes.buckets())?);
+            Some(FlowGrowth::begin(Arc::clone(&self.table), new, settings.flow_secret))
+        } else {
+            None
+        };
+        let traffic = if more_backends { Some(programs.take("TRAFFIC")?) } else { None };
+        let stations = map_fd(self.programs.stations()).and_then(|fd| fd.try_clone_to_owned().ok());
+        let stations = stations.ok_or_else(|| XdpError::Object("no stations".to_owned()))?;
+        let mut growth = Growth { flows, traffic: None, stations };
+        let hold = growth.finish()?;
         post.exchange(Program::of(programs.entry()?)?, programs.stations())?;
+        if let Some(hold) = hold {
+            hold.forget();
+        }
         staging.settle();
         post.settle();
         self.programs = programs;
         self.flows.timeouts.store(Arc::new(settings.timeouts));
         self.settings = settings;
+        let before = std::mem::replace(&mut self.sizes, sizes);
+        if let Some(flows) = growth.flows {
+            self.table = Arc::clone(flows.new_table());
+            self.flows.table.store(Arc::clone(flows.new_table()));
+        }
+        if let Some(traffic) = traffic {
+            let old = std::mem::replace(&mut self.traffic, traffic);
+            carry_traffic(&old, before.backends, &mut self.traffic, sizes.backends)?;
+        }
         Ok(())
     }
 
+    /// What of the program that is there is to be carried when this one is attached, if there is anything; once. The
+    /// caller says by [`XdpPlane::has_grown`] that it has been.
+    pub(crate) fn take_growth(&self) -> Option<Growth> {
+        self.growth.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    /// The program is attached, and nobody works over the tables that were too small any more.
+    ///
+    /// # Errors
+    /// What was counted before cannot be noted.
+    pub(crate) fn has_grown(&self, growth: Growth) -> Result<(), XdpError> {
+        let Growth { flows, traffic, .. } = growth;
+        if let Some(flows) = flows {
+            self.flows.table.store(Arc::clone(flows.new_table()));
+        }
+        traffic.map_or(Ok(()), TrafficGrowth::finish)
+    }
+
     fn backend(&self, index: u16) -> Result<&Backend<AtomicU64>, XdpError> {
-        self.backends.get(usize::from(index)).ok_or(XdpError::Full { what: "backends", most: self.sizes.backends })
+        let most = self.sizes.backends;
+        let backend = self.backends.get(usize::from(index)).filter(|_| u32::from(index) < most);
+        backend.ok_or(XdpError::Full { what: "backends", most })
     }
 }

@@ -6,10 +6,10 @@ use crate::error::XdpError;
 use crate::maps::{Cells, MappedArray};
 use crate::pinned::{MAPS, Pins, STATIONS};
 use crate::plain::{Plain, failed};
-use aya::maps::{Map, MapError, ProgramArray};
+use aya::maps::{Map, MapData, MapError, ProgramArray};
 use aya::programs::Xdp;
 use aya::{Ebpf, EbpfLoader};
-use evenkeel_control::Sizes;
+use evenkeel_control::{MOST_BACKENDS, MOST_SERVICES, Sizes};
 use evenkeel_core::{Features, Settings, Station};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -72,11 +72,12 @@ impl Programs {
             .override_global("FEATURES", &features.0, true)
             .override_global("NANOSECONDS_PER_JIFFY", &tick_length, true)
             .map_max_entries("FLOWS", sizes.buckets())
-            .map_max_entries("BACKENDS", sizes.backends)
-            .map_max_entries("TRAFFIC", sizes.backends)
+            .map_max_entries("BACKENDS", MOST_BACKENDS)
+            // See `TrafficTable`.
+            .map_max_entries("TRAFFIC", 2 * sizes.backends)
             .map_max_entries("SERVICES", sizes.services)
-            .map_max_entries("MAGLEV", sizes.services)
-            .map_max_entries("ALLOWANCE", sizes.services + 1)
+            .map_max_entries("MAGLEV", sizes.services.min(MOST_SERVICES))
+            .map_max_entries("ALLOWANCE", sizes.services.min(MOST_SERVICES) + 1)
             .map_max_entries("ASKED", sizes.asked())
             .map_max_entries("OURS", sizes.addresses)
             .map_max_entries("NAT_ADDRESSES", settings.nat_addresses.max(1))
@@ -152,6 +153,14 @@ impl Programs {
         taken(&mut self.ebpf, name)
     }
 
+    /// A map once more, beside the one that is taken out of the object or has yet to be.
+    pub(crate) fn again(&self, name: &'static str) -> Result<Map, XdpError> {
+        let map = self.ebpf.map(name).ok_or_else(|| XdpError::Object(format!("no map {name}")))?;
+        let fd = map_fd(map).ok_or_else(|| XdpError::Object(format!("no table {name}")))?;
+        let fd = fd.try_clone_to_owned().map_err(|source| XdpError::Map { map: name, source })?;
+        MapData::from_fd(fd).and_then(Map::from_map_data).map_err(|error| failed(name, error))
+    }
+
     /// The map that leads to the stations.
     pub(crate) fn stations(&self) -> &Map {
         &self.stations
@@ -183,7 +192,11 @@ fn taken(ebpf: &mut Ebpf, name: &'static str) -> Result<Map, XdpError> {
 /// The descriptor of a map of one of the kinds that our tables are.
 pub(crate) fn map_fd(map: &Map) -> Option<BorrowedFd<'_>> {
     match map {
-        Map::Array(map) | Map::ArrayOfMaps(map) | Map::HashMap(map) | Map::PerCpuArray(map) => Some(map.fd().as_fd()),
+        Map::Array(map)
+        | Map::ArrayOfMaps(map)
+        | Map::HashMap(map)
+        | Map::PerCpuArray(map)
+        | Map::ProgramArray(map) => Some(map.fd().as_fd()),
         _ => None,
     }
 }

@@ -42,6 +42,9 @@ pub struct Started {
     pub balancer: Balancer<XdpPlane>,
     /// Whether the tables are those of a process before.
     pub inherited: bool,
+    /// The connections that the flow table was made for, if those are more than the configuration says: it does not shrink,
+    /// since connections might have no place.
+    pub larger: Option<u32>,
     /// Why nobody will be able to take them over, where that was wanted and cannot be had.
     pub unnamed: Option<XdpError>,
 }
@@ -55,10 +58,12 @@ pub fn start(claim: &Claim, start: Start<'_>) -> Result<Started, XdpError> {
     let Start { object, config, mut secrets, memory } = start;
     let interface = claim.interface();
     let mut sizes = Sizes::for_config(config);
+    let mut had = sizes;
     let estate = if memory == Memory::Inherit { claim.estate() } else { None };
     if let Some(estate) = &estate {
-        let state = estate.check(interface, config, &sizes)?;
-        (sizes, secrets) = (state.sizes(), state.secrets());
+        let state = estate.check(interface, config)?;
+        (had, secrets) = (state.sizes(), state.secrets());
+        sizes = estate.grown(had, config)?;
     }
     let secrets = secrets.of(config);
     // Other idle times are another program, and exchanging one that is not attached yet would make no sense.
@@ -83,16 +88,18 @@ pub fn start(claim: &Claim, start: Start<'_>) -> Result<Started, XdpError> {
     if let Some(pins) = staging.as_ref().map(Staging::pins) {
         pins.add(STATE, |path| state.pin(path))?;
         if let Some(estate) = &estate {
-            estate.pin(pins)?;
+            estate.pin(pins, &had, &sizes)?;
         }
     }
     // Who cannot exchange the program later has one that can do everything.
     let features = if staging.is_some() && heritable { evenkeel_control::features(config) } else { Features::ALL };
     let keeps = heritable.then_some(&state);
-    let surroundings = Surroundings { staging, keeps, ..Surroundings::default() };
+    let outgrown = estate.as_ref().map(|estate| estate.outgrown(had, &sizes)).transpose()?.flatten();
+    let surroundings = Surroundings { staging, keeps, outgrown, ..Surroundings::default() };
     let plane = XdpPlane::load_at(object, sizes, settings, &config.nat.addresses, features, surroundings)?;
     let inherited = estate.is_some();
     let balancer =
         if inherited { Balancer::adopt(plane, &secrets, config.nat.clone())? } else { Balancer::new(plane, &secrets) };
-    Ok(Started { balancer, inherited, unnamed })
+    let larger = (sizes.flows > config.dataplane.max_flows).then_some(sizes.flows);
+    Ok(Started { balancer, inherited, larger, unnamed })
 }

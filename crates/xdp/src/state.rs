@@ -72,6 +72,12 @@ impl State {
         })
     }
 
+    /// The same for tables of other sizes.
+    pub(crate) fn with_sizes(self, sizes: &Sizes) -> Self {
+        let Sizes { flows, backends, services, addresses } = *sizes;
+        Self { flows, backends, services, addresses, ..self }
+    }
+
     /// A map that holds it.
     pub(crate) fn store(&self) -> Result<Map, XdpError> {
         let definition = aya_obj::Map::new_from_params(BPF_MAP_TYPE_ARRAY as u32, 4, size_of::<Self>() as u32, 1, 0);

@@ -105,7 +105,7 @@ pub(crate) fn serve(flows: u32, capture: &Path, arguments: &[String]) -> Result<
         let (Some(part), Ok(milliseconds)) = (part, milliseconds.parse()) else { break };
         let Some(queues) = port.queues().pop() else { break };
         // Every connection is renewed once in some seconds; not in this turn.
-        refresh(tables.flow_table(), coarse_now());
+        refresh(&tables.flow_table(), coarse_now());
         let before = balancer.plane().counters()?;
         let turn = take_turn(&info, queues, &tables, host, part, Duration::from_millis(milliseconds))?;
         if part == Part::Everything {

@@ -123,8 +123,8 @@ impl Plane for Stage {
         self.plane.remove_service(key)
     }
 
-    fn provide(&mut self, features: Features, timeouts: &Timeouts) -> Result<(), XdpError> {
-        self.plane.provide(features, timeouts)
+    fn provide(&mut self, features: Features, timeouts: &Timeouts, room: Sizes) -> Result<(), XdpError> {
+        self.plane.provide(features, timeouts, room)
     }
 
     fn counters(&self) -> Result<Counters, XdpError> {

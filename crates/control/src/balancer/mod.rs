@@ -37,9 +37,7 @@ pub enum BalancerError<E: std::error::Error + 'static> {
     #[error(transparent)]
     Plane(#[from] E),
     /// More than the plane was made for.
-    #[error(
-        "{wanted} {what} are too many: the plane was started for at most {most}{hint}; start it again to have more."
-    )]
+    #[error("{wanted} {what} are too many: there is room for {most}{hint}.")]
     TooMany {
         /// Of what.
         what: &'static str,
@@ -101,6 +99,8 @@ pub struct Balancer<P> {
     places: Places,
     next_hops: BTreeMap<IpAddr, MacAddress>,
     nat: Option<Nat>,
+    /// The connections that were wanted last.
+    max_flows: Option<u32>,
     /// The host's own address, where the plane is a host by itself.
     own: Option<Ipv4Addr>,
     /// The addresses that the plane was told are ours.
@@ -123,6 +123,7 @@ impl<P: Plane> Balancer<P> {
             places: Places::default(),
             next_hops: BTreeMap::new(),
             nat: None,
+            max_flows: None,
             own: None,
             ours: BTreeSet::new(),
             replies: Vec::new(),

@@ -37,7 +37,9 @@ impl<P: Plane> Balancer<P> {
         self.check_room(config)?;
         // Before anything is changed: it may take a moment, and it may fail.
         let (classes, numbers) = self.classes.assign(config, |id| Some(self.services.get(id)?.service.idle.into()));
-        self.plane.provide(features(config), &classes.timeouts())?;
+        let room = self.plane.sizes().grown_for(self.more_flows(config).unwrap_or(0), self.backends_with(config));
+        self.plane.provide(features(config), &classes.timeouts(), room)?;
+        self.max_flows = Some(config.dataplane.max_flows);
         self.classes = classes;
         self.nat.get_or_insert_with(|| config.nat.clone());
         self.own = config.dataplane.address.map(|own| own.address).filter(|_| self.plane.is_the_host());
@@ -80,16 +82,29 @@ impl<P: Plane> Balancer<P> {
         if self.nat.as_ref().is_some_and(|nat| *nat != config.nat) {
             return Err(BalancerError::NatChanged);
         }
-        let sizes = self.plane.sizes();
+        let limits = self.plane.limits();
         let most = |what, wanted, most: u32, hint| {
             if wanted > most as usize { Err(BalancerError::TooMany { what, wanted, most, hint }) } else { Ok(()) }
         };
-        most("services", config.service_keys(), sizes.services, ", each port of those with several counted")?;
-        let more = config.backend_ids().filter(|backend| self.places.find(backend).is_none()).count();
-        most("backends", self.places.len() + more, sizes.backends, ", those that still have connections included")?;
+        let flows = self.more_flows(config).unwrap_or(0);
+        most("connections (max-flows)", flows as usize, limits.flows, "")?;
+        most("services", config.service_keys(), limits.services, ", each port of those with several counted")?;
+        let backends = self.backends_with(config);
+        most("backends", backends, limits.backends, ", those included that have left and still have connections")?;
         let addresses: BTreeSet<_> =
             config.services.iter().map(|service| service.address).chain(self.ours.iter().copied()).collect();
-        most("addresses", addresses.len(), sizes.addresses, ", those of backends' last connections included")
+        most("addresses", addresses.len(), limits.addresses, ", those of backends' last connections included")
+    }
+
+    /// What the file says of connections, if that is more than before. What the plane was started for is the first word.
+    fn more_flows(&self, config: &Config) -> Option<u32> {
+        let (before, now) = (self.max_flows?, config.dataplane.max_flows);
+        (now > before).then_some(now)
+    }
+
+    /// How many backends there will be: those that are wanted, and those that have a place still.
+    fn backends_with(&self, config: &Config) -> usize {
+        self.places.len() + config.backend_ids().filter(|backend| self.places.find(backend).is_none()).count()
     }
 
     /// Sees to the places of a service's backends, and says what the service shall be; `idle` is the number of its idle times. Who shall take less than now is added to

@@ -156,20 +156,27 @@ impl Walk {
     /// Once through the table; nothing if the end has come before its end.
     fn walk(&self) -> Result<Option<Census>, WalkError> {
         let sweep = self.orders.sweep.swap(false, Ordering::AcqRel);
-        let mut census = Census::begin();
-        for piece in pieces(self.table.buckets()) {
-            if self.has_ended() {
-                return Ok(None);
+        loop {
+            let mut census = Census::begin();
+            let buckets = self.table.buckets();
+            for piece in pieces(buckets) {
+                if self.has_ended() {
+                    return Ok(None);
+                }
+                if sweep {
+                    self.table.sweep(piece.clone())?;
+                }
+                self.table.visit(piece, &mut |flow| census.count(&flow))?;
             }
-            if sweep {
-                self.table.sweep(piece.clone())?;
+            // In a table that has grown meanwhile, connections are elsewhere: some were counted twice, and some not at all, whose
+            // backends would be taken to have none.
+            if self.table.buckets() == buckets {
+                if sweep {
+                    self.table.sweep_hops()?;
+                }
+                return Ok(Some(census));
             }
-            self.table.visit(piece, &mut |flow| census.count(&flow))?;
         }
-        if sweep {
-            self.table.sweep_hops()?;
-        }
-        Ok(Some(census))
     }
 
     /// Sleeps, unless the end comes.
@@ -193,4 +200,63 @@ impl Walk {
 /// All buckets, a piece at a time.
 pub(crate) fn pieces(buckets: usize) -> impl Iterator<Item = Range<usize>> {
     (0..buckets).step_by(PIECE).map(move |first| first..(first + PIECE).min(buckets))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plane::FlowView;
+    use evenkeel_core::BackendRef;
+    use evenkeel_core::flow::{FlowKey, Peer, State};
+    use evenkeel_wire::IpProtocol;
+    use std::sync::atomic::AtomicUsize;
+
+    /// A table with one connection, which grows while it is walked through for the first time: the connection is in the first
+    /// piece before, and in the last one after.
+    struct Growing(AtomicUsize);
+
+    const SMALLER: usize = 2 * PIECE;
+    const LARGER: usize = 4 * PIECE;
+    const BACKEND: BackendRef = BackendRef { index: 1, generation: 1 };
+
+    impl FlowWalk for Growing {
+        fn buckets(&self) -> usize {
+            self.0.load(Ordering::Relaxed)
+        }
+
+        fn visit(&self, buckets: Range<usize>, visit: &mut dyn FnMut(FlowView)) -> Result<(), WalkError> {
+            let at = if self.buckets() == SMALLER { 0 } else { LARGER - 1 };
+            if buckets.contains(&at) {
+                let key = FlowKey::new(Peer::default(), Peer::default(), IpProtocol::TCP);
+                let (nat, idle) = (Peer::default(), Duration::ZERO);
+                visit(FlowView { key, backend: BACKEND, nat, state: State::Established, idle });
+            }
+            if buckets.start == PIECE {
+                self.0.store(LARGER, Ordering::Relaxed);
+            }
+            Ok(())
+        }
+
+        fn sweep(&self, _: Range<usize>) -> Result<(), WalkError> {
+            Ok(())
+        }
+
+        fn sweep_hops(&self) -> Result<(), WalkError> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_table_that_grows_meanwhile_is_counted_from_the_beginning() {
+        for (buckets, already) in [(SMALLER, "it grows"), (LARGER, "it has grown")] {
+            let (publish, _latest) = watch::channel(Arc::new(Census::begin()));
+            let (_wake, woken) = sync_channel(1);
+            let table = Arc::new(Growing(AtomicUsize::new(buckets)));
+            let walk = Walk { table, orders: Arc::default(), publish, woken, troubles: Troubles::default() };
+            let before = Instant::now();
+            let census = walk.walk().expect("it can be read").expect("nobody ends it");
+            assert_eq!(census.flows(BACKEND), 1, "{already}");
+            assert!(census.begun >= before);
+        }
+    }
 }

@@ -7,6 +7,7 @@ use super::health::Target;
 use super::protocol::Protocol;
 use super::service::{Backend, OnDown, OnMissing, Service};
 use super::spans::{ServiceSpans, Spans};
+use crate::sizes::{MOST_ADDRESSES, MOST_BACKENDS, MOST_FLOWS, MOST_SERVICE_PORTS, MOST_SERVICES};
 use evenkeel_core::flow::IDLE_CLASSES;
 use evenkeel_wire::Ipv4Address;
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -14,20 +15,21 @@ use std::net::Ipv4Addr;
 
 /// What every host must be able to receive (RFC 791, section 3.2).
 const LEAST_MTU: u16 = 576;
-/// The fewest connections that a flow table is made for, and the most (16 GB).
-const MAX_FLOWS: std::ops::RangeInclusive<u32> = 64..=1 << 26;
+/// The fewest connections that a flow table is made for, and the most.
+const MAX_FLOWS: std::ops::RangeInclusive<u32> = 64..=MOST_FLOWS;
 /// IFNAMSIZ without the closing zero (linux/if.h).
 const INTERFACE_NAME: usize = 15;
 /// Bytes of a service's name: more is not a name.
 const SERVICE_NAME: usize = 64;
 
 /// Ports that services may have in all: four times all that an address has.
-const MAX_PORTS: usize = 1 << 18;
+const MAX_PORTS: usize = MOST_SERVICE_PORTS as usize;
 
 /// Adds what contradicts itself.
 pub(super) fn check(config: &Config, spans: &Spans, faults: &mut Faults) {
     check_dataplane(&config.dataplane, spans, faults);
     check_nat(config, spans, faults);
+    check_extent(config, spans, faults);
     let mut ours: HashSet<Ipv4Addr> = config.nat.addresses.iter().copied().collect();
     ours.extend(config.services.iter().map(|service| service.address));
     ours.extend(config.dataplane.address.map(|own| own.address));
@@ -115,6 +117,28 @@ fn check_health(service: &Service, at: &ServiceSpans, faults: &mut Faults) {
             faults
                 .add(place, format!("{target} cannot be asked from an address of the other family: see health.source"));
         }
+    }
+}
+
+/// What no plane ever has room for, however large its tables are made. The fault is where it begins to be too much.
+fn check_extent(config: &Config, spans: &Spans, faults: &mut Faults) {
+    if let Some(at) = spans.services.get(MOST_SERVICES as usize) {
+        let message = format!("there may be {MOST_SERVICES} services, and these are {}", config.services.len());
+        faults.add(at.name.clone(), message);
+    }
+    let backends = || spans.services.iter().flat_map(|service| &service.backends);
+    if let Some(at) = backends().nth(MOST_BACKENDS as usize) {
+        let total = backends().count();
+        let message =
+            format!("there may be {MOST_BACKENDS} backends, those of every service counted, and these are {total}");
+        faults.add(at.address.clone(), message);
+    }
+    let mut addresses: HashSet<Ipv4Addr> = config.nat.addresses.iter().copied().collect();
+    let mut new = config.services.iter().zip(&spans.services).filter(|(service, _)| addresses.insert(service.address));
+    let room = (MOST_ADDRESSES as usize).saturating_sub(config.nat.addresses.len());
+    if let Some((_, at)) = new.nth(room) {
+        let message = format!("there may be {MOST_ADDRESSES} addresses of services and [nat]; this is one too many");
+        faults.add(at.address.clone(), message);
     }
 }
 

@@ -68,7 +68,7 @@ const FILE: Section = Section {
 
 const DATAPLANE: Section = Section {
     name: "[dataplane]",
-    help: "Settled at the start: another value needs a restart.",
+    help: "Settled at the start, but for `max-flows`: another value needs a restart.",
     keys: &[
         key("kind", Kind::Word(&["xdp", "dpdk"]), Some("either"), "The plane that the file is for."),
         key("interface", Kind::Text, Some("--interface"), "The network interface (XDP; on DPDK, EAL's arguments say)."),
@@ -82,7 +82,7 @@ const DATAPLANE: Section = Section {
             "max-flows",
             Kind::Number(64, 1 << 26),
             Some("1048576"),
-            "Connections that the flow table is made for, of 128 bytes each.",
+            "Connections that the flow table is made for, of 128 bytes each. A reload or a restart makes it larger and loses none; it is made smaller by a start with --fresh only.",
         ),
         key(
             "address",

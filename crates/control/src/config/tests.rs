@@ -712,3 +712,37 @@ fn check_places(text: &str) -> Result<(), TestCaseError> {
     }
     Ok(())
 }
+
+#[test]
+fn what_no_table_has_room_for_is_refused_where_it_begins_to_be_too_much() {
+    use std::fmt::Write as _;
+    let head = "[nat]\naddresses = [\"192.0.2.1\"]\n";
+    let file = |services: u32, backends: u32| {
+        let mut text = head.to_owned();
+        for service in 0..services {
+            let (address, port) = (Ipv4Addr::from(0x0a00_0001 + service / 50_000), 1 + service % 50_000);
+            let _ = writeln!(
+                text,
+                "[[service]]\nname = \"s{service}\"\naddress = \"{address}\"\nport = {port}\nprotocol = \"tcp\""
+            );
+            text += "backends = [";
+            for backend in 0..backends {
+                let address = Ipv4Addr::from(0x0b00_0001 + backend);
+                let _ = write!(text, "\n{{ address = \"{address}\", port = 80 }},");
+            }
+            text += "]\n";
+        }
+        text
+    };
+    // 16 services with 4,096 backends each fill the table; a service and a backend have lines of their own.
+    assert_eq!(lines(&file(16, 4096)), [""; 0]);
+    let refused = lines(&file(16, 4097));
+    assert_eq!(refused.len(), 1, "{refused:?}");
+    // The first two lines are [nat]'s; a service has six lines and one for each backend.
+    let line = 2 + 15 * (6 + 4097) + 6 + (65_536 - 15 * 4097) + 1;
+    assert!(refused[0].starts_with(&format!("bad.toml:{line}:13: there may be 65536 backends")), "{refused:?}");
+    assert!(refused[0].ends_with("and these are 65552"), "{refused:?}");
+    let refused = lines(&file(65_537, 0));
+    assert!(refused[0].contains("there may be 65536 services, and these are 65537"), "{refused:?}");
+    assert_eq!(lines(&file(65_536, 0)), [""; 0]);
+}

@@ -5,7 +5,7 @@ use super::change::{Change, describe, moved_share};
 use super::notes::Note;
 use super::wanted::Operator;
 use crate::balancer::BalancerError;
-use crate::config::{BackendId, Config, ConfigError, Service, ServiceId};
+use crate::config::{BackendId, Config, ConfigError, Dataplane, Service, ServiceId};
 use crate::plane::Plane;
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -101,7 +101,9 @@ impl<P: Plane> Operator<P> {
     }
 
     fn check_fixed(&self, config: &Config) -> Result<(), ReloadError<P::Error>> {
-        if config.dataplane != self.config.dataplane {
+        // The one thing of it that can: tables grow.
+        let max_flows = config.dataplane.max_flows;
+        if config.dataplane != (Dataplane { max_flows, ..self.config.dataplane.clone() }) {
             return Err(ReloadError::Fixed { section: "dataplane" });
         }
         if config.metrics != self.config.metrics {

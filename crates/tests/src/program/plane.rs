@@ -66,7 +66,7 @@ impl PlaneUnderTest<'_, '_> {
     pub fn flow_table(&self) -> &[Bucket<AtomicU64>] {
         match self {
             Self::Xdp(plane) => plane.flow_table(),
-            Self::Dpdk(dpdk) => dpdk.plane.tables().flow_table(),
+            Self::Dpdk(dpdk) => dpdk.plane.flow_table(),
         }
     }
 
@@ -145,8 +145,8 @@ impl Plane for PlaneUnderTest<'_, '_> {
         each!(self, plane => plane.remove_service(key))
     }
 
-    fn provide(&mut self, features: Features, timeouts: &Timeouts) -> Result<(), Refused> {
-        each!(self, plane => plane.provide(features, timeouts))
+    fn provide(&mut self, features: Features, timeouts: &Timeouts, room: Sizes) -> Result<(), Refused> {
+        each!(self, plane => plane.provide(features, timeouts, room))
     }
 
     fn counters(&self) -> Result<Counters, Refused> {

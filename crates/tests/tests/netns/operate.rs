@@ -104,7 +104,7 @@ fn what_cannot_be_put_in_force_is_refused_whole(bed: &Testbed) {
     let line = |part: &str| one.lines().take_while(|line| !line.contains(part)).count() + 1;
     let cases = [
         (with("[nat]\n", "[nat]\nports = \"2000-3000\"\n"), "[nat] cannot be changed while".to_owned()),
-        (format!("[dataplane]\nmax-flows = 4096\n{one}"), "[dataplane] cannot be changed while".to_owned()),
+        (format!("[dataplane]\nunserved = \"drop\"\n{one}"), "[dataplane] cannot be changed while".to_owned()),
         (format!("[metrics]\nlisten = \"127.0.0.1:9400\"\n{one}"), "[metrics] cannot be changed while".to_owned()),
         (with("protocol =", "protocoll ="), format!("evenkeel.toml:{}:1", line("protocol ="))),
         (with("protocol = \"tcp\"", "protocol = \"tcp"), format!("evenkeel.toml:{}:", line("protocol ="))),

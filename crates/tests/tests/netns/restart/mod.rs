@@ -3,6 +3,7 @@
 //! between two processes is the kernel's on XDP ([`xdp`]) and in a file on DPDK ([`dpdk`]).
 
 mod dpdk;
+mod growth;
 mod xdp;
 
 use evenkeel_tests::on_every_plane;
