@@ -300,9 +300,9 @@ fn while_the_flow_table_grows_no_connection_is_lost_and_none_is_opened_twice() {
         let (first, again) = (round(true), round(false));
         assert_eq!(first.len(), ports.len());
         assert!(first == again, "a client that repeats its SYN has another connection");
-        let mut connections = 0;
-        balancer.plane().visit_flows(&mut |_| connections += 1).unwrap();
-        assert_eq!(connections, ports.len());
+        // By the worker's clock, which stands still: the plane's own would have forgotten some.
+        let entries = balancer.plane().flow_table().iter().flat_map(|bucket| &bucket.0);
+        assert_eq!(entries.filter(|entry| entry.read().is_some()).count(), 2 * ports.len());
         assert_eq!(bench.happened(Event::FlowOpened), ports.len() as u64);
         assert_eq!(bench.counted(Reason::StationMissing), 0);
     });
