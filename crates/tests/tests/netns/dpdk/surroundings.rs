@@ -60,7 +60,7 @@ fn a_port_that_cannot_carry_such_packets_is_refused() {
 #[test]
 fn a_port_that_belongs_to_another_one_is_not_counted() {
     testbed::on(Plane::Dpdk).run(|bed| {
-        let balancer = bed.base_server("", &bed.eal("net_failsafe0,dev(net_ring0)"));
+        let balancer = bed.base_server("", &bed.eal("net_failsafe0,dev(net_null0)"));
         balancer.wait_for("ready on net_failsafe0");
     });
 }
