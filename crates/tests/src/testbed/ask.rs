@@ -18,7 +18,21 @@ impl Testbed {
         ended.stdout
     }
 
-    /// The same as JSON.
+    /// Takes backends' new connections away, one order after the other, until the last one leaves nobody; which is done, with a
+    /// warning.
+    #[track_caller]
+    pub fn leave_nobody(&self, orders: &[&[&str]]) {
+        let (last, others) = orders.split_last().expect("there is an order");
+        others.iter().for_each(|order| _ = self.told(order));
+        let ended = self.evenkeel(last).finish();
+        assert!(
+            ended.code == Some(0) && ended.stderr.contains("has nobody left"),
+            "evenkeel {}: {ended}",
+            last.join(" ")
+        );
+    }
+
+    /// What [`Testbed::told`] is told, as JSON.
     #[track_caller]
     pub fn told_json(&self, words: &[&str]) -> Value {
         let text = self.told(&[words, &["--json"]].concat());

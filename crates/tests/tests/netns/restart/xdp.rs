@@ -370,9 +370,7 @@ fn a_reload_that_needs_more_of_the_program_exchanges_it_and_loses_nothing() {
         load.goes_on(BOTH);
         load.assert_whole();
         drop((load, servers));
-        for backend in ["10.0.0.2", "10.0.0.3"] {
-            bed.told(&["drain", "web", backend]);
-        }
+        bed.leave_nobody(&[&["drain", "web", "10.0.0.2"], &["drain", "web", "10.0.0.3"]]);
         let refused = TcpStream::connect_timeout(&SERVICE, Duration::from_secs(10)).expect_err("nobody takes it");
         assert_eq!(refused.kind(), ErrorKind::ConnectionRefused);
         let said = stop(balancer);
