@@ -119,8 +119,11 @@ impl Before {
         self.kept = after;
         let ports = || self.kept.keys().step_by(500).filter_map(|client| client.rsplit(':').next()?.parse().ok());
         assert_eq!(ask(ports()), ports().count());
-        assert!(kept(bed) == self.kept, "a client has opened another connection");
-        self.counted = counted(bed);
+        // Who has lost a place in the small table may have lost only one of two, and be told so when it speaks.
+        let now = kept(bed);
+        let others = now.iter().filter(|(client, now)| self.kept.get(*client) != Some(now)).count();
+        assert!(others <= gone, "{others} clients have opened another connection");
+        (self.kept, self.counted) = (now, counted(bed));
     }
 }
 
