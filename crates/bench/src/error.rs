@@ -15,6 +15,8 @@ pub(crate) enum BenchError {
     Usage(String),
     #[error("{0} is not an option of ends: there are --quick, --rounds NUMBER, --beside DIRECTORY and --only NAME.")]
     EndsUsage(String),
+    #[error("nobody who is measured has \"{0}\" in the name: leave --only out to see all names.")]
+    Nobody(String),
     #[error("this makes networks, and wants a sandbox: scripts/sandbox.sh target/release/evenkeel-bench ends.")]
     NoSandbox,
     #[error("a server cannot listen: {0}.")]

@@ -12,7 +12,8 @@ use crate::word::Word;
 use evenkeel_wire::{IpProtocol, Port};
 
 /// What a new connection finds. From the low end: the backend's [`BackendRef`] (24 bits), the class of idle times (4), what
-/// came of it (3), whether answers follow routes (1), a random number of the connection's (32). One word, so that it can cross a call that a plane makes.
+/// came of it (3), whether answers follow routes (1), a random number of the connection's (32). One word, so that it can cross a
+/// call that a plane makes.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Choice(pub(crate) u64);
 

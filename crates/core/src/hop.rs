@@ -177,8 +177,8 @@ pub fn learned<W>(hops: &[W]) -> &[W] {
     hops.get(usize::from(KEPT)..).unwrap_or_default()
 }
 
-/// Frees hops that packets have brought ([`learned`]) and no connection names any more, so that their ages, which are told modulo some hours, do not look young
-/// again. `longest`: the longest idle time, in ticks.
+/// Frees hops that packets have brought ([`learned`]) and no connection names any more, so that their ages, which are told modulo
+/// some hours, do not look young again. `longest`: the longest idle time, in ticks.
 pub fn sweep<W: Word>(hops: &[W], longest: u16, now: Tick) {
     // One unit for what the division drops, one for stamps that lag behind.
     let abandoned = i64::from(longest >> 8) + 2;

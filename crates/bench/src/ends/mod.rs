@@ -65,7 +65,7 @@ pub(crate) fn measure(words: &[String]) -> Result<(), BenchError> {
     setting.script("testbed-setup.sh", &["ebpf"])?;
     let _servers = ["h2", "h3"].map(|name| serve_in(name, &setting)).into_iter().collect::<Result<Vec<_>, _>>()?;
 
-    let contestants = contestants(&options, &setting);
+    let contestants = contestants(&options, &setting)?;
     let began = Instant::now();
     let mut figures = Figures::default();
     for round in 1..=options.rounds {
@@ -110,7 +110,7 @@ fn options(words: &[String]) -> Result<Options, BenchError> {
     Ok(options)
 }
 
-fn contestants(options: &Options, setting: &Setting) -> Vec<Contestant> {
+fn contestants(options: &Options, setting: &Setting) -> Result<Vec<Contestant>, BenchError> {
     let mut all = vec![Contestant::Floor, Contestant::Xdp("native"), Contestant::Xdp("generic")];
     for port in [Port::Tap, Port::Packet, Port::Xdp] {
         if port == Port::Xdp && free_huge_pages() < 128 {
@@ -125,7 +125,10 @@ fn contestants(options: &Options, setting: &Setting) -> Vec<Contestant> {
         }
     }
     all.retain(|contestant| options.only.as_ref().is_none_or(|only| contestant.name().contains(only)));
-    all
+    match &options.only {
+        Some(only) if all.is_empty() => Err(BenchError::Nobody(only.clone())),
+        _ => Ok(all),
+    }
 }
 
 /// Huge pages of 2 MB that nobody uses (proc_meminfo(5)).

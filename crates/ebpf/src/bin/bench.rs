@@ -124,8 +124,9 @@ pub fn yardstick(ctx: XdpContext) -> u32 {
     xdp_action::XDP_DROP
 }
 
+/// The headers of a TCP segment over IPv4 without options.
 #[inline(always)]
-fn bounce(ctx: &XdpContext) -> Option<()> {
+fn segment(ctx: &XdpContext) -> Option<(&mut Ethernet, &mut Ipv4, &mut Tcp)> {
     let ethernet = header::<Ethernet>(ctx, 0)?;
     if ethernet.ether_type != EtherType::IPV4 {
         return None;
@@ -135,6 +136,12 @@ fn bounce(ctx: &XdpContext) -> Option<()> {
         return None;
     }
     let tcp = header::<Tcp>(ctx, Ethernet::LENGTH + Ipv4::LENGTH)?;
+    Some((ethernet, ip, tcp))
+}
+
+#[inline(always)]
+fn bounce(ctx: &XdpContext) -> Option<()> {
+    let (ethernet, ip, tcp) = segment(ctx)?;
     let ports = u32::from(tcp.source.bits()) | u32::from(tcp.destination.bits()) << 16;
     let key = [ip.source.bits(), ip.destination.bits(), ports, u32::from(ip.protocol.0)];
     // SAFETY: only whether there is a value matters.
@@ -152,15 +159,7 @@ pub fn floor(ctx: XdpContext) -> u32 {
 
 #[inline(always)]
 fn turn_round(ctx: &XdpContext) -> Option<()> {
-    let ethernet = header::<Ethernet>(ctx, 0)?;
-    if ethernet.ether_type != EtherType::IPV4 {
-        return None;
-    }
-    let ip = header::<Ipv4>(ctx, Ethernet::LENGTH)?;
-    if ip.protocol != IpProtocol::TCP || ip.header_length() != Ipv4::LENGTH {
-        return None;
-    }
-    let tcp = header::<Tcp>(ctx, Ethernet::LENGTH + Ipv4::LENGTH)?;
+    let (ethernet, ip, tcp) = segment(ctx)?;
     let host = |last: u8| Ipv4Address::from(core::net::Ipv4Addr::new(10, 0, 0, last));
     if ip.destination != host(10) {
         return None;
