@@ -2,12 +2,12 @@
 
 use crate::config::{BackendId, Protocol, ServiceId};
 use crate::sizes::Sizes;
-use evenkeel_core::backend::Link;
+use evenkeel_core::backend::{Link, Ports};
 use evenkeel_core::flow::{Bucket, Entry, FlowKey, Meta, Now, Peer, Record as _, Side, State, Timeouts};
 use evenkeel_core::{
     Backend, BackendRef, BackendState, Counters, Features, Kind, Service, ServiceKey, Standing, Traffic, Word,
 };
-use evenkeel_wire::{IpProtocol, Port};
+use evenkeel_wire::{IpProtocol, Ipv6Address, Port};
 use std::error::Error;
 use std::net::{IpAddr, Ipv4Addr};
 use std::ops::Range;
@@ -156,9 +156,6 @@ pub struct PlaceContents {
     pub standing: Standing,
 }
 
-/// Where in [`Backend::service`] the first port of a service with several is, as a number.
-const FIRST_PORT: u32 = 48;
-
 impl Contents {
     /// The places in a table of backends.
     pub fn read_places<W: Word>(backends: &[Backend<W>]) -> Vec<PlaceContents> {
@@ -171,17 +168,13 @@ impl Contents {
                 IpProtocol::UDP => Some(Protocol::Udp),
                 _ => None,
             };
-            let end = |word: u64| {
-                let Peer { address, port } = Peer::from_bits(word);
-                (IpAddr::V4(address.into()), port.number())
-            };
-            let ((address, port), target) = (end(backend.service.load()), end(backend.target.load()));
-            let first = (backend.service.load() >> FIRST_PORT) as u16;
-            let port = if first == 0 { port } else { first };
+            let address = |[high, low]: &[W; 2]| IpAddr::from(Ipv6Address::from_bits([high.load(), low.load()]));
+            let ports = Ports(backend.ports.load());
+            let port = if ports.first().number() == 0 { ports.service() } else { ports.first() };
             let is_owned = link.state() != BackendState::Down || standing.failed;
             let owner = protocol.filter(|_| is_owned).map(|protocol| {
-                let service = ServiceId { address, port, protocol };
-                BackendId { service, address: target.0, port: target.1 }
+                let service = ServiceId { address: address(&backend.service), port: port.number(), protocol };
+                BackendId { service, address: address(&backend.target), port: ports.target().number() }
             });
             (link.generation() != 0).then_some(PlaceContents { index, link, owner, standing })
         });
@@ -191,12 +184,17 @@ impl Contents {
     /// Writes the fixed part of a backend, of whom nothing is known yet. Of a service with several ports clients know the one that
     /// they asked for, which is the backend's; the first, which tells services apart, is written where no packet looks.
     pub fn write_backend<W: Word>(backend: &Backend<W>, target: Peer, service: Peer, protocol: IpProtocol) {
-        backend.target.store(target.bits());
-        let served = match (target.port.number(), service.port.number()) {
-            (0, first @ 1..) => Peer { port: Port::default(), ..service }.bits() | u64::from(first) << FIRST_PORT,
-            _ => service.bits(),
+        let ends = [(&backend.target, target), (&backend.service, service)];
+        for ([high, low], end) in ends {
+            let bits = Ipv6Address::mapped(end.address).bits();
+            high.store(bits[0]);
+            low.store(bits[1]);
+        }
+        let (known, first) = match (target.port.number(), service.port.number()) {
+            (0, 1..) => (Port::default(), service.port),
+            _ => (service.port, Port::default()),
         };
-        backend.service.store(served);
+        backend.ports.store(Ports::new(target.port, known, first).0);
         backend.kind.store(Kind::new(protocol).0);
     }
 

@@ -2,7 +2,7 @@
 
 use crate::key::Peer;
 use crate::word::Word;
-use evenkeel_wire::{IpProtocol, MacAddress, Port};
+use evenkeel_wire::{IpProtocol, Ipv4Address, MacAddress, Port};
 
 /// A backend of one service: its place in the table and which use of that place is meant, so that a flow never
 /// mistakes a place's new owner for its old one.
@@ -131,40 +131,77 @@ impl Kind {
     }
 }
 
-/// One backend, 32 bytes. Everything but the link word is written before the link word brings the backend up, and
-/// changes only while it is down and no flow refers to it.
+/// One backend, 64 bytes: a cache line. Everything but the link word is written before the link word brings the backend up, and
+/// changes only while it is down and no flow refers to it. Addresses are IPv6's in memory order, with IPv4 mapped among them.
 #[derive(Debug, Default)]
-#[repr(C)]
+#[repr(C, align(64))]
 pub struct Backend<W> {
     /// See [`Link`].
     pub link: W,
-    /// Where the backend listens, as [`Peer::bits`]; port 0: the one that the client asked for.
-    pub target: W,
-    /// What clients know it as: address and port of the service, likewise. Above them, in the upper 16 bits, the control side
-    /// notes the first port of a service with several; no packet is decided by it.
-    pub service: W,
     /// See [`Kind`]; its standing may change at any time.
     pub kind: W,
+    /// See [`Ports`].
+    pub ports: W,
+    /// Always 0.
+    pub reserved: W,
+    /// The address that the backend listens at.
+    pub target: [W; 2],
+    /// The address that clients know it by: its service's.
+    pub service: [W; 2],
 }
 
-const _: () = assert!(size_of::<Backend<u64>>() == 32);
+const _: () = assert!(size_of::<Backend<u64>>() == 64);
+
+/// The ports of a backend in one word, each as wire bytes in memory order. From the low end: where it listens (16 bits; 0: the
+/// one that the client asked for), what clients know it by (16; 0: the one that it answers from), the first port of its
+/// service if that has several (16; no packet is decided by it).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ports(pub u64);
+
+impl Ports {
+    /// Puts the word together.
+    #[must_use]
+    pub fn new(target: Port, service: Port, first: Port) -> Self {
+        let [target, service, first] = [target, service, first].map(|port| u64::from(port.bits()));
+        Self(target | service << 16 | first << 32)
+    }
+
+    /// Where the backend listens.
+    #[inline(always)]
+    pub fn target(self) -> Port {
+        Port::from_bits(self.0 as u16)
+    }
+
+    /// What clients know it by.
+    #[inline(always)]
+    pub fn service(self) -> Port {
+        Port::from_bits((self.0 >> 16) as u16)
+    }
+
+    /// The first port of its service, if that has several.
+    #[inline(always)]
+    pub fn first(self) -> Port {
+        Port::from_bits((self.0 >> 32) as u16)
+    }
+}
 
 impl<W: Word> Backend<W> {
     /// Where to send a packet that the client sent to `asked`.
     #[inline(always)]
     pub fn target(&self, asked: Port) -> Peer {
-        unpack(self.target.load(), asked)
+        end(&self.target, Ports(self.ports.load()).target(), asked)
     }
 
     /// What a packet that the backend sent from `own` comes from, as the client sees it.
     #[inline(always)]
     pub fn service(&self, own: Port) -> Peer {
-        unpack(self.service.load(), own)
+        end(&self.service, Ports(self.ports.load()).service(), own)
     }
 }
 
 #[inline(always)]
-fn unpack(word: u64, any: Port) -> Peer {
-    let peer = Peer::from_bits(word);
-    if peer.port == Port([0; 2]) { Peer { port: any, ..peer } } else { peer }
+fn end<W: Word>([_, low]: &[W; 2], port: Port, any: Port) -> Peer {
+    // The last four bytes of a mapped address.
+    let address = Ipv4Address::from_bits((low.load() >> 32) as u32);
+    Peer { address, port: if port == Port([0; 2]) { any } else { port } }
 }

@@ -4,7 +4,7 @@
 //! process would misread what one of the version before has left: raise `LAYOUT`, and give the new fingerprint here.
 
 use core::mem::{align_of, offset_of, size_of};
-use evenkeel_core::backend::{Backend, BackendRef, BackendState, Kind, Link, Standing};
+use evenkeel_core::backend::{Backend, BackendRef, BackendState, Kind, Link, Ports, Standing};
 use evenkeel_core::flow::{
     Bucket, Entry, FlowKey, HopNumber, Meta, NewEntry, NewWideEntry, Now, Peer, Side, State, WAYS, WideBucket,
     WideEntry, WideKey,
@@ -75,9 +75,10 @@ fn shapes(text: &mut String) {
     ];
     let backend = [
         offset_of!(Backend<u64>, link),
+        offset_of!(Backend<u64>, kind),
+        offset_of!(Backend<u64>, ports),
         offset_of!(Backend<u64>, target),
         offset_of!(Backend<u64>, service),
-        offset_of!(Backend<u64>, kind),
     ];
     let service = [
         offset_of!(Service, table),
@@ -127,7 +128,8 @@ fn words(text: &mut String) {
         writeln!(text, "{:x}", kind.0).expect("text grows");
     }
     writeln!(text, "{} {}", Hop(MAC.bits()).mac(), Hop(1 << 55).is_proved()).expect("text grows");
-    writeln!(text, "{:x} {:x}", BACKEND.bits(), peer(7, 443).bits()).expect("text grows");
+    let port = Port::from_number;
+    writeln!(text, "{:x} {:x}", BACKEND.bits(), Ports::new(port(80), port(443), port(440)).0).expect("text grows");
     let service = ServiceKey::ipv4(Ipv4Address([192, 0, 2, 10]), Port::from_number(443), IpProtocol::TCP);
     writeln!(text, "{:x?}", service.as_bytes()).expect("text grows");
     let flags = [Service::CLIENT_ADDRESS, Service::RESET, Service::MISSING_RESET, Service::ROUTED];

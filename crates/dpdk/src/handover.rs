@@ -108,7 +108,7 @@ pub struct Handover {
     ports: (u16, u16),
     services: Vec<KnownService>,
     /// Link, target, service, kind, from the first place on.
-    backends: Vec<[u64; 4]>,
+    backends: Vec<[u64; 8]>,
     hops: Vec<NumberedHop>,
     /// Each with its place within its bucket.
     entries: Vec<(u32, [u64; 4])>,
@@ -296,7 +296,7 @@ fn read(file: &File, path: &Path) -> Result<Handover, HandoverError> {
     let said = [
         (1, size_of::<Head>()),
         (u64::from(head.addresses), 4),
-        (head.backends, 32),
+        (head.backends, 64),
         (head.hops, size_of::<NumberedHop>()),
         (head.entries, size_of::<Placed>()),
         (head.services, size_of::<KnownService>()),
@@ -313,7 +313,7 @@ fn read(file: &File, path: &Path) -> Result<Handover, HandoverError> {
     }
     let mut backends = Vec::new();
     for _ in 0..head.backends {
-        let mut words = [0_u64; 4];
+        let mut words = [0_u64; 8];
         file.read_exact(words.as_mut_bytes()).map_err(damaged)?;
         backends.push(words);
     }
@@ -357,8 +357,9 @@ fn entry_words(entry: &Entry<AtomicU64>) -> [&AtomicU64; 4] {
     [&entry.meta, &entry.addresses, &entry.ports, &entry.peer]
 }
 
-fn backend_words(backend: &Backend<AtomicU64>) -> [&AtomicU64; 4] {
-    [&backend.link, &backend.target, &backend.service, &backend.kind]
+fn backend_words(backend: &Backend<AtomicU64>) -> [&AtomicU64; 8] {
+    let Backend { link, kind, ports, reserved, target: [t0, t1], service: [s0, s1] } = backend;
+    [link, kind, ports, reserved, t0, t1, s0, s1]
 }
 
 /// The kernel's random name of this boot (random(4)).

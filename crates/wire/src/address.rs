@@ -102,6 +102,107 @@ impl From<Ipv4Address> for core::net::Ipv4Addr {
     }
 }
 
+/// An IPv6 address.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Default, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+#[repr(C)]
+pub struct Ipv6Address(pub [u8; 16]);
+
+impl Ipv6Address {
+    /// The wire bytes as two integers in memory order.
+    #[inline(always)]
+    pub fn bits(self) -> [u64; 2] {
+        let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] = self.0;
+        [u64::from_ne_bytes([a, b, c, d, e, f, g, h]), u64::from_ne_bytes([i, j, k, l, m, n, o, p])]
+    }
+
+    /// The inverse of [`Ipv6Address::bits`].
+    #[inline(always)]
+    pub fn from_bits([first, second]: [u64; 2]) -> Self {
+        let ([a, b, c, d, e, f, g, h], [i, j, k, l, m, n, o, p]) = (first.to_ne_bytes(), second.to_ne_bytes());
+        Self([a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p])
+    }
+
+    /// An IPv4 address among those of IPv6: ::ffff:a.b.c.d (RFC 4291, section 2.5.5.2).
+    #[inline(always)]
+    pub fn mapped(address: Ipv4Address) -> Self {
+        let [a, b, c, d] = address.0;
+        Self([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, a, b, c, d])
+    }
+
+    /// The IPv4 address that this one stands for, if it is a mapped one.
+    #[inline(always)]
+    pub fn unmapped(self) -> Option<Ipv4Address> {
+        match self.0 {
+            [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, a, b, c, d] => Some(Ipv4Address([a, b, c, d])),
+            _ => None,
+        }
+    }
+
+    /// A group of hosts (RFC 4291, section 2.7).
+    #[inline(always)]
+    pub fn is_multicast(self) -> bool {
+        self.0[0] == 0xff
+    }
+
+    /// An address that means something on one link only (RFC 4291, section 2.5.6).
+    #[inline(always)]
+    pub fn is_link_local(self) -> bool {
+        self.0[0] == 0xfe && self.0[1] & 0xc0 == 0x80
+    }
+
+    /// Whether a single host of a network may have this address: not what begins with 64 zero bits, as the unspecified and the
+    /// loopback address and IPv4's among those of IPv6 do (RFC 4291, sections 2.5.2 to 2.5.5), and no group's.
+    #[inline(always)]
+    pub fn is_host(self) -> bool {
+        let [first, _] = self.bits();
+        first != 0 && !self.is_multicast()
+    }
+}
+
+impl fmt::Display for Ipv6Address {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&core::net::Ipv6Addr::from(*self), out)
+    }
+}
+
+impl fmt::Debug for Ipv6Address {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, out)
+    }
+}
+
+impl From<core::net::Ipv6Addr> for Ipv6Address {
+    fn from(address: core::net::Ipv6Addr) -> Self {
+        Self(address.octets())
+    }
+}
+
+impl From<Ipv6Address> for core::net::Ipv6Addr {
+    fn from(address: Ipv6Address) -> Self {
+        Self::from(address.0)
+    }
+}
+
+/// An address of either family, as one of IPv6; IPv4 is mapped.
+impl From<core::net::IpAddr> for Ipv6Address {
+    fn from(address: core::net::IpAddr) -> Self {
+        match address {
+            core::net::IpAddr::V4(address) => Self::mapped(address.into()),
+            core::net::IpAddr::V6(address) => address.into(),
+        }
+    }
+}
+
+/// The inverse: what is mapped is IPv4.
+impl From<Ipv6Address> for core::net::IpAddr {
+    fn from(address: Ipv6Address) -> Self {
+        match address.unmapped() {
+            Some(address) => Self::V4(address.into()),
+            None => Self::V6(address.into()),
+        }
+    }
+}
+
 /// A TCP or UDP port.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Default, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
 #[repr(C)]
@@ -162,12 +263,33 @@ mod tests {
     }
 
     #[test]
+    fn hosts_are_told_from_groups_in_ipv6_too() {
+        let told = ["::", "::1", "::ffff:10.0.0.1", "ff02::1", "fe80::1", "2001:db8::1", "fd00::1"].map(|text| {
+            let address = Ipv6Address::from(text.parse::<core::net::Ipv6Addr>().expect("an address"));
+            (text, address.is_host(), address.is_link_local())
+        });
+        let expected = [false, false, false, false, true, true, true];
+        assert_eq!(told.map(|(_, is_host, _)| is_host), expected);
+        assert!(told.iter().all(|(text, _, is_link_local)| *is_link_local == text.starts_with("fe80")));
+    }
+
+    #[test]
+    fn either_family_is_found_again_in_an_ipv6_address() {
+        for text in ["10.0.0.1", "2001:db8::1", "::ffff:0:10.0.0.1"] {
+            let address: core::net::IpAddr = text.parse().expect("an address");
+            assert_eq!(core::net::IpAddr::from(Ipv6Address::from(address)), address);
+        }
+    }
+
+    #[test]
     fn bits_keep_every_byte() {
         let mac = MacAddress([1, 2, 3, 4, 5, 6]);
         assert_eq!(MacAddress::from_bits(mac.bits()), mac);
         assert_eq!(mac.bits() >> 48, 0);
         let address = Ipv4Address([192, 0, 2, 1]);
         assert_eq!(Ipv4Address::from_bits(address.bits()), address);
+        let address = Ipv6Address(core::array::from_fn(|index| index as u8));
+        assert_eq!(Ipv6Address::from_bits(address.bits()), address);
         assert_eq!(Port::from_bits(Port::from_number(443).bits()).number(), 443);
     }
 }

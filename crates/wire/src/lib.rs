@@ -14,15 +14,17 @@ pub mod checksum;
 mod ethernet;
 mod icmp;
 mod ipv4;
+mod ipv6;
 mod tcp;
 mod udp;
 
-pub use address::{Ipv4Address, MacAddress, Port};
+pub use address::{Ipv4Address, Ipv6Address, MacAddress, Port};
 pub use arp::{Arp, ArpOperation};
 pub use checksum::Adjustment;
 pub use ethernet::{EtherType, Ethernet, VlanTag};
 pub use icmp::{IcmpEcho, IcmpError, IcmpType};
 pub use ipv4::{IpProtocol, Ipv4};
+pub use ipv6::{Ipv6, Ipv6Extension, Ipv6Fragment};
 pub use tcp::{Tcp, TcpFlags};
 pub use udp::Udp;
 

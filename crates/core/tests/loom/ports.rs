@@ -100,9 +100,11 @@ impl Plane {
             bucket: BucketOf(std::array::from_fn(|place| if place < room { shared() } else { others() })),
             backend: Backend {
                 link: constant(link.0),
-                target: constant(peer(SERVER).bits()),
-                service: constant(peer(WEB).bits()),
                 kind: constant(Kind::new(IpProtocol::TCP).0),
+                ports: constant(Ports::new(peer(SERVER).port, peer(WEB).port, Port::default()).0),
+                reserved: constant(0),
+                target: Ipv6Address::from(SERVER.ip()).bits().map(constant),
+                service: Ipv6Address::from(WEB.ip()).bits().map(constant),
             },
             // Proved just now: nobody has any news of it.
             hop: constant(MacAddress(CLIENT_MAC).bits() | 1 << 55 | u64::from(START.tick().0 >> 8) << 56),

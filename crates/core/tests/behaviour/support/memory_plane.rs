@@ -137,9 +137,11 @@ impl<W: Word + From<u64>> MemoryPlane<W> {
         let link = Link::new(MacAddress(mac), backend.generation, BackendState::Up);
         self.backends.push(Backend {
             link: W::from(link.0),
-            target: W::from(target.bits()),
-            service: W::from(service.bits()),
             kind: W::from(0),
+            ports: W::from(Ports::new(target.port, service.port, Port::default()).0),
+            reserved: W::from(0),
+            target: Ipv6Address::mapped(target.address).bits().map(W::from),
+            service: Ipv6Address::mapped(service.address).bits().map(W::from),
         });
         backend
     }
