@@ -6,10 +6,11 @@
 
 use crate::allowance::{self, Pace, of_newcomers};
 use crate::choose::service;
+use crate::family::Family;
 use crate::flow::Now;
 use crate::hash;
-use crate::key::FlowKey;
-use crate::tables::Tables;
+use crate::key::Key as _;
+use crate::tables::FamilyTables;
 use crate::verdict::Event;
 use crate::word::Word;
 use evenkeel_wire::IpProtocol;
@@ -26,8 +27,8 @@ const ONES: u64 = 0x0001_0001_0001_0001;
 /// Whether a packet with this key may open a connection now: the service has no limit or has not reached it, or somebody asks
 /// again. Datagrams are not asked again by everybody, and not with the same port: beyond the limit none opens a flow.
 #[inline(always)]
-pub fn admits<T: Tables + ?Sized>(tables: &T, key: FlowKey, now: Now) -> bool {
-    let Ok(service) = service(tables, key) else { return true };
+pub fn admits<A: Family, T: FamilyTables<A> + ?Sized>(tables: &T, key: &A::Key, now: Now) -> bool {
+    let Ok(service) = service::<A, T>(tables, key) else { return true };
     if service.newcomers == 0 {
         return true;
     }
@@ -35,14 +36,15 @@ pub fn admits<T: Tables + ?Sized>(tables: &T, key: FlowKey, now: Now) -> bool {
     if allowance::take(word, now, Pace::of_parts(service.newcomers)) {
         return true;
     }
-    key.protocol() == IpProtocol::TCP && asks_again(tables, key)
+    key.protocol() == IpProtocol::TCP && asks_again::<A, T>(tables, key)
 }
 
 /// Whether this one has asked before. If not, it has now.
 #[inline(always)]
-fn asks_again<T: Tables + ?Sized>(tables: &T, key: FlowKey) -> bool {
+fn asks_again<A: Family, T: FamilyTables<A> + ?Sized>(tables: &T, key: &A::Key) -> bool {
     let settings = tables.settings();
-    let place = hash::place(key, &settings.flow_secret);
+    let place = key.place(settings);
+    // One table for both families, as large as the one of IPv4 flows wants it.
     let Some(Asked([first, second])) = tables.asked(hash::bucket(place, settings.flow_mask) >> 1) else { return true };
     // Of the bits that do not say which bucket.
     let mark = (place >> 12 & 0xffff).max(1);

@@ -1,8 +1,9 @@
 //! Backends, as the packet path sees them: shared memory that the control side changes while packets fly.
 
+use crate::family::Family;
 use crate::key::Peer;
 use crate::word::Word;
-use evenkeel_wire::{IpProtocol, Ipv4Address, MacAddress, Port};
+use evenkeel_wire::{IpProtocol, MacAddress, Port};
 
 /// A backend of one service: its place in the table and which use of that place is meant, so that a flow never
 /// mistakes a place's new owner for its old one.
@@ -188,20 +189,19 @@ impl Ports {
 impl<W: Word> Backend<W> {
     /// Where to send a packet that the client sent to `asked`.
     #[inline(always)]
-    pub fn target(&self, asked: Port) -> Peer {
-        end(&self.target, Ports(self.ports.load()).target(), asked)
+    pub fn target<A: Family>(&self, asked: Port) -> Peer<A::Address> {
+        end::<A, W>(&self.target, Ports(self.ports.load()).target(), asked)
     }
 
     /// What a packet that the backend sent from `own` comes from, as the client sees it.
     #[inline(always)]
-    pub fn service(&self, own: Port) -> Peer {
-        end(&self.service, Ports(self.ports.load()).service(), own)
+    pub fn service<A: Family>(&self, own: Port) -> Peer<A::Address> {
+        end::<A, W>(&self.service, Ports(self.ports.load()).service(), own)
     }
 }
 
 #[inline(always)]
-fn end<W: Word>([_, low]: &[W; 2], port: Port, any: Port) -> Peer {
-    // The last four bytes of a mapped address.
-    let address = Ipv4Address::from_bits((low.load() >> 32) as u32);
+fn end<A: Family, W: Word>([high, low]: &[W; 2], port: Port, any: Port) -> Peer<A::Address> {
+    let address = A::address([high.load(), low.load()]);
     Peer { address, port: if port == Port([0; 2]) { any } else { port } }
 }

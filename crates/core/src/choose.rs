@@ -2,14 +2,15 @@
 
 use crate::backend::{BackendRef, BackendState, Link};
 use crate::features::Features;
+use crate::family::Family;
 use crate::hash;
-use crate::key::{FlowKey, Peer};
-use crate::service::{Service, ServiceKey};
+use crate::key::Key as _;
+use crate::service::Service;
 use crate::settings::MAGLEV_SLOTS;
-use crate::tables::Tables;
+use crate::tables::FamilyTables;
 use crate::verdict::Reason;
 use crate::word::Word;
-use evenkeel_wire::{IpProtocol, Port};
+use evenkeel_wire::IpProtocol;
 
 /// What a new connection finds. From the low end: the backend's [`BackendRef`] (24 bits), the class of idle times (4), what
 /// came of it (3), whether answers follow routes (1), a random number of the connection's (32). One word, so that it can cross a
@@ -73,9 +74,9 @@ impl Choice {
 
 /// What a new connection with this key finds, as one number that the core understands.
 #[inline(always)]
-pub fn choose<T: Tables + ?Sized>(tables: &T, key: FlowKey) -> u64 {
-    let Ok(service) = service(tables, key) else { return Choice::NO_SERVICE << Choice::OUTCOME_SHIFT };
-    let random = pick_hash(tables, key, service.flags);
+pub fn choose<A: Family, T: FamilyTables<A> + ?Sized>(tables: &T, key: &A::Key) -> u64 {
+    let Ok(service) = service::<A, T>(tables, key) else { return Choice::NO_SERVICE << Choice::OUTCOME_SHIFT };
+    let random = pick_hash::<A, T>(tables, key, service.flags);
     let slot = hash::scale((random >> 32) as u32, MAGLEV_SLOTS);
     let resets = tables.features().include(Features::RESET) && service.flags & Service::RESET != 0;
     let nobody = if resets && key.protocol() == IpProtocol::TCP { Choice::REFUSED } else { Choice::NO_BACKEND };
@@ -100,30 +101,29 @@ pub fn choose<T: Tables + ?Sized>(tables: &T, key: FlowKey) -> u64 {
 
 /// Where a new connection with this key would go.
 #[inline(always)]
-pub(crate) fn newcomers<T: Tables + ?Sized>(tables: &T, key: FlowKey) -> Option<BackendRef> {
+pub(crate) fn newcomers<A: Family, T: FamilyTables<A> + ?Sized>(tables: &T, key: &A::Key) -> Option<BackendRef> {
     Choice(tables.choose(key)).backend().ok()
 }
 
 /// The service that packets with this key are for: with its port, or with any port. If there is none, the address may not even
 /// be ours: whoever has no more to do than to say so finds out (`Station::Refuse`).
 #[inline(always)]
-pub(crate) fn service<T: Tables + ?Sized>(tables: &T, key: FlowKey) -> Result<Service, Reason> {
-    let Peer { address, port } = key.destination();
+pub(crate) fn service<A: Family, T: FamilyTables<A> + ?Sized>(tables: &T, key: &A::Key) -> Result<Service, Reason> {
     // One key for both questions: it lies on BPF's stack.
-    let mut wanted = ServiceKey::ipv4(address, port, key.protocol());
+    let mut wanted = A::service_key(key.destination(), key.protocol());
     if let Some(service) = tables.service(&wanted) {
         return Ok(service);
     }
-    wanted.port = Port([0; 2]);
+    A::any_port(&mut wanted);
     tables.service(&wanted).ok_or(Reason::NoService)
 }
 
 /// The random number that a connection's backend and NAT port come from.
 #[inline(always)]
-fn pick_hash<T: Tables + ?Sized>(tables: &T, key: FlowKey, flags: u16) -> u64 {
+fn pick_hash<A: Family, T: FamilyTables<A> + ?Sized>(tables: &T, key: &A::Key, flags: u16) -> u64 {
     let secret = &tables.settings().pick_secret;
     if tables.features().include(Features::CLIENT_ADDRESS) && flags & Service::CLIENT_ADDRESS != 0 {
-        return hash::siphash13(key.addresses & 0xffff_ffff, 0, secret);
+        return A::random_of_client(key, secret);
     }
-    hash::siphash13(key.addresses, key.ports, secret)
+    A::random(key, secret)
 }

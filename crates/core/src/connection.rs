@@ -1,15 +1,16 @@
 //! The two entries of a connection moving together.
 
 use crate::choose::newcomers;
-use crate::flow::{Entry, Found, Meta, Now, Record, State, TRIES, find};
+use crate::family::Family;
+use crate::flow::{Found, Meta, Now, Record, State, TRIES, find};
 use crate::follow::is_routed;
 use crate::hop::{self, Hop};
-use crate::key::{FlowKey, HopNumber, Side};
+use crate::key::{HopNumber, Key as _, Side};
 use crate::parse::{Packet, Segment};
 use crate::progress::Heard;
-use crate::tables::Tables;
+use crate::tables::FamilyTables;
 use crate::word::Word;
-use crate::{backend::Backend, hash};
+use crate::backend::Backend;
 use evenkeel_wire::TcpFlags;
 
 /// Whether a connection is still one.
@@ -26,11 +27,11 @@ pub(crate) enum Progress {
 /// Brings a connection up to date with a packet that found the entry `own`: state, FINs, stamp, the hop that its client
 /// comes by. Called for every packet of a connection that is not established, and for the few that matter to one that is.
 #[inline(always)]
-pub(crate) fn advance<T: Tables + ?Sized>(
+pub(crate) fn advance<A: Family, T: FamilyTables<A> + ?Sized>(
     tables: &T,
-    packet: &Packet,
+    packet: &Packet<A>,
     segment: &Segment,
-    own: &Found<'_, Entry<T::Word>>,
+    own: &Found<'_, A::Entry<T::Word>>,
     backend: &Backend<T::Word>,
     now: Now,
 ) -> Progress {
@@ -38,7 +39,7 @@ pub(crate) fn advance<T: Tables + ?Sized>(
         return Progress::Gone;
     }
     let side = own.meta.side();
-    let Some(pair) = other_entry(tables, packet, own, backend) else { return Progress::Gone };
+    let Some(pair) = other_entry::<A, T>(tables, packet, own, backend) else { return Progress::Gone };
     let (reply, client) = match side {
         Side::Client => (&pair, own),
         Side::Backend => (own, &pair),
@@ -56,8 +57,9 @@ pub(crate) fn advance<T: Tables + ?Sized>(
     // be reset. That is over, and the SYN goes where a new one goes when the client repeats it.
     let judges_a_syn = TcpFlags::SYN.with(TcpFlags::RST);
     if is_from_backend && state == State::Reset && holds && segment.flags.any(judges_a_syn) {
-        let key = FlowKey::new(own.peer(), backend.service(packet.key.source().port), packet.key.protocol());
-        if newcomers(tables, key) != Some(own.backend) {
+        let service = backend.service::<A>(packet.key.source().port);
+        let key = A::Key::new(A::peer(tables, own), service, packet.key.protocol());
+        if newcomers::<A, T>(tables, &key) != Some(own.backend) {
             change(reply.entry, reply.meta, Meta::released);
             change(client.entry, client.meta, Meta::released);
             return Progress::Stale;
@@ -70,7 +72,7 @@ pub(crate) fn advance<T: Tables + ?Sized>(
     }
     // Answers go to where the client's packets come from. One that has moved and finds no number stays where it was known.
     // A backend's packet says nothing of that, and must not take back what another CPU notes meanwhile.
-    let hop = if side == Side::Client { hop_of(tables, packet, own.meta.hop(), now) } else { own.meta.hop() };
+    let hop = if side == Side::Client { hop_of::<A, T>(tables, packet, own.meta.hop(), now) } else { own.meta.hop() };
     let heard = Heard::bits(segment, side, holds);
     let noted = |meta: Meta| if side == Side::Client { meta.with_hop(hop) } else { meta };
     let Some(changed) = change(reply.entry, reply.meta, |meta| noted(Meta(tables.progress(meta.0, heard, now)))) else {
@@ -87,7 +89,7 @@ pub(crate) fn advance<T: Tables + ?Sized>(
     // The reply entry is read again in every attempt, after the client entry: whoever changes the reply entry later
     // changes the client entry later too, so the client entry ends up with the latest of several changes.
     let followed = change(client.entry, client.meta, |meta| {
-        let latest = Meta(reply.entry.meta.load());
+        let latest = Meta(reply.entry.meta().load());
         // The port may be somebody else's by now.
         if changed.is_same_use(latest) { meta.with_progress_of(latest) } else { meta.released() }
     });
@@ -103,7 +105,7 @@ pub(crate) fn advance<T: Tables + ?Sized>(
 
 /// The hop that a client's packet has come by, where its connection says `known`.
 #[inline(always)]
-fn hop_of<T: Tables + ?Sized>(tables: &T, packet: &Packet, known: HopNumber, now: Now) -> HopNumber {
+fn hop_of<A: Family, T: FamilyTables<A> + ?Sized>(tables: &T, packet: &Packet<A>, known: HopNumber, now: Now) -> HopNumber {
     if is_routed(tables, known) {
         // The routes may be others now.
         return tables.reply_hop(packet.key.source().address).unwrap_or(known);
@@ -116,14 +118,14 @@ fn hop_of<T: Tables + ?Sized>(tables: &T, packet: &Packet, known: HopNumber, now
 /// has become; after [`TRIES`] attempts, what others have made of it, since the next packet brings the change again. Writes
 /// only what is news.
 #[inline(always)]
-fn change<W: Word>(entry: &Entry<W>, found: Meta, next: impl Fn(Meta) -> Meta) -> Option<Meta> {
+fn change<E: Record>(entry: &E, found: Meta, next: impl Fn(Meta) -> Meta) -> Option<Meta> {
     let mut current = found;
     for _ in 0..TRIES {
         let wanted = next(current);
-        if wanted == current || entry.meta.compare_exchange(current.0, wanted.0) {
+        if wanted == current || entry.meta().compare_exchange(current.0, wanted.0) {
             return Some(wanted);
         }
-        current = Meta(entry.meta.load());
+        current = Meta(entry.meta().load());
         if !found.is_same_use(current) {
             return None;
         }
@@ -133,41 +135,40 @@ fn change<W: Word>(entry: &Entry<W>, found: Meta, next: impl Fn(Meta) -> Meta) -
 
 /// The other entry of the connection that `own` belongs to, if it is there and agrees.
 #[inline(always)]
-fn other_entry<'a, T: Tables + ?Sized>(
+fn other_entry<'a, A: Family, T: FamilyTables<A> + ?Sized>(
     tables: &'a T,
-    packet: &Packet,
-    own: &Found<'_, Entry<T::Word>>,
+    packet: &Packet<A>,
+    own: &Found<'_, A::Entry<T::Word>>,
     backend: &Backend<T::Word>,
-) -> Option<Found<'a, Entry<T::Word>>> {
-    let settings = tables.settings();
+) -> Option<Found<'a, A::Entry<T::Word>>> {
     let side = own.meta.side();
     let (pair_key, expected_peer) = match side {
         Side::Client => {
-            let target = backend.target(packet.key.destination().port);
-            (FlowKey::new(target, own.peer(), packet.key.protocol()), packet.key.source())
+            let target = backend.target::<A>(packet.key.destination().port);
+            (A::Key::new(target, A::peer(tables, own), packet.key.protocol()), packet.key.source())
         }
         Side::Backend => {
-            let service = backend.service(packet.key.source().port);
-            (FlowKey::new(own.peer(), service, packet.key.protocol()), packet.key.destination())
+            let service = backend.service::<A>(packet.key.source().port);
+            (A::Key::new(A::peer(tables, own), service, packet.key.protocol()), packet.key.destination())
         }
     };
-    let place = hash::place(pair_key, &settings.flow_secret);
-    let bucket = tables.flows(hash::bucket(place, settings.flow_mask))?;
-    let pair = find(bucket, pair_key, hash::start(place))?;
-    let agrees = pair.meta.side() != side && pair.backend == own.backend && pair.peer() == expected_peer;
+    let (bucket, start) = tables.bucket(&pair_key)?;
+    let pair = find(bucket, pair_key, start)?;
+    let agrees =
+        pair.meta.side() != side && pair.backend == own.backend && A::peer(tables, &pair) == expected_peer;
     if agrees { Some(pair) } else { None }
 }
 
 /// Ends a connection of which a packet found the entry `own`: the reply entry first, so that no client entry is left
 /// that sends from a port which is free.
 #[inline(always)]
-pub(crate) fn end<T: Tables + ?Sized>(
+pub(crate) fn end<A: Family, T: FamilyTables<A> + ?Sized>(
     tables: &T,
-    packet: &Packet,
-    own: &Found<'_, Entry<T::Word>>,
+    packet: &Packet<A>,
+    own: &Found<'_, A::Entry<T::Word>>,
     backend: &Backend<T::Word>,
 ) {
-    let pair = other_entry(tables, packet, own, backend);
+    let pair = other_entry::<A, T>(tables, packet, own, backend);
     let own_is_reply = own.meta.side() == Side::Backend;
     if own_is_reply {
         change(own.entry, own.meta, Meta::released);

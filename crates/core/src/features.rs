@@ -25,6 +25,8 @@ impl Features {
     pub const NEWCOMERS: Self = Self(1 << 4);
     /// Answers of some service follow the host's routes ([`crate::Service::ROUTED`]).
     pub const ROUTED: Self = Self(1 << 5);
+    /// Some service is IPv6.
+    pub const IPV6: Self = Self(1 << 6);
     /// All there are, and all there will be.
     pub const ALL: Self = Self(u32::MAX);
 

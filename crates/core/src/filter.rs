@@ -1,7 +1,7 @@
 //! The filter that lets packets which are not ours leave early: a bit for the hash of each of our addresses.
 
 use crate::hash;
-use evenkeel_wire::Ipv4Address;
+use evenkeel_wire::{Ipv4Address, Ipv6Address};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 const WORDS: usize = 1024;
@@ -17,7 +17,15 @@ impl AddressFilter {
 
     /// Adds an address.
     pub fn insert(&mut self, address: Ipv4Address) {
-        let bit = hash::filter_bit(address);
+        self.set(hash::filter_bit(address));
+    }
+
+    /// Adds an IPv6 address.
+    pub fn insert_wide(&mut self, address: Ipv6Address) {
+        self.set(hash::wide_filter_bit(address.bits()));
+    }
+
+    fn set(&mut self, bit: u32) {
         if let Some(word) = self.0.get_mut((bit >> 6) as usize & (WORDS - 1)) {
             *word |= 1 << (bit & 63);
         }
@@ -26,7 +34,17 @@ impl AddressFilter {
     /// Whether the address may have been added; a wrong yes is rare, a wrong no never happens.
     #[inline(always)]
     pub fn may_contain(&self, address: Ipv4Address) -> bool {
-        let bit = hash::filter_bit(address);
+        self.has(hash::filter_bit(address))
+    }
+
+    /// Whether an IPv6 address may have been added.
+    #[inline(always)]
+    pub fn may_contain_wide(&self, address: [u64; 2]) -> bool {
+        self.has(hash::wide_filter_bit(address))
+    }
+
+    #[inline(always)]
+    fn has(&self, bit: u32) -> bool {
         // The mask is for the verifier, which does not see that the bit's number is small.
         self.0.get((bit >> 6) as usize & (WORDS - 1)).is_some_and(|word| word >> (bit & 63) & 1 != 0)
     }

@@ -4,14 +4,15 @@ use crate::backend::{Backend, BackendState, Link};
 use crate::choose::newcomers;
 use crate::connection::{Progress, advance, end};
 use crate::features::Features;
-use crate::flow::{Entry, Found, Now, State};
+use crate::family::{Family, V4};
+use crate::flow::{Found, Now, State};
 use crate::hop::Hop;
-use crate::key::{HopNumber, Side};
+use crate::key::{HopNumber, Key as _, Side};
 use crate::open::opens;
 use crate::parse::{Packet, Segment};
 use crate::reply::is_kept;
 use crate::rewrite::Route;
-use crate::tables::Tables;
+use crate::tables::{FamilyTables, Tables};
 use crate::verdict::Reason;
 use crate::word::Word;
 use evenkeel_wire::{IpProtocol, MacAddress, TcpFlags};
@@ -23,12 +24,12 @@ const UNANSWERED: u16 = Now::span(1_000);
 /// The route of an established connection's ordinary packet: one backend looked up, nothing written. Nothing if there
 /// is more to it, which is for [`follow`].
 #[inline(always)]
-pub(crate) fn steady<T: Tables + ?Sized>(
+pub(crate) fn steady<A: Family, T: FamilyTables<A> + ?Sized>(
     tables: &T,
-    packet: &Packet,
-    flow: &Found<'_, Entry<T::Word>>,
+    packet: &Packet<A>,
+    flow: &Found<'_, A::Entry<T::Word>>,
     now: Now,
-) -> Option<Route> {
+) -> Option<Route<A>> {
     let control = TcpFlags::SYN.with(TcpFlags::FIN).with(TcpFlags::RST);
     if flow.meta.state() != State::Established
         || packet.flags.any(control)
@@ -48,7 +49,7 @@ pub(crate) fn steady<T: Tables + ?Sized>(
     if link.generation() != flow.backend.generation || !link.is_at_work() {
         return None;
     }
-    route(packet, flow, backend, link, hop).ok()
+    route(tables, packet, flow, backend, link, hop).ok()
 }
 
 /// Whether answers follow the host's routes, wherever packets come from.
@@ -58,9 +59,9 @@ pub(crate) fn is_routed<T: Tables + ?Sized>(tables: &T, hop: HopNumber) -> bool 
 }
 
 /// What there is to do about a packet of a known connection.
-pub(crate) enum Followed {
+pub(crate) enum Followed<A: Family = V4> {
     /// It goes along.
-    Along(Route),
+    Along(Route<A>),
     /// It is answered by a reset, for this reason.
     Reset(Reason),
     /// The connection is over, and the packet may open a new one.
@@ -69,13 +70,13 @@ pub(crate) enum Followed {
 
 /// What becomes of any packet of a known connection, which is brought up to date.
 #[inline(always)]
-pub(crate) fn follow<T: Tables + ?Sized>(
+pub(crate) fn follow<A: Family, T: FamilyTables<A> + ?Sized>(
     tables: &T,
-    packet: &Packet,
+    packet: &Packet<A>,
     segment: &Segment,
-    flow: &Found<'_, Entry<T::Word>>,
+    flow: &Found<'_, A::Entry<T::Word>>,
     now: Now,
-) -> Result<Followed, Reason> {
+) -> Result<Followed<A>, Reason> {
     let backend = tables.backend(flow.backend.index).ok_or(Reason::BackendDown)?;
     let link = Link(backend.link.load());
     let side = flow.meta.side();
@@ -105,12 +106,12 @@ pub(crate) fn follow<T: Tables + ?Sized>(
             return if side == Side::Client { Ok(Followed::Over) } else { Err(Reason::FlowMissing) };
         }
     };
-    route(packet, flow, backend, link, hop).map(Followed::Along)
+    route(tables, packet, flow, backend, link, hop).map(Followed::Along)
 }
 
 /// Answers a TCP segment by a reset, unless it is one or a datagram.
 #[inline(always)]
-fn reset(packet: &Packet, answered: Reason, dropped: Reason) -> Result<Followed, Reason> {
+fn reset<A: Family>(packet: &Packet<A>, answered: Reason, dropped: Reason) -> Result<Followed<A>, Reason> {
     let is_answered = packet.key.protocol() == IpProtocol::TCP && !packet.flags.any(TcpFlags::RST);
     if is_answered { Ok(Followed::Reset(answered)) } else { Err(dropped) }
 }
@@ -120,44 +121,45 @@ fn reset(packet: &Packet, answered: Reason, dropped: Reason) -> Result<Followed,
 /// A SYN does not as long as the connection may still be alive: it goes to its backend, which answers that it knows better
 /// (RFC 5961, section 4), and nothing is cut. After its end it is a new connection, which goes where a new one goes.
 #[inline(always)]
-fn goes_elsewhere<T: Tables + ?Sized>(
+fn goes_elsewhere<A: Family, T: FamilyTables<A> + ?Sized>(
     tables: &T,
-    packet: &Packet,
-    flow: &Found<'_, Entry<T::Word>>,
+    packet: &Packet<A>,
+    flow: &Found<'_, A::Entry<T::Word>>,
     link: Link,
     now: Now,
 ) -> bool {
     let (state, is_udp) = (flow.meta.state(), flow.meta.is_udp());
     match link.state() {
         BackendState::Down | BackendState::Resetting => true,
-        BackendState::Finishing if is_udp => newcomers(tables, packet.key).is_some(),
+        BackendState::Finishing if is_udp => newcomers::<A, T>(tables, &packet.key).is_some(),
         BackendState::Finishing => match state {
             State::Established | State::HalfClosed => false,
             State::Reset => flow.meta.has_fin(Side::Backend) && flow.meta.age(now) >= UNANSWERED,
             _ => true,
         },
-        _ => state == State::Closing && newcomers(tables, packet.key) != Some(flow.backend),
+        _ => state == State::Closing && newcomers::<A, T>(tables, &packet.key) != Some(flow.backend),
     }
 }
 
 /// The packet's route, if the Ethernet address at its end is known.
 #[inline(always)]
-fn route<W: Word>(
-    packet: &Packet,
-    flow: &Found<'_, Entry<W>>,
-    backend: &Backend<W>,
+fn route<A: Family, T: FamilyTables<A> + ?Sized>(
+    tables: &T,
+    packet: &Packet<A>,
+    flow: &Found<'_, A::Entry<T::Word>>,
+    backend: &Backend<T::Word>,
     link: Link,
     hop: Hop,
-) -> Result<Route, Reason> {
+) -> Result<Route<A>, Reason> {
     let from = flow.meta.side();
     let (mac, source, destination, unresolved) = match from {
         Side::Client => {
-            let target = backend.target(packet.key.destination().port);
-            (link.0, flow.peer(), target, Reason::BackendUnresolved)
+            let target = backend.target::<A>(packet.key.destination().port);
+            (link.0, A::peer(tables, flow), target, Reason::BackendUnresolved)
         }
         Side::Backend => {
-            let service = backend.service(packet.key.source().port);
-            (hop.0, service, flow.peer(), Reason::ClientUnresolved)
+            let service = backend.service::<A>(packet.key.source().port);
+            (hop.0, service, A::peer(tables, flow), Reason::ClientUnresolved)
         }
     };
     if MacAddress::from_bits(mac).is_zero() {

@@ -1,6 +1,6 @@
 //! Keyed hashes. One places flows in the table and is fast; the other picks backends and is a pseudo-random function.
 
-use crate::key::FlowKey;
+use crate::key::{FlowKey, WideKey};
 use evenkeel_wire::Ipv4Address;
 
 /// Where a flow is kept: bits 32 and up say which bucket, the top bits at which of its entries to begin.
@@ -15,6 +15,30 @@ pub fn place(key: FlowKey, secret: &[u32; 4]) -> u64 {
     let ports = product(key.ports as u32, c, (key.ports >> 32) as u32, d);
     let sum = addresses.wrapping_add(ports);
     (sum ^ (sum >> 32)).wrapping_mul(0x9e37_79b9_7f4a_7c15)
+}
+
+/// The same for a connection of which an end is IPv6. Every 32 bits of the key have a secret of their own.
+#[inline(always)]
+pub fn wide_place(key: &WideKey, secret: &[u32; 4], wide: &[u32; 8]) -> u64 {
+    let ([s0, s1], [d0, d1]) = (key.source, key.destination);
+    let [.., c, d] = *secret;
+    let [k0, k1, k2, k3, k4, k5, k6, k7] = *wide;
+    let pair = |word: u64, low, high| product(word as u32, low, (word >> 32) as u32, high);
+    let source = pair(s0, k0, k1).wrapping_add(pair(s1, k2, k3));
+    let destination = pair(d0, k4, k5).wrapping_add(pair(d1, k6, k7));
+    let sum = source.wrapping_add(destination).wrapping_add(pair(key.ports, c, d));
+    (sum ^ (sum >> 32)).wrapping_mul(0x9e37_79b9_7f4a_7c15)
+}
+
+/// The secret for the addresses of [`wide_place`], which follows from the other one.
+pub fn wide_secret(secret: &[u32; 4]) -> [u32; 8] {
+    let [a, b, c, d] = secret.map(u64::from);
+    let key = [a | b << 32, c | d << 32];
+    let mut index = 0;
+    [0; 8].map(|_: u32| {
+        index += 1;
+        siphash13([index], &key) as u32
+    })
 }
 
 /// The index of the bucket that this place is in; `mask` is their number, a power of two, less one.
@@ -45,11 +69,11 @@ fn product(x: u32, x_secret: u32, y: u32, y_secret: u32) -> u64 {
     u64::from(x.wrapping_add(x_secret)).wrapping_mul(u64::from(y.wrapping_add(y_secret)))
 }
 
-/// SipHash-1-3 (Aumasson and Bernstein, "SipHash: a fast short-input PRF", 2012) of two 64-bit words.
+/// SipHash-1-3 (Aumasson and Bernstein, "SipHash: a fast short-input PRF", 2012) of some 64-bit words.
 ///
 /// Which backend answers is visible outside, so picks must be unpredictable even to somebody who watches many.
 #[inline(always)]
-pub fn siphash13(first: u64, second: u64, secret: &[u64; 2]) -> u64 {
+pub fn siphash13<const N: usize>(words: [u64; N], secret: &[u64; 2]) -> u64 {
     let [k0, k1] = *secret;
     let mut state = [
         k0 ^ 0x736f_6d65_7073_6575,
@@ -58,13 +82,10 @@ pub fn siphash13(first: u64, second: u64, secret: &[u64; 2]) -> u64 {
         k1 ^ 0x7465_6462_7974_6573,
     ];
     // The last word carries the message's length in bytes in its top byte.
-    for word in [first, second, 16 << 56] {
-        let [_, _, _, v3] = &mut state;
-        *v3 ^= word;
-        round(&mut state);
-        let [v0, ..] = &mut state;
-        *v0 ^= word;
+    for word in words {
+        absorb(&mut state, word);
     }
+    absorb(&mut state, (N as u64 * 8) << 56);
     let [_, _, v2, _] = &mut state;
     *v2 ^= 0xff;
     for _ in 0..3 {
@@ -72,6 +93,15 @@ pub fn siphash13(first: u64, second: u64, secret: &[u64; 2]) -> u64 {
     }
     let [v0, v1, v2, v3] = state;
     v0 ^ v1 ^ v2 ^ v3
+}
+
+#[inline(always)]
+fn absorb(state: &mut [u64; 4], word: u64) {
+    let [_, _, _, v3] = state;
+    *v3 ^= word;
+    round(state);
+    let [v0, ..] = state;
+    *v0 ^= word;
 }
 
 #[inline(always)]
@@ -95,6 +125,12 @@ pub fn filter_bit(address: Ipv4Address) -> u32 {
     address.bits().wrapping_mul(0x9e37_79b1) >> 16
 }
 
+/// The same of an IPv6 address.
+#[inline(always)]
+pub fn wide_filter_bit([first, second]: [u64; 2]) -> u32 {
+    ((first.rotate_left(23) ^ second).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 48) as u32
+}
+
 /// Scales 32 random bits to `0..range` without a division.
 #[inline(always)]
 pub fn scale(random: u32, range: u32) -> u32 {
@@ -113,7 +149,34 @@ mod tests {
             let mut reference = siphasher::sip::SipHasher13::new_with_keys(k0, k1);
             reference.write(&first.to_le_bytes());
             reference.write(&second.to_le_bytes());
-            prop_assert_eq!(siphash13(first, second, &[k0, k1]), reference.finish());
+            prop_assert_eq!(siphash13([first, second], &[k0, k1]), reference.finish());
+        }
+
+        #[test]
+        fn siphash_agrees_on_five_words_as_well(words: [u64; 5], k0: u64, k1: u64) {
+            let mut reference = siphasher::sip::SipHasher13::new_with_keys(k0, k1);
+            words.iter().for_each(|word| reference.write(&word.to_le_bytes()));
+            prop_assert_eq!(siphash13(words, &[k0, k1]), reference.finish());
+        }
+    }
+
+    #[test]
+    fn every_bit_of_a_wide_key_matters_and_its_secret_follows_from_the_other() {
+        let secret = [0x9d3c_1f7b, 0x2b5e_ab01, 0x77aa_5513, 0xe02f_9c6d];
+        let wide = wide_secret(&secret);
+        assert_eq!(wide, wide_secret(&secret));
+        assert_ne!(wide, wide_secret(&[1, 2, 3, 4]));
+        let key = WideKey { source: [1, 2], destination: [3, 4], ports: 5 };
+        let place = wide_place(&key, &secret, &wide);
+        for bit in 0..64 {
+            let flips = [
+                WideKey { source: [1 ^ 1 << bit, 2], ..key },
+                WideKey { source: [1, 2 ^ 1 << bit], ..key },
+                WideKey { destination: [3 ^ 1 << bit, 4], ..key },
+                WideKey { destination: [3, 4 ^ 1 << bit], ..key },
+                WideKey { ports: 5 ^ 1 << bit, ..key },
+            ];
+            assert!(flips.iter().all(|other| wide_place(other, &secret, &wide) != place), "{bit}");
         }
     }
 

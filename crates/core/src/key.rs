@@ -1,7 +1,31 @@
 //! What connections are told apart by: 5-tuples, their ends, and the two directions.
 
+use crate::hash;
+use crate::settings::Settings;
 use evenkeel_wire::{IpProtocol, Ipv4Address, Port};
+use core::fmt::Debug;
 use zerocopy::{FromBytes, Immutable, IntoBytes};
+
+/// A 5-tuple of either family.
+pub trait Key: Copy + Debug + PartialEq {
+    /// An address of the family.
+    type Address: Copy + Debug + PartialEq;
+
+    /// The key of packets from `source` to `destination`.
+    fn new(source: Peer<Self::Address>, destination: Peer<Self::Address>, protocol: IpProtocol) -> Self;
+
+    /// Where the packets come from.
+    fn source(&self) -> Peer<Self::Address>;
+
+    /// Where the packets go.
+    fn destination(&self) -> Peer<Self::Address>;
+
+    /// TCP or UDP.
+    fn protocol(&self) -> IpProtocol;
+
+    /// Where the flow is kept: see [`crate::hash`].
+    fn place(&self, settings: &Settings) -> u64;
+}
 
 /// A 5-tuple of IPv4 as a packet carries it, in the two words that a narrow entry keeps it in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, FromBytes, IntoBytes, Immutable)]
@@ -16,35 +40,37 @@ pub struct FlowKey {
 impl FlowKey {
     /// The bits of an entry's word that are the key's. TCP and UDP are numbers below 32.
     pub(crate) const PORTS_MASK: u64 = (1 << 37) - 1;
+}
 
-    /// The key of packets from `source` to `destination`.
+impl Key for FlowKey {
+    type Address = Ipv4Address;
+
     #[inline(always)]
-    pub fn new(source: Peer, destination: Peer, protocol: IpProtocol) -> Self {
+    fn new(source: Peer, destination: Peer, protocol: IpProtocol) -> Self {
         Self {
             addresses: u64::from(source.address.bits()) | u64::from(destination.address.bits()) << 32,
             ports: ports(source.port, destination.port, protocol),
         }
     }
 
-    /// Where the packets come from.
     #[inline(always)]
-    pub fn source(self) -> Peer {
-        Peer { address: Ipv4Address::from_bits(self.addresses as u32), port: Port::from_bits(self.ports as u16) }
+    fn source(&self) -> Peer {
+        Peer { address: Ipv4Address::from_bits(self.addresses as u32), port: source_port(self.ports) }
     }
 
-    /// Where the packets go.
     #[inline(always)]
-    pub fn destination(self) -> Peer {
-        Peer {
-            address: Ipv4Address::from_bits((self.addresses >> 32) as u32),
-            port: Port::from_bits((self.ports >> 16) as u16),
-        }
+    fn destination(&self) -> Peer {
+        Peer { address: Ipv4Address::from_bits((self.addresses >> 32) as u32), port: destination_port(self.ports) }
     }
 
-    /// TCP or UDP.
     #[inline(always)]
-    pub fn protocol(self) -> IpProtocol {
-        IpProtocol((self.ports >> 32) as u8)
+    fn protocol(&self) -> IpProtocol {
+        protocol(self.ports)
+    }
+
+    #[inline(always)]
+    fn place(&self, settings: &Settings) -> u64 {
+        hash::place(*self, &settings.flow_secret)
     }
 }
 
@@ -61,17 +87,36 @@ pub struct WideKey {
     pub ports: u64,
 }
 
-impl WideKey {
-    /// The key of packets between these addresses and ports.
+impl Key for WideKey {
+    type Address = [u64; 2];
+
     #[inline(always)]
-    pub fn new(source: ([u64; 2], Port), destination: ([u64; 2], Port), protocol: IpProtocol) -> Self {
-        Self { source: source.0, destination: destination.0, ports: ports(source.1, destination.1, protocol) }
+    fn new(source: Peer<[u64; 2]>, destination: Peer<[u64; 2]>, protocol: IpProtocol) -> Self {
+        Self {
+            source: source.address,
+            destination: destination.address,
+            ports: ports(source.port, destination.port, protocol),
+        }
     }
 
-    /// TCP or UDP.
     #[inline(always)]
-    pub fn protocol(self) -> IpProtocol {
-        IpProtocol((self.ports >> 32) as u8)
+    fn source(&self) -> Peer<[u64; 2]> {
+        Peer { address: self.source, port: source_port(self.ports) }
+    }
+
+    #[inline(always)]
+    fn destination(&self) -> Peer<[u64; 2]> {
+        Peer { address: self.destination, port: destination_port(self.ports) }
+    }
+
+    #[inline(always)]
+    fn protocol(&self) -> IpProtocol {
+        protocol(self.ports)
+    }
+
+    #[inline(always)]
+    fn place(&self, settings: &Settings) -> u64 {
+        hash::wide_place(self, &settings.flow_secret, &settings.wide_secret)
     }
 }
 
@@ -80,31 +125,32 @@ fn ports(source: Port, destination: Port, protocol: IpProtocol) -> u64 {
     u64::from(source.bits()) | u64::from(destination.bits()) << 16 | u64::from(protocol.0) << 32
 }
 
+#[inline(always)]
+fn source_port(ports: u64) -> Port {
+    Port::from_bits(ports as u16)
+}
+
+#[inline(always)]
+fn destination_port(ports: u64) -> Port {
+    Port::from_bits((ports >> 16) as u16)
+}
+
+#[inline(always)]
+fn protocol(ports: u64) -> IpProtocol {
+    IpProtocol((ports >> 32) as u8)
+}
+
 /// Which of the known next hops towards clients: see [`crate::hop`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
 pub struct HopNumber(pub u16);
 
 /// An address and a port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
-pub struct Peer {
+pub struct Peer<A = Ipv4Address> {
     /// The address.
-    pub address: Ipv4Address,
+    pub address: A,
     /// The port.
     pub port: Port,
-}
-
-impl Peer {
-    /// The address in the low 32 bits, then the port, both as wire bytes in memory order.
-    #[inline(always)]
-    pub fn bits(self) -> u64 {
-        u64::from(self.address.bits()) | u64::from(self.port.bits()) << 32
-    }
-
-    /// The inverse of [`Peer::bits`]; the upper 16 bits are ignored.
-    #[inline(always)]
-    pub fn from_bits(bits: u64) -> Self {
-        Self { address: Ipv4Address::from_bits(bits as u32), port: Port::from_bits((bits >> 32) as u16) }
-    }
 }
 
 /// The way in which an entry's packets arrive.

@@ -1,7 +1,7 @@
 //! The balancer: what becomes of a packet.
 //!
 //! The same code runs in the kernel, compiled to BPF, and in user space. It reaches the outside through two traits: a
-//! [`Frame`] is the packet, [`Tables`] is everything else. It knows no clock, thread, file or map, allocates nothing
+//! [`Frame`] is the packet, [`Tables`] and [`FamilyTables`] are everything else. It knows no clock, thread, file or map, allocates nothing
 //! and cannot panic.
 //!
 //! [`process`] is the packet's whole way on one page; each step is a function in a file named after it. What is rare or long
@@ -18,6 +18,7 @@ mod branchless;
 mod choose;
 mod connection;
 mod counters;
+mod family;
 mod features;
 mod filter;
 pub mod flow;
@@ -27,6 +28,7 @@ pub mod hash;
 pub mod hop;
 mod key;
 mod layout;
+mod network;
 mod open;
 mod ours;
 mod parse;
@@ -46,6 +48,7 @@ pub use admit::{Asked, admits};
 pub use backend::{Backend, BackendRef, BackendState, Kind, Standing};
 pub use choose::choose;
 pub use counters::{Counters, Traffic};
+pub use family::{Family, Owner, V4, V6};
 pub use features::Features;
 pub use filter::AddressFilter;
 pub use frame::{Frame, SliceFrame};
@@ -57,19 +60,20 @@ pub use progress::progress;
 pub use service::{Service, ServiceKey};
 pub use settings::{MAGLEV_SLOTS, Settings};
 pub use station::{Next, Station, visit};
-pub use tables::Tables;
-pub use tables::{insert, take_over};
+pub use tables::{AllTables, FamilyTables, Tables, insert, take_over};
 pub use verdict::{Event, Reason, Verdict};
 pub use word::Word;
 
-use evenkeel_wire::IpProtocol;
+use evenkeel_wire::{EtherType, IpProtocol};
+use key::Key as _;
+use network::Network as _;
 use station::{arrived, leave};
 
 /// Decides on a packet, changes it if it is to be sent, and counts the verdict.
 ///
 /// A packet whose verdict is not [`Verdict::Transmit`] is left as it came.
 #[inline(always)]
-pub fn process<F: Frame, T: Tables>(frame: &mut F, tables: &T) -> Reason {
+pub fn process<F: Frame, T: AllTables>(frame: &mut F, tables: &T) -> Reason {
     let glance = glance(frame, tables);
     decide(frame, tables, &glance)
 }
@@ -80,25 +84,44 @@ pub fn process<F: Frame, T: Tables>(frame: &mut F, tables: &T) -> Reason {
 /// decides only then: the CPU fetches the flow buckets of all at once. Between the two the packet must not change.
 #[derive(Clone, Copy, Debug)]
 pub enum Glance {
-    /// A TCP segment or UDP datagram for an address that may be ours, and where its flow would be kept: see
-    /// [`hash::bucket`] and [`hash::start`].
-    Flow(Packet, u64),
-    /// Neither TCP nor UDP, to an address that may be ours.
-    Other,
+    /// IPv4.
+    Four(Seen<V4>),
+    /// IPv6.
+    Six(Seen<V6>),
     /// Nothing more to find out.
     Decided(Reason),
 }
 
+/// What is seen of a packet at a glance, for an address that may be ours.
+#[derive(Clone, Copy, Debug)]
+pub enum Seen<A: Family> {
+    /// A TCP segment or UDP datagram, and where its flow would be kept: see [`hash::bucket`] and [`hash::start`].
+    Flow(Packet<A>, u64),
+    /// Neither TCP nor UDP.
+    Other,
+}
+
 /// The first half of [`process`]: reads the headers and the address filter.
 #[inline(always)]
-pub fn glance<F: Frame, T: Tables>(frame: &mut F, tables: &T) -> Glance {
-    classify(frame, tables).unwrap_or_else(Glance::Decided)
+pub fn glance<F: Frame, T: AllTables>(frame: &mut F, tables: &T) -> Glance {
+    let seen = parse::link(frame, tables.settings().mac).and_then(|(offset, ether_type)| match ether_type {
+        EtherType::IPV4 => see::<V4, F, T>(frame, tables, offset).map(Glance::Four),
+        EtherType::IPV6 if tables.features().include(Features::IPV6) => {
+            see::<V6, F, T>(frame, tables, offset).map(Glance::Six)
+        }
+        _ => Err(Reason::NotIpv4),
+    });
+    seen.unwrap_or_else(Glance::Decided)
 }
 
 /// The second half of [`process`].
 #[inline(always)]
-pub fn decide<F: Frame, T: Tables>(frame: &mut F, tables: &T, glance: &Glance) -> Reason {
-    let mut next = forward(frame, tables, glance);
+pub fn decide<F: Frame, T: AllTables>(frame: &mut F, tables: &T, glance: &Glance) -> Reason {
+    let mut next = match glance {
+        Glance::Four(seen) => arrived(tables, forward(frame, tables, seen)),
+        Glance::Six(seen) => arrived(tables, forward(frame, tables, seen)),
+        Glance::Decided(reason) => arrived(tables, Err(*reason)),
+    };
     loop {
         match next {
             Next::Done(reason) => return reason,
@@ -107,49 +130,49 @@ pub fn decide<F: Frame, T: Tables>(frame: &mut F, tables: &T, glance: &Glance) -
     }
 }
 
-/// The part of [`process`] that every packet goes through, and an established connection's ordinary packet no further: for a
+/// The part of [`process`] that every packet goes through, and an established IPv4 connection's ordinary packet no further: for a
 /// plane that brings the others to their stations by itself.
 #[inline(always)]
-pub fn arrive<F: Frame, T: Tables>(frame: &mut F, tables: &T) -> Next {
-    let glance = glance(frame, tables);
-    forward(frame, tables, &glance)
+pub fn arrive<F: Frame, T: AllTables>(frame: &mut F, tables: &T) -> Next {
+    let outcome = parse::link(frame, tables.settings().mac).and_then(|(offset, ether_type)| match ether_type {
+        EtherType::IPV4 => see::<V4, F, T>(frame, tables, offset).and_then(|seen| forward(frame, tables, &seen)),
+        EtherType::IPV6 if tables.features().include(Features::IPV6) => Ok(Next::Go(Station::Six)),
+        _ => Err(Reason::NotIpv4),
+    });
+    arrived(tables, outcome)
 }
 
+/// A packet of this family, whose header is at this byte offset.
 #[inline(always)]
-fn classify<F: Frame, T: Tables>(frame: &mut F, tables: &T) -> Result<Glance, Reason> {
-    let (offset, destination) = parse::destination(frame, tables.settings().mac)?;
+fn see<A: Family, F: Frame, T: FamilyTables<A>>(frame: &mut F, tables: &T, offset: usize) -> Result<Seen<A>, Reason> {
+    let destination = A::Network::destination(frame, offset).ok_or(Reason::Truncated)?;
     if !tables.may_be_ours(destination) {
         return Err(Reason::NotOurs);
     }
-    let ip = parse::ip(frame, offset)?;
+    let ip = network::read::<A::Network, F>(frame, offset)?;
     match ip.protocol {
-        IpProtocol::TCP | IpProtocol::UDP => match parse::transport(frame, &ip) {
-            Ok(packet) => Ok(Glance::Flow(packet, hash::place(packet.key, &tables.settings().flow_secret))),
+        IpProtocol::TCP | IpProtocol::UDP => match parse::transport::<A, F>(frame, &ip) {
+            Ok(packet) => Ok(Seen::Flow(packet, packet.key.place(tables.settings()))),
             // `may_be_ours` may be wrong, and what is not ours is not ours to drop.
             Err(reason) => Err(if tables.is_ours(ip.destination) { reason } else { Reason::NotOurs }),
         },
-        _ => Ok(Glance::Other),
+        _ => Ok(Seen::Other),
     }
-}
-
-#[inline(always)]
-fn forward<F: Frame, T: Tables>(frame: &mut F, tables: &T, glance: &Glance) -> Next {
-    let outcome = match glance {
-        Glance::Flow(packet, place) => balance(frame, tables, packet, *place),
-        Glance::Other => Ok(Next::Go(Station::Other)),
-        Glance::Decided(reason) => Err(*reason),
-    };
-    arrived(tables, outcome)
 }
 
 /// A packet of an established connection follows it; for any other there is more to be done.
 #[inline(always)]
-fn balance<F: Frame, T: Tables>(frame: &mut F, tables: &T, packet: &Packet, place: u64) -> Result<Next, Reason> {
-    let settings = tables.settings();
-    let bucket = tables.flows(hash::bucket(place, settings.flow_mask)).ok_or(Reason::FlowTableFull)?;
-    let Some(flow) = flow::find(bucket, packet.key, hash::start(place)) else { return Ok(Next::Go(Station::Open)) };
+fn forward<A: Family, F: Frame, T: FamilyTables<A>>(
+    frame: &mut F,
+    tables: &T,
+    seen: &Seen<A>,
+) -> Result<Next, Reason> {
+    let Seen::Flow(packet, place) = seen else { return Ok(Next::Go(A::OTHER)) };
+    let bucket = hash::bucket(*place, A::flow_mask(tables.settings()));
+    let bucket = tables.flows(bucket).ok_or(Reason::FlowTableFull)?;
+    let Some(flow) = flow::find(bucket, packet.key, hash::start(*place)) else { return Ok(Next::Go(A::OPEN)) };
     match follow::steady(tables, packet, &flow, tables.now()) {
         Some(route) => leave(frame, tables, packet, &route).map(Next::Done),
-        None => Ok(Next::Go(Station::Follow)),
+        None => Ok(Next::Go(A::FOLLOW)),
     }
 }

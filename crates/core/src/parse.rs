@@ -1,43 +1,27 @@
 //! From bytes to what the balancer talks about. Checked here, trusted everywhere else.
 
+use crate::family::{Family, V4};
 use crate::frame::Frame;
-use crate::key::{FlowKey, Peer};
+use crate::key::{Key as _, Peer};
+use crate::network::{self, Ip, Network as _};
 use crate::verdict::Reason;
-use evenkeel_wire::{EtherType, Ethernet, IpProtocol, Ipv4, Ipv4Address, MacAddress, Tcp, TcpFlags, Udp, VlanTag};
-
-/// An IPv4 packet, its Ethernet header and up to two VLAN tags behind it.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Ip {
-    /// Byte offset of the IPv4 header in the frame.
-    pub(crate) offset: usize,
-    /// Length of the IPv4 header with its options, in bytes, as the header says.
-    pub(crate) header_length: usize,
-    /// Length of the whole packet, in bytes, as the header says.
-    pub(crate) total_length: usize,
-    pub(crate) version: u8,
-    pub(crate) is_fragment: bool,
-    pub(crate) ttl: u8,
-    pub(crate) protocol: IpProtocol,
-    pub(crate) source: Ipv4Address,
-    pub(crate) destination: Ipv4Address,
-    pub(crate) neighbour: u64,
-}
+use evenkeel_wire::{EtherType, Ethernet, IpProtocol, MacAddress, Tcp, TcpFlags, Udp, VlanTag};
 
 /// A TCP segment or UDP datagram for one of our addresses.
 #[derive(Clone, Copy, Debug)]
-pub struct Packet {
+pub struct Packet<A: Family = V4> {
     /// Source, destination and protocol.
-    pub key: FlowKey,
+    pub key: A::Key,
     /// Length of the frame, in bytes, without padding.
     pub length: u32,
-    /// Byte offset of the IPv4 header in the frame.
+    /// Byte offset of the IP header in the frame.
     pub ip_offset: u16,
     /// Byte offset of the TCP or UDP header in the frame.
     pub transport_offset: u16,
     /// Where the frame came from: an Ethernet address as [`MacAddress::bits`], and the port that it arrived by in bits 48 to
     /// 54, which is 0 as yet. A word, because single bytes make the compiler waste BPF's stack.
     pub neighbour: u64,
-    /// Time to live, in hops.
+    /// Time to live or hop limit.
     pub ttl: u8,
     /// TCP's control bits; none for UDP.
     pub flags: TcpFlags,
@@ -59,61 +43,46 @@ pub(crate) struct Segment {
     pub(crate) is_last_call: bool,
 }
 
-/// Reads Ethernet, VLAN tags (IEEE 802.1Q, at most two) and where an IPv4 packet goes: its header's byte offset in the frame,
-/// and the destination. No more, because that is all that a packet which is not ours is asked for.
+/// Reads Ethernet and VLAN tags (IEEE 802.1Q, at most two): the byte offset of what follows them, and what that is.
 ///
 /// Judges nothing yet but whether the frame is for `mac`: until the destination is known to be ours, nothing may be dropped.
 #[inline(always)]
-pub(crate) fn destination<F: Frame>(frame: &mut F, mac: MacAddress) -> Result<(usize, Ipv4Address), Reason> {
+pub(crate) fn link<F: Frame>(frame: &mut F, mac: MacAddress) -> Result<(usize, EtherType), Reason> {
     let ethernet = frame.header::<Ethernet>(0).ok_or(Reason::Truncated)?;
     if ethernet.destination != mac {
         return Err(Reason::NotOurMac);
     }
     let mut ether_type = ethernet.ether_type;
     let mut offset = Ethernet::LENGTH;
-    if ether_type != EtherType::IPV4 {
+    if ether_type != EtherType::IPV4 && ether_type != EtherType::IPV6 {
         for _ in 0..2 {
             if ether_type.is_vlan() {
                 ether_type = frame.header::<VlanTag>(offset).ok_or(Reason::Truncated)?.ether_type;
                 offset += VlanTag::LENGTH;
             }
         }
-        if ether_type != EtherType::IPV4 {
-            return Err(Reason::NotIpv4);
-        }
     }
-    let header = frame.header::<Ipv4>(offset).ok_or(Reason::Truncated)?;
-    Ok((offset, header.destination))
+    Ok((offset, ether_type))
 }
 
-/// Reads the IPv4 header at this offset, and where the frame came from.
+/// The packet in a frame, once it is known to be of this family and for us.
 #[inline(always)]
-pub(crate) fn ip<F: Frame>(frame: &mut F, offset: usize) -> Result<Ip, Reason> {
-    let neighbour = frame.header::<Ethernet>(0).ok_or(Reason::Truncated)?.source.bits();
-    let header = frame.header::<Ipv4>(offset).ok_or(Reason::Truncated)?;
-    Ok(Ip {
-        offset,
-        header_length: header.header_length(),
-        total_length: usize::from(header.total_length.get()),
-        version: header.version(),
-        is_fragment: header.is_fragment(),
-        ttl: header.ttl,
-        protocol: header.protocol,
-        source: header.source,
-        destination: header.destination,
-        neighbour,
-    })
+pub(crate) fn ip<A: Family, F: Frame>(frame: &mut F, mac: MacAddress) -> Result<Ip<A::Address>, Reason> {
+    let (offset, ether_type) = link(frame, mac)?;
+    if ether_type != A::Network::ETHER_TYPE {
+        return Err(Reason::NotIpv4);
+    }
+    network::read::<A::Network, F>(frame, offset)
 }
 
-/// Checks that the IPv4 header does not contradict itself or the frame, that the packet is whole, and that it has a
+/// Checks that the IP header does not contradict itself or the frame, that the packet is whole, and that it has a
 /// payload of at least `payload` bytes. Returns the payload's byte offset in the frame.
 #[inline(always)]
-pub(crate) fn payload<F: Frame>(frame: &F, ip: &Ip, payload: usize) -> Result<usize, Reason> {
+pub(crate) fn payload<F: Frame, A>(frame: &F, ip: &Ip<A>, payload: usize) -> Result<usize, Reason> {
     if ip.is_fragment {
         return Err(Reason::Fragment);
     }
-    let sound = ip.version == 4
-        && ip.header_length >= Ipv4::LENGTH
+    let sound = ip.is_sound
         && ip.total_length >= ip.header_length + payload
         && frame.holds(ip.offset + ip.total_length);
     if sound { Ok(ip.offset + ip.header_length) } else { Err(Reason::Malformed) }
@@ -121,13 +90,16 @@ pub(crate) fn payload<F: Frame>(frame: &F, ip: &Ip, payload: usize) -> Result<us
 
 /// Reads the TCP or UDP header.
 #[inline(always)]
-pub(crate) fn transport<F: Frame>(frame: &mut F, ip: &Ip) -> Result<Packet, Reason> {
+pub(crate) fn transport<A: Family, F: Frame>(frame: &mut F, ip: &Ip<A::Address>) -> Result<Packet<A>, Reason> {
     Ok(segment(frame, ip)?.0)
 }
 
 /// Reads the TCP or UDP header, and what it says to its connection.
 #[inline(always)]
-pub(crate) fn segment<F: Frame>(frame: &mut F, ip: &Ip) -> Result<(Packet, Segment), Reason> {
+pub(crate) fn segment<A: Family, F: Frame>(
+    frame: &mut F,
+    ip: &Ip<A::Address>,
+) -> Result<(Packet<A>, Segment), Reason> {
     let is_tcp = ip.protocol == IpProtocol::TCP;
     let transport_offset = payload(frame, ip, if is_tcp { Tcp::LENGTH } else { Udp::LENGTH })?;
     let length = ip.offset + ip.total_length;
@@ -152,8 +124,9 @@ pub(crate) fn segment<F: Frame>(frame: &mut F, ip: &Ip) -> Result<(Packet, Segme
         };
         (udp.source, udp.destination, segment)
     };
+    let neighbour = frame.header::<Ethernet>(0).ok_or(Reason::Truncated)?.source.bits();
     let packet = Packet {
-        key: FlowKey::new(
+        key: A::Key::new(
             Peer { address: ip.source, port: source_port },
             Peer { address: ip.destination, port: destination_port },
             ip.protocol,
@@ -161,7 +134,7 @@ pub(crate) fn segment<F: Frame>(frame: &mut F, ip: &Ip) -> Result<(Packet, Segme
         length: length as u32,
         ip_offset: ip.offset as u16,
         transport_offset: transport_offset as u16,
-        neighbour: ip.neighbour,
+        neighbour,
         ttl: ip.ttl,
         flags: segment.flags,
     };

@@ -5,17 +5,17 @@
 //! owner has finished, after a few tries. So what bounds connections one after another is packets, not the number of ports
 //! in the time that an ended connection is remembered.
 
-use crate::backend::BackendRef;
 use crate::branchless::larger;
 use crate::flow::worth::is_finished;
-use crate::flow::{Insertion, NewEntry, Now, Victim};
+use crate::family::{Family, Owner};
+use crate::flow::{Insertion, Victim};
 use crate::hash;
-use crate::key::{FlowKey, HopNumber, Peer, Side};
+use crate::key::{Key as _, Peer};
 use crate::settings::Settings;
-use crate::tables::Tables;
+use crate::tables::{FamilyTables, Tables};
 use crate::verdict::{Event, Reason};
 use core::num::NonZeroU32;
-use evenkeel_wire::{Ipv4Address, Port};
+use evenkeel_wire::Port;
 
 /// NAT ports tried for one new flow. With nine ports in ten in use towards a backend, three flows in a hundred find
 /// none free; with eight in ten, one in a thousand.
@@ -27,53 +27,57 @@ const FREE_TRIES: u32 = 8;
 
 /// Who wants a NAT port, and towards whom.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct PortRequest {
+pub(crate) struct PortRequest<A: Family> {
     /// Where the backend listens.
-    pub(crate) target: Peer,
+    pub(crate) target: Peer<A::Address>,
     /// The client's packets.
-    pub(crate) key: FlowKey,
-    pub(crate) backend: BackendRef,
-    /// Which set of idle times is the connection's.
-    pub(crate) idle: u16,
-    /// Where the client's packets come from.
-    pub(crate) hop: HopNumber,
+    pub(crate) key: A::Key,
+    pub(crate) owner: Owner,
     /// Where the search begins.
     pub(crate) seed: u32,
-    pub(crate) now: Now,
 }
 
-impl PortRequest {
+impl<A: Family> PortRequest<A> {
     /// The key of the backend's packets to this NAT address and port.
     #[inline(always)]
-    pub(crate) fn reply_key(&self, nat: Peer) -> FlowKey {
-        FlowKey::new(self.target, nat, self.key.protocol())
+    pub(crate) fn reply_key(&self, nat: Peer<A::Address>) -> A::Key {
+        A::Key::new(self.target, nat, self.key.protocol())
     }
 
     #[inline(always)]
-    fn entry(&self, nat: Peer) -> NewEntry {
-        let Self { key, backend, idle, hop, now, .. } = *self;
-        NewEntry::new(self.reply_key(nat), Side::Backend, now, backend, idle, key.source(), hop)
+    fn entry(&self, nat: Peer<A::Address>) -> A::New {
+        A::reply_entry(&self.reply_key(nat), &self.owner, self.key.source())
     }
 }
 
-/// A NAT address and port that is ours to use, and where in its bucket the reply entry is that says so. One word, because
+/// A NAT address and port that is ours to use, and where in its bucket the reply entry is that says so. From the low end: the
+/// address's number (32 bits), the port (16), which use of its place the reply entry is (8), the place (8). One word, because
 /// single bytes make the compiler waste BPF's stack.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Claimed(u64);
 
 impl Claimed {
+    const PORT_SHIFT: u32 = 32;
     const USES_SHIFT: u32 = 48;
     const SLOT_SHIFT: u32 = 56;
 
     #[inline(always)]
-    fn new(nat: Peer, slot: u8, uses: u8) -> Self {
-        Self(nat.bits() | u64::from(uses) << Self::USES_SHIFT | u64::from(slot) << Self::SLOT_SHIFT)
+    fn new(number: u32, port: Port, slot: u8, uses: u8) -> Self {
+        let (uses, slot) = (u64::from(uses) << Self::USES_SHIFT, u64::from(slot) << Self::SLOT_SHIFT);
+        Self(u64::from(number) | u64::from(port.bits()) << Self::PORT_SHIFT | uses | slot)
+    }
+
+    /// The address' number.
+    #[inline(always)]
+    pub(crate) fn number(self) -> u32 {
+        self.0 as u32
     }
 
     /// The address and port.
     #[inline(always)]
-    pub(crate) fn nat(self) -> Peer {
-        Peer::from_bits(self.0)
+    pub(crate) fn nat<A: Family, T: FamilyTables<A> + ?Sized>(self, tables: &T) -> Option<Peer<A::Address>> {
+        let port = Port::from_bits((self.0 >> Self::PORT_SHIFT) as u16);
+        Some(Peer { address: tables.nat_address(self.number())?, port })
     }
 
     /// Where in its bucket the reply entry is.
@@ -91,19 +95,23 @@ impl Claimed {
 
 /// Claims a NAT address and port.
 #[inline(always)]
-pub(crate) fn claim_port<T: Tables + ?Sized>(tables: &T, request: &PortRequest) -> Result<Claimed, Reason> {
-    let ports = Ports::new(tables.settings(), request.seed).ok_or(Reason::NatPortsExhausted)?;
+pub(crate) fn claim_port<A: Family, T: FamilyTables<A> + ?Sized>(
+    tables: &T,
+    request: &PortRequest<A>,
+) -> Result<Claimed, Reason> {
+    let now = request.owner.now;
+    let ports = Ports::new::<A>(tables.settings(), request.seed).ok_or(Reason::NatPortsExhausted)?;
     let mut met = Met(0);
     let mut turn = 0;
     while turn < PORT_TRIES && !met.is_enough(turn) {
-        let nat = ports.candidate(tables, turn).ok_or(Reason::NatPortsExhausted)?;
-        let insertion = tables.insert(&request.entry(nat), request.now);
+        let (number, nat) = ports.candidate(tables, turn).ok_or(Reason::NatPortsExhausted)?;
+        let insertion = tables.insert(&request.entry(nat), now);
         if let Insertion::Done { slot, uses, victim } = Insertion::from_bits(insertion) {
             if turn > 0 {
                 tables.count_events(Event::PortCollision, turn);
             }
             count_victim(tables, victim);
-            return Ok(Claimed::new(nat, slot, uses));
+            return Ok(Claimed::new(number, nat.port, slot, uses));
         }
         met = met.with(insertion, turn);
         turn += 1;
@@ -112,11 +120,11 @@ pub(crate) fn claim_port<T: Tables + ?Sized>(tables: &T, request: &PortRequest) 
     if met.worth() == 0 {
         return Err(if met.is_full() { Reason::FlowTableFull } else { Reason::NatPortsExhausted });
     }
-    let nat = ports.candidate(tables, met.turn()).ok_or(Reason::NatPortsExhausted)?;
-    match Insertion::from_bits(tables.take_over(&request.entry(nat), request.now)) {
+    let (number, nat) = ports.candidate(tables, met.turn()).ok_or(Reason::NatPortsExhausted)?;
+    match Insertion::from_bits(tables.take_over(&request.entry(nat), now)) {
         Insertion::Done { slot, uses, .. } => {
             tables.count_event(Event::PortTakenOver);
-            Ok(Claimed::new(nat, slot, uses))
+            Ok(Claimed::new(number, nat.port, slot, uses))
         }
         _ => Err(Reason::FlowContended),
     }
@@ -185,20 +193,25 @@ struct Ports {
 
 impl Ports {
     #[inline(always)]
-    fn new(settings: &Settings, seed: u32) -> Option<Self> {
+    fn new<A: Family>(settings: &Settings, seed: u32) -> Option<Self> {
         let first = u32::from(settings.nat_port_first);
         let ports = u32::from(settings.nat_port_last) + 1 - first;
-        let addresses = NonZeroU32::new(settings.nat_addresses)?;
+        let addresses = NonZeroU32::new(A::nat_addresses(settings))?;
         let candidates = NonZeroU32::new(ports.wrapping_mul(addresses.get()))?;
         Some(Self { first, addresses, candidates, start: hash::scale(seed, candidates.get()) })
     }
 
-    /// The one that is tried in this turn. No branch: the verifier walks every path through every turn.
+    /// The one that is tried in this turn, and the address' number. No branch: the verifier walks every path through every turn.
     #[inline(always)]
-    fn candidate<T: Tables + ?Sized>(&self, tables: &T, turn: u32) -> Option<Peer> {
+    fn candidate<A: Family, T: FamilyTables<A> + ?Sized>(
+        &self,
+        tables: &T,
+        turn: u32,
+    ) -> Option<(u32, Peer<A::Address>)> {
         let candidate = (self.start + turn) % self.candidates;
-        let address: Ipv4Address = tables.nat_address(candidate % self.addresses)?;
-        Some(Peer { address, port: Port::from_number((self.first + candidate / self.addresses) as u16) })
+        let number = candidate % self.addresses;
+        let port = Port::from_number((self.first + candidate / self.addresses) as u16);
+        Some((number, Peer { address: tables.nat_address(number)?, port }))
     }
 }
 

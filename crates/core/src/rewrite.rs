@@ -1,14 +1,16 @@
-//! Translation: addresses, ports, TTL, checksums. Nothing else in the packet changes.
+//! Translation: addresses, ports, TTL or hop limit, checksums. Nothing else in the packet changes.
 
+use crate::family::{Family, V4};
 use crate::frame::Frame;
-use crate::key::{Peer, Side};
+use crate::key::{Key as _, Peer, Side};
+use crate::network::Network as _;
 use crate::parse::Packet;
 use crate::verdict::Reason;
-use evenkeel_wire::{Adjustment, Ethernet, IpProtocol, Ipv4, MacAddress, Tcp, Udp};
+use evenkeel_wire::{Adjustment, Ethernet, IpProtocol, MacAddress, Tcp, Udp};
 
 /// Where a packet of a connection goes, and as what.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Route {
+pub(crate) struct Route<A: Family = V4> {
     /// The connection's backend, for its counters.
     pub(crate) backend: u16,
     /// Which side the packet came from.
@@ -16,12 +18,12 @@ pub(crate) struct Route {
     /// The next hop's Ethernet address in the low 48 bits; the others mean nothing.
     pub(crate) mac: u64,
     /// What the packet then says that it comes from.
-    pub(crate) source: Peer,
+    pub(crate) source: Peer<A::Address>,
     /// What it is sent to.
-    pub(crate) destination: Peer,
+    pub(crate) destination: Peer<A::Address>,
 }
 
-impl Route {
+impl<A: Family> Route<A> {
     /// The verdict on a packet that goes there.
     #[inline(always)]
     pub(crate) fn reason(&self) -> Reason {
@@ -34,14 +36,18 @@ impl Route {
 
 /// Makes the packet what the route says.
 #[inline(always)]
-pub(crate) fn send<F: Frame>(frame: &mut F, packet: &Packet, route: &Route, mac: MacAddress) -> Result<(), Reason> {
+pub(crate) fn send<A: Family, F: Frame>(
+    frame: &mut F,
+    packet: &Packet<A>,
+    route: &Route<A>,
+    mac: MacAddress,
+) -> Result<(), Reason> {
     let (old_source, old_destination) = (packet.key.source(), packet.key.destination());
     let Route { source, destination, .. } = *route;
-    // Both the IPv4 header and, by the pseudo-header (RFC 9293, section 3.1; RFC 768), the transport's checksum cover
-    // the addresses.
-    let addresses = Adjustment::NONE
-        .replace_u32(old_source.address.bits(), source.address.bits())
-        .replace_u32(old_destination.address.bits(), destination.address.bits());
+    // Both the IPv4 header and, by the pseudo-header (RFC 9293, section 3.1; RFC 768; RFC 8200, section 8.1), the transport's
+    // checksum cover the addresses.
+    let addresses = A::Network::replace(Adjustment::NONE, old_source.address, source.address);
+    let addresses = A::Network::replace(addresses, old_destination.address, destination.address);
     let ports = addresses
         .replace_u16(old_source.port.bits(), source.port.bits())
         .replace_u16(old_destination.port.bits(), destination.port.bits());
@@ -50,12 +56,8 @@ pub(crate) fn send<F: Frame>(frame: &mut F, packet: &Packet, route: &Route, mac:
     ethernet.destination = MacAddress::from_bits(route.mac);
     ethernet.source = mac;
 
-    let ip = frame.header::<Ipv4>(usize::from(packet.ip_offset)).ok_or(Reason::Truncated)?;
-    let old_ttl = ip.ttl_word();
-    ip.ttl = ip.ttl.wrapping_sub(1);
-    ip.checksum.set(addresses.replace_u16(old_ttl, ip.ttl_word()).apply(ip.checksum.get()));
-    ip.source = source.address;
-    ip.destination = destination.address;
+    let ip_offset = usize::from(packet.ip_offset);
+    A::Network::forward(frame, ip_offset, &addresses, source.address, destination.address).ok_or(Reason::Truncated)?;
 
     if packet.key.protocol() == IpProtocol::TCP {
         let tcp = frame.header::<Tcp>(usize::from(packet.transport_offset)).ok_or(Reason::Malformed)?;

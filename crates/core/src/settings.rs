@@ -17,10 +17,16 @@ pub struct Settings {
     pub pick_secret: [u64; 2],
     /// Secret for placing flows in the table; never visible outside.
     pub flow_secret: [u32; 4],
-    /// Number of flow buckets less one; the number is a power of two.
+    /// What IPv6 addresses are placed by as well: see [`crate::hash::wide_secret`].
+    pub wide_secret: [u32; 8],
+    /// Number of buckets of the table of IPv4 flows less one; the number is a power of two.
     pub flow_mask: u32,
-    /// Number of NAT addresses in the table of them.
+    /// The same of IPv6 flows.
+    pub wide_flow_mask: u32,
+    /// Number of IPv4 NAT addresses in the table of them.
     pub nat_addresses: u32,
+    /// The same of IPv6, at most 65,536.
+    pub wide_nat_addresses: u32,
     /// First NAT source port, host byte order.
     pub nat_port_first: u16,
     /// Last NAT source port, host byte order; not below the first.
@@ -44,8 +50,11 @@ impl Settings {
     pub const EMPTY: Self = Self {
         pick_secret: [0; 2],
         flow_secret: [0; 4],
+        wide_secret: [0; 8],
         flow_mask: 0,
+        wide_flow_mask: 0,
         nat_addresses: 0,
+        wide_nat_addresses: 0,
         nat_port_first: 0,
         nat_port_last: 0,
         mac: MacAddress([0; 6]),

@@ -1,14 +1,14 @@
 //! Who may be answered.
 
-use crate::tables::Tables;
+use crate::family::Family;
+use crate::tables::FamilyTables;
 use crate::verdict::Reason;
-use evenkeel_wire::Ipv4Address;
 
 /// Whether somebody other than us can be at this source address. Asked before anything is sent because of a packet that
 /// belongs to no known connection.
 #[inline(always)]
-pub(crate) fn check_source<T: Tables + ?Sized>(tables: &T, source: Ipv4Address) -> Result<(), Reason> {
-    if !source.is_host() {
+pub(crate) fn check_source<A: Family, T: FamilyTables<A> + ?Sized>(tables: &T, source: A::Address) -> Result<(), Reason> {
+    if !A::is_host(source) {
         return Err(Reason::MartianSource);
     }
     // The filter spares most of the exact look-ups.

@@ -6,16 +6,18 @@
 //! tail call.
 
 use crate::answer::{expire, other, refuse, reset};
+use crate::family::{Family, V4, V6};
 use crate::features::Features;
 use crate::flow::find;
 use crate::follow::{Followed, follow};
 use crate::frame::Frame;
-use crate::hash;
 use crate::open::open;
-use crate::parse::{self, Ip, Packet, Segment};
+use crate::network::Ip;
+use crate::parse::{self, Packet, Segment};
 use crate::rewrite::{Route, send};
-use crate::tables::Tables;
+use crate::tables::{AllTables, FamilyTables, Tables};
 use crate::verdict::Reason;
+use crate::{forward, see};
 
 /// Where a packet goes next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,24 +58,52 @@ stations! {
     Refuse = "evenkeel_refuse";
     /// A packet that would be sent on if its time to live had not ended.
     Expire = "evenkeel_expire";
+    /// A packet of IPv6: what [`crate::arrive`] does for one of IPv4.
+    Six = "evenkeel6";
+    /// [`Station::Follow`] for IPv6.
+    SixFollow = "evenkeel6follow";
+    /// [`Station::Open`] for IPv6.
+    SixOpen = "evenkeel6open";
+    /// [`Station::Other`] for IPv6.
+    SixOther = "evenkeel6other";
+    /// [`Station::Refuse`] for IPv6.
+    SixRefuse = "evenkeel6refuse";
+    /// [`Station::Expire`] for IPv6.
+    SixExpire = "evenkeel6expire";
 }
 
 impl Station {
     /// Whether packets change the flow table here. They do so nowhere else.
     pub const fn changes_flows(self) -> bool {
-        matches!(self, Self::Follow | Self::Open)
+        matches!(self, Self::Follow | Self::Open | Self::SixFollow | Self::SixOpen)
+    }
+
+    /// Whether packets come here only where a configuration has these features.
+    pub const fn needs(self) -> Features {
+        match self {
+            Self::Six | Self::SixFollow | Self::SixOpen | Self::SixOther | Self::SixRefuse | Self::SixExpire => {
+                Features::IPV6
+            }
+            _ => Features::NONE,
+        }
     }
 }
 
 /// Takes a packet through a station.
 #[inline(always)]
-pub fn visit<F: Frame, T: Tables>(station: Station, frame: &mut F, tables: &T) -> Next {
+pub fn visit<F: Frame, T: AllTables>(station: Station, frame: &mut F, tables: &T) -> Next {
     let outcome = match station {
-        Station::Follow => visit_follow(frame, tables),
-        Station::Open => visit_open(frame, tables),
-        Station::Other => visit_other(frame, tables).map(Next::Done),
-        Station::Refuse => visit_refuse(frame, tables).map(Next::Done),
-        Station::Expire => visit_expire(frame, tables).map(Next::Done),
+        Station::Follow => visit_follow::<V4, F, T>(frame, tables),
+        Station::Open => visit_open::<V4, F, T>(frame, tables),
+        Station::Other => visit_other::<V4, F, T>(frame, tables),
+        Station::Refuse => visit_refuse::<V4, F, T>(frame, tables),
+        Station::Expire => visit_expire::<V4, F, T>(frame, tables),
+        Station::Six => visit_six(frame, tables),
+        Station::SixFollow => visit_follow::<V6, F, T>(frame, tables),
+        Station::SixOpen => visit_open::<V6, F, T>(frame, tables),
+        Station::SixOther => visit_other::<V6, F, T>(frame, tables),
+        Station::SixRefuse => visit_refuse::<V6, F, T>(frame, tables),
+        Station::SixExpire => visit_expire::<V6, F, T>(frame, tables),
     };
     arrived(tables, outcome)
 }
@@ -89,85 +119,89 @@ pub(crate) fn arrived<T: Tables>(tables: &T, outcome: Result<Next, Reason>) -> N
 }
 
 #[inline(always)]
-fn visit_follow<F: Frame, T: Tables>(frame: &mut F, tables: &T) -> Result<Next, Reason> {
-    let settings = tables.settings();
-    let (packet, segment) = segment(frame, tables)?;
-    let place = hash::place(packet.key, &settings.flow_secret);
-    let bucket = tables.flows(hash::bucket(place, settings.flow_mask)).ok_or(Reason::FlowTableFull)?;
+fn visit_six<F: Frame, T: FamilyTables<V6>>(frame: &mut F, tables: &T) -> Result<Next, Reason> {
+    let (offset, _) = parse::link(frame, tables.settings().mac)?;
+    let seen = see::<V6, F, T>(frame, tables, offset)?;
+    forward(frame, tables, &seen)
+}
+
+#[inline(always)]
+fn visit_follow<A: Family, F: Frame, T: FamilyTables<A>>(frame: &mut F, tables: &T) -> Result<Next, Reason> {
+    let (packet, segment) = segment::<A, F, T>(frame, tables)?;
+    let (bucket, start) = tables.bucket(&packet.key).ok_or(Reason::FlowTableFull)?;
     // It may have gone since the packet was sent here.
-    let Some(flow) = find(bucket, packet.key, hash::start(place)) else { return Ok(Next::Go(Station::Open)) };
+    let Some(flow) = find(bucket, packet.key, start) else { return Ok(Next::Go(A::OPEN)) };
     if packet.ttl <= 1 {
-        return expired(tables);
+        return expired::<A, T>(tables);
     }
-    match follow(tables, &packet, &segment, &flow, tables.now())? {
-        Followed::Over => Ok(Next::Go(Station::Open)),
+    match follow::<A, T>(tables, &packet, &segment, &flow, tables.now())? {
+        Followed::Over => Ok(Next::Go(A::OPEN)),
         Followed::Reset(reason) => reset(frame, &packet).map(|()| Next::Done(reason)),
         Followed::Along(route) => leave(frame, tables, &packet, &route).map(Next::Done),
     }
 }
 
 #[inline(always)]
-fn visit_open<F: Frame, T: Tables>(frame: &mut F, tables: &T) -> Result<Next, Reason> {
-    let (packet, segment) = segment(frame, tables)?;
-    match open(tables, &packet, &segment, tables.now()) {
+fn visit_open<A: Family, F: Frame, T: FamilyTables<A>>(frame: &mut F, tables: &T) -> Result<Next, Reason> {
+    let (packet, segment) = segment::<A, F, T>(frame, tables)?;
+    match open::<A, T>(tables, &packet, &segment, tables.now()) {
         Ok(route) => leave(frame, tables, &packet, &route).map(Next::Done),
-        Err(Reason::NoService | Reason::Refused | Reason::ResetMissing) => Ok(Next::Go(Station::Refuse)),
-        Err(Reason::TtlExpired) => expired(tables),
+        Err(Reason::NoService | Reason::Refused | Reason::ResetMissing) => Ok(Next::Go(A::REFUSE)),
+        Err(Reason::TtlExpired) => expired::<A, T>(tables),
         Err(reason) => Err(reason),
     }
 }
 
 /// Where a packet goes that may travel no further.
 #[inline(always)]
-fn expired<T: Tables>(tables: &T) -> Result<Next, Reason> {
+fn expired<A: Family, T: Tables>(tables: &T) -> Result<Next, Reason> {
     let is_answered = tables.features().include(Features::REFUSE);
-    if is_answered { Ok(Next::Go(Station::Expire)) } else { Err(Reason::TtlExpired) }
+    if is_answered { Ok(Next::Go(A::EXPIRE)) } else { Err(Reason::TtlExpired) }
 }
 
 #[inline(always)]
-fn visit_other<F: Frame, T: Tables>(frame: &mut F, tables: &T) -> Result<Reason, Reason> {
-    let ip = ip(frame, tables)?;
-    other(frame, tables, &ip)
+fn visit_other<A: Family, F: Frame, T: FamilyTables<A>>(frame: &mut F, tables: &T) -> Result<Next, Reason> {
+    let ip = ip::<A, F, T>(frame, tables)?;
+    other::<A, F, T>(frame, tables, &ip).map(Next::Done)
 }
 
 #[inline(always)]
-fn visit_refuse<F: Frame, T: Tables>(frame: &mut F, tables: &T) -> Result<Reason, Reason> {
-    let packet = packet(frame, tables)?;
-    refuse(frame, tables, &packet)
+fn visit_refuse<A: Family, F: Frame, T: FamilyTables<A>>(frame: &mut F, tables: &T) -> Result<Next, Reason> {
+    let packet = packet::<A, F, T>(frame, tables)?;
+    refuse(frame, tables, &packet).map(Next::Done)
 }
 
 #[inline(always)]
-fn visit_expire<F: Frame, T: Tables>(frame: &mut F, tables: &T) -> Result<Reason, Reason> {
-    let packet = packet(frame, tables)?;
-    expire(frame, tables, &packet)
+fn visit_expire<A: Family, F: Frame, T: FamilyTables<A>>(frame: &mut F, tables: &T) -> Result<Next, Reason> {
+    let packet = packet::<A, F, T>(frame, tables)?;
+    expire(frame, tables, &packet).map(Next::Done)
 }
 
 #[inline(always)]
-fn packet<F: Frame, T: Tables>(frame: &mut F, tables: &T) -> Result<Packet, Reason> {
-    let ip = ip(frame, tables)?;
-    parse::transport(frame, &ip)
+fn packet<A: Family, F: Frame, T: Tables>(frame: &mut F, tables: &T) -> Result<Packet<A>, Reason> {
+    let ip = ip::<A, F, T>(frame, tables)?;
+    parse::transport::<A, F>(frame, &ip)
 }
 
 /// The packet once more. That it is TCP or UDP, for us and whole was found out before it was sent here.
 #[inline(always)]
-fn segment<F: Frame, T: Tables>(frame: &mut F, tables: &T) -> Result<(Packet, Segment), Reason> {
-    let ip = ip(frame, tables)?;
-    parse::segment(frame, &ip)
+fn segment<A: Family, F: Frame, T: Tables>(frame: &mut F, tables: &T) -> Result<(Packet<A>, Segment), Reason> {
+    let ip = ip::<A, F, T>(frame, tables)?;
+    parse::segment::<A, F>(frame, &ip)
 }
 
 #[inline(always)]
-fn ip<F: Frame, T: Tables>(frame: &mut F, tables: &T) -> Result<Ip, Reason> {
-    let (offset, _) = parse::destination(frame, tables.settings().mac)?;
-    parse::ip(frame, offset)
+fn ip<A: Family, F: Frame, T: Tables>(frame: &mut F, tables: &T) -> Result<Ip<A::Address>, Reason> {
+    parse::ip::<A, F>(frame, tables.settings().mac)
 }
 
 /// Sends a packet on its way, and counts it.
 #[inline(always)]
-pub(crate) fn leave<F: Frame, T: Tables>(
+pub(crate) fn leave<A: Family, F: Frame, T: Tables>(
     frame: &mut F,
     tables: &T,
-    packet: &Packet,
-    route: &Route,
+    packet: &Packet<A>,
+    route: &Route<A>,
 ) -> Result<Reason, Reason> {
     send(frame, packet, route, tables.settings().mac)?;
     tables.count_traffic(route.backend, route.from, packet.length);

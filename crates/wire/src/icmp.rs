@@ -16,6 +16,18 @@ impl IcmpType {
     pub const ECHO_REQUEST: Self = Self(8);
     /// A packet's time to live has ended.
     pub const TIME_EXCEEDED: Self = Self(11);
+    /// [`IcmpType::UNREACHABLE`] of ICMPv6 (RFC 4443), whose types are others.
+    pub const V6_UNREACHABLE: Self = Self(1);
+    /// [`IcmpType::TIME_EXCEEDED`] of ICMPv6: the hop limit has been reached.
+    pub const V6_TIME_EXCEEDED: Self = Self(3);
+    /// [`IcmpType::ECHO_REQUEST`] of ICMPv6.
+    pub const V6_ECHO_REQUEST: Self = Self(128);
+    /// [`IcmpType::ECHO_REPLY`] of ICMPv6.
+    pub const V6_ECHO_REPLY: Self = Self(129);
+    /// The first of the types of neighbour discovery (RFC 4861), 133 to 137.
+    pub const V6_ROUTER_SOLICITATION: Self = Self(133);
+    /// The last of them.
+    pub const V6_REDIRECT: Self = Self(137);
 }
 
 /// The header of echo request and echo reply.
@@ -64,7 +76,9 @@ impl IcmpError {
     pub const LENGTH: usize = size_of::<Self>();
     /// Of [`IcmpType::UNREACHABLE`]: nobody has the port.
     pub const PORT_UNREACHABLE: u8 = 3;
-    /// Of [`IcmpType::TIME_EXCEEDED`]: on the way.
+    /// Of [`IcmpType::V6_UNREACHABLE`]: nobody has the port.
+    pub const V6_PORT_UNREACHABLE: u8 = 4;
+    /// Of [`IcmpType::TIME_EXCEEDED`] of either family: on the way.
     pub const IN_TRANSIT: u8 = 0;
 
     /// The 16-bit word that holds type and code, wire bytes in memory order.

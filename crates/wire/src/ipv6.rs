@@ -12,6 +12,8 @@ impl IpProtocol {
     pub const FRAGMENT: Self = Self(44);
     /// ICMP for IPv6 (RFC 4443).
     pub const ICMPV6: Self = Self(58);
+    /// No next header (RFC 8200, section 4.7): nothing follows that anybody reads.
+    pub const NOTHING: Self = Self(59);
     /// Destination options (RFC 8200, section 4.6), an extension header.
     pub const DESTINATION_OPTIONS: Self = Self(60);
 }

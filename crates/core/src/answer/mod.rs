@@ -13,5 +13,17 @@ pub(crate) use echo::other;
 pub(crate) use nobody::{expire, refuse};
 pub(crate) use reset::reset;
 
-/// The TTL that an answer sets out with (RFC 1700, "IP time to live").
+use crate::frame::Frame;
+use crate::verdict::Reason;
+use evenkeel_wire::Ethernet;
+
+/// The TTL or hop limit that an answer sets out with (RFC 1700, "IP time to live").
 const TTL: u8 = 64;
+
+/// Sends a frame back to where it came from.
+#[inline(always)]
+fn turn_link<F: Frame>(frame: &mut F) -> Result<(), Reason> {
+    let ethernet = frame.header::<Ethernet>(0).ok_or(Reason::Truncated)?;
+    core::mem::swap(&mut ethernet.source, &mut ethernet.destination);
+    Ok(())
+}

@@ -6,6 +6,7 @@ use super::icmp_error::{port_unreachable, time_exceeded};
 use super::limit;
 use super::reset::reset;
 use crate::choose::service;
+use crate::family::Family;
 use crate::features::Features;
 use crate::frame::Frame;
 use crate::open::opens;
@@ -13,18 +14,23 @@ use crate::ours::Ours;
 use crate::parse::Packet;
 use crate::service::Service;
 use crate::source::check_source;
-use crate::tables::Tables;
+use crate::key::Key as _;
+use crate::tables::{FamilyTables, Tables};
 use crate::verdict::Reason;
 use evenkeel_wire::{IpProtocol, TcpFlags};
 
 /// What becomes of a segment or datagram that belongs to no known connection, and that none is opened for.
 #[inline(always)]
-pub(crate) fn refuse<F: Frame, T: Tables>(frame: &mut F, tables: &T, packet: &Packet) -> Result<Reason, Reason> {
+pub(crate) fn refuse<A: Family, F: Frame, T: FamilyTables<A>>(
+    frame: &mut F,
+    tables: &T,
+    packet: &Packet<A>,
+) -> Result<Reason, Reason> {
     let ours = tables.ours(packet.key.destination().address).ok_or(Reason::NotOurs)?;
-    match service(tables, packet.key) {
+    match service::<A, T>(tables, &packet.key) {
         Ok(service) => {
             let reason = untaken(tables, packet, ours, service)?;
-            check_source(tables, packet.key.source().address)?;
+            check_source::<A, T>(tables, packet.key.source().address)?;
             reset(frame, packet).map(|()| reason)
         }
         Err(_) if ours.is_hosts() => Err(kernels(tables, packet)),
@@ -34,7 +40,12 @@ pub(crate) fn refuse<F: Frame, T: Tables>(frame: &mut F, tables: &T, packet: &Pa
 
 /// The reason for which a packet for a service is answered by a reset, or the one for which it is not.
 #[inline(always)]
-fn untaken<T: Tables>(tables: &T, packet: &Packet, ours: Ours, service: Service) -> Result<Reason, Reason> {
+fn untaken<A: Family, T: Tables>(
+    tables: &T,
+    packet: &Packet<A>,
+    ours: Ours,
+    service: Service,
+) -> Result<Reason, Reason> {
     let has = |flag| tables.features().include(Features::RESET) && service.flags & flag != 0;
     if opens(packet) {
         let is_tcp = packet.key.protocol() == IpProtocol::TCP;
@@ -49,7 +60,7 @@ fn untaken<T: Tables>(tables: &T, packet: &Packet, ours: Ours, service: Service)
 
 /// Why the host's kernel gets a packet. What comes to a port that health checks are sent from is no sign that anything is amiss.
 #[inline(always)]
-fn kernels<T: Tables>(tables: &T, packet: &Packet) -> Reason {
+fn kernels<A: Family, T: Tables>(tables: &T, packet: &Packet<A>) -> Reason {
     match tables.settings().is_check_port(packet.key.destination().port) {
         true => Reason::CheckAnswer,
         false => Reason::NoService,
@@ -58,11 +69,15 @@ fn kernels<T: Tables>(tables: &T, packet: &Packet) -> Reason {
 
 /// A packet for an address that nobody has but us, and for no service there.
 #[inline(always)]
-fn refuse_unserved<F: Frame, T: Tables>(frame: &mut F, tables: &T, packet: &Packet) -> Result<Reason, Reason> {
+fn refuse_unserved<A: Family, F: Frame, T: FamilyTables<A>>(
+    frame: &mut F,
+    tables: &T,
+    packet: &Packet<A>,
+) -> Result<Reason, Reason> {
     if !answers(tables) || packet.flags.any(TcpFlags::RST) {
         return Err(Reason::Unserved);
     }
-    check_source(tables, packet.key.source().address)?;
+    check_source::<A, T>(tables, packet.key.source().address)?;
     limit::take(tables)?;
     if packet.key.protocol() == IpProtocol::TCP {
         reset(frame, packet)?;
@@ -74,11 +89,15 @@ fn refuse_unserved<F: Frame, T: Tables>(frame: &mut F, tables: &T, packet: &Pack
 
 /// What becomes of a packet that would be sent on if its time to live had not ended.
 #[inline(always)]
-pub(crate) fn expire<F: Frame, T: Tables>(frame: &mut F, tables: &T, packet: &Packet) -> Result<Reason, Reason> {
+pub(crate) fn expire<A: Family, F: Frame, T: FamilyTables<A>>(
+    frame: &mut F,
+    tables: &T,
+    packet: &Packet<A>,
+) -> Result<Reason, Reason> {
     if !answers(tables) {
         return Err(Reason::TtlExpired);
     }
-    check_source(tables, packet.key.source().address)?;
+    check_source::<A, T>(tables, packet.key.source().address)?;
     limit::take(tables)?;
     time_exceeded(frame, packet).map(|()| Reason::TimeExceeded)
 }

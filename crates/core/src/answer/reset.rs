@@ -1,10 +1,13 @@
 //! A TCP segment that belongs to nobody, answered as RFC 9293, section 3.10.7.1, says of a connection that does not exist.
 
-use super::TTL;
+use super::{TTL, turn_link};
+use crate::family::Family;
 use crate::frame::Frame;
+use crate::key::Key as _;
+use crate::network::{Network, Turned};
 use crate::parse::Packet;
 use crate::verdict::Reason;
-use evenkeel_wire::{Adjustment, Ethernet, Ipv4, Tcp, TcpFlags};
+use evenkeel_wire::{Adjustment, Tcp, TcpFlags};
 
 /// Turns a segment into the reset that answers it, in place. What it carried beyond its header stays in the frame, behind the
 /// packet's end.
@@ -13,7 +16,7 @@ use evenkeel_wire::{Adjustment, Ethernet, Ipv4, Tcp, TcpFlags};
 /// [`Reason::FlowMissing`]: it is a reset, and those are never answered. [`Reason::Malformed`]: its header contradicts itself.
 /// The packet is as it was.
 #[inline(always)]
-pub(crate) fn reset<F: Frame>(frame: &mut F, packet: &Packet) -> Result<(), Reason> {
+pub(crate) fn reset<A: Family, F: Frame>(frame: &mut F, packet: &Packet<A>) -> Result<(), Reason> {
     if packet.flags.any(TcpFlags::RST) {
         return Err(Reason::FlowMissing);
     }
@@ -43,8 +46,8 @@ pub(crate) fn reset<F: Frame>(frame: &mut F, packet: &Packet) -> Result<(), Reas
     tcp.window.set(0);
     tcp.urgent.set(0);
     // Everything that the checksum covers (RFC 9293, section 3.1): the pseudo-header, and a header that is mostly zero.
-    let sum = Adjustment::of(peer.address.bits())
-        .and(own.address.bits())
+    let addresses = A::Network::sum(A::Network::sum(Adjustment::NONE, peer.address), own.address);
+    let sum = addresses
         .and(u32::from(u16::from_ne_bytes([0, packet.key.protocol().0])))
         .and(u32::from((Tcp::LENGTH as u16).to_be()))
         .and(u32::from(peer.port.bits()))
@@ -54,27 +57,21 @@ pub(crate) fn reset<F: Frame>(frame: &mut F, packet: &Packet) -> Result<(), Reas
         .and(u32::from(tcp.offset_word()));
     tcp.checksum.set(sum.checksum());
 
-    let ip = frame.header::<Ipv4>(usize::from(packet.ip_offset)).ok_or(Reason::Truncated)?;
-    let old_length = u16::from_ne_bytes(ip.total_length.to_bytes());
-    ip.total_length.set(ip_length.wrapping_add(Tcp::LENGTH as u16));
-    let old_ttl = ip.ttl_word();
-    ip.ttl = TTL;
-    // Swapping the addresses leaves the sum as it is.
-    let change = Adjustment::NONE
-        .replace_u16(old_length, u16::from_ne_bytes(ip.total_length.to_bytes()))
-        .replace_u16(old_ttl, ip.ttl_word());
-    ip.checksum.set(change.apply(ip.checksum.get()));
-    ip.source = own.address;
-    ip.destination = peer.address;
-
-    let ethernet = frame.header::<Ethernet>(0).ok_or(Reason::Truncated)?;
-    core::mem::swap(&mut ethernet.source, &mut ethernet.destination);
-    Ok(())
+    let turned = Turned {
+        offset: packet.ip_offset.into(),
+        header_length: ip_length.into(),
+        payload: Some(Tcp::LENGTH as u16),
+        source: own.address,
+        destination: peer.address,
+    };
+    A::Network::turn(frame, &turned, TTL).ok_or(Reason::Truncated)?;
+    turn_link(frame)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::family::V4;
     use crate::frame::SliceFrame;
     use crate::parse;
     use evenkeel_packets::{ACK, Draft, FIN, OUR_MAC, RST, SYN, VLAN, View, end, tcp};
@@ -87,9 +84,8 @@ mod tests {
     /// What becomes of these bytes.
     fn answer(bytes: &mut [u8]) -> Result<(), Reason> {
         let frame = &mut SliceFrame(bytes);
-        let (offset, _) = parse::destination(frame, MacAddress(OUR_MAC))?;
-        let ip = parse::ip(frame, offset)?;
-        let packet = parse::transport(frame, &ip)?;
+        let ip = parse::ip::<V4, _>(frame, MacAddress(OUR_MAC))?;
+        let packet = parse::transport::<V4, _>(frame, &ip)?;
         reset(frame, &packet)
     }
 

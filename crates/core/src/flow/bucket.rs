@@ -89,6 +89,14 @@ impl<W: Word> Entry<W> {
     }
 }
 
+impl<W: Word> WideEntry<W> {
+    /// As [`Entry::read`].
+    #[inline(always)]
+    pub fn read(&self) -> Option<Found<'_, Self>> {
+        read(self)
+    }
+}
+
 #[inline(always)]
 fn read<E: Record>(entry: &E) -> Option<Found<'_, E>> {
     let before = Meta(entry.meta().load());

@@ -35,7 +35,7 @@ use super::meta::Meta;
 use super::time::Now;
 use super::timeouts::IDLE_CLASSES;
 use crate::backend::BackendRef;
-use crate::key::{FlowKey, HopNumber, Peer, Side, WideKey};
+use crate::key::{FlowKey, HopNumber, Key as _, Peer, Side, WideKey};
 use crate::word::Word;
 use evenkeel_wire::{Ipv4Address, Port};
 use zerocopy::{FromBytes, Immutable, IntoBytes};
@@ -272,6 +272,21 @@ impl NewWideEntry {
         Self::new(key, meta, owner(backend, class), [u64::from(nat.0), 0])
     }
 
+    /// The same for a client entry whose backend has to acknowledge this number.
+    #[inline(always)]
+    #[must_use]
+    pub fn with_proof(self, proof: u32) -> Self {
+        let [nat, rest] = self.peer;
+        Self { peer: [nat | u64::from(proof) << PROOF_SHIFT, rest], ..self }
+    }
+
+    /// The key.
+    #[inline(always)]
+    pub fn key(&self) -> WideKey {
+        let Self { source, destination, ports, .. } = *self;
+        WideKey { source, destination, ports: ports & FlowKey::PORTS_MASK }
+    }
+
     /// A reply entry in the same state; `client` is the client's address, as wire bytes in memory order, and port.
     #[inline(always)]
     pub fn reply(
@@ -357,7 +372,7 @@ impl<W: Word> Record for WideEntry<W> {
 
     #[inline(always)]
     fn key_of(new: &NewWideEntry) -> WideKey {
-        WideKey { source: new.source, destination: new.destination, ports: new.ports & FlowKey::PORTS_MASK }
+        new.key()
     }
 
     #[inline(always)]

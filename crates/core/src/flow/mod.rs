@@ -21,7 +21,7 @@ mod time;
 mod timeouts;
 pub(crate) mod worth;
 
-pub use crate::key::{FlowKey, HopNumber, Peer, Side, WideKey};
+pub use crate::key::{FlowKey, HopNumber, Key, Peer, Side, WideKey};
 pub use bucket::{Bucket, BucketOf, Found, WAYS, WideBucket, find};
 pub use entry::{Entry, NewEntry, NewWideEntry, Record, WideEntry};
 pub(crate) use insertion::TRIES;
