@@ -61,6 +61,48 @@ pub fn evenkeel_expire(ctx: XdpContext) -> u32 {
     act(&ctx, next)
 }
 
+#[xdp(frags)]
+#[inline(always)]
+pub fn evenkeel6(ctx: XdpContext) -> u32 {
+    let next = visit(Station::Six, &mut XdpFrame::new(&ctx), &Maps);
+    act(&ctx, next)
+}
+
+#[xdp(frags)]
+#[inline(always)]
+pub fn evenkeel6follow(ctx: XdpContext) -> u32 {
+    let next = visit(Station::SixFollow, &mut XdpFrame::new(&ctx), &Maps);
+    act(&ctx, next)
+}
+
+#[xdp(frags)]
+#[inline(always)]
+pub fn evenkeel6open(ctx: XdpContext) -> u32 {
+    let next = visit(Station::SixOpen, &mut XdpFrame::new(&ctx), &Maps);
+    act(&ctx, next)
+}
+
+#[xdp(frags)]
+#[inline(always)]
+pub fn evenkeel6other(ctx: XdpContext) -> u32 {
+    let next = visit(Station::SixOther, &mut XdpFrame::new(&ctx), &Maps);
+    act(&ctx, next)
+}
+
+#[xdp(frags)]
+#[inline(always)]
+pub fn evenkeel6refuse(ctx: XdpContext) -> u32 {
+    let next = visit(Station::SixRefuse, &mut XdpFrame::new(&ctx), &Maps);
+    act(&ctx, next)
+}
+
+#[xdp(frags)]
+#[inline(always)]
+pub fn evenkeel6expire(ctx: XdpContext) -> u32 {
+    let next = visit(Station::SixExpire, &mut XdpFrame::new(&ctx), &Maps);
+    act(&ctx, next)
+}
+
 /// Does what was decided. To be inlined into the programs themselves: a tail call from a function of theirs is miscounted by
 /// kernels from 5.10 to 6.12.
 #[inline(always)]

@@ -8,12 +8,12 @@ use aya_ebpf::bindings::{BPF_F_MMAPABLE, BPF_F_NO_PREALLOC};
 use aya_ebpf::btf_maps::{Array, ArrayOfMaps, HashMap, PerCpuArray};
 use aya_ebpf::macros::btf_map;
 use core::cell::UnsafeCell;
-use evenkeel_core::flow::Bucket;
+use evenkeel_core::flow::{Bucket, WideBucket};
 use evenkeel_core::hop::HOPS as HOP_COUNT;
 use evenkeel_core::{
     AddressFilter, Asked, Backend, Counters, Features, MAGLEV_SLOTS, Ours, Service, ServiceKey, Settings, Traffic,
 };
-use evenkeel_wire::Ipv4Address;
+use evenkeel_wire::{Ipv4Address, Ipv6Address};
 
 /// Written once by the loader, before the program is attached.
 #[repr(transparent)]
@@ -31,6 +31,10 @@ pub(crate) static FEATURES: u32 = Features::ALL.0;
 
 #[btf_map]
 pub(crate) static FLOWS: Array<Bucket<Cell>, 1, { BPF_F_MMAPABLE as usize }> = Array::new();
+
+/// Of IPv6.
+#[btf_map]
+pub(crate) static WIDE_FLOWS: Array<WideBucket<Cell>, 1, { BPF_F_MMAPABLE as usize }> = Array::new();
 
 /// One value: where it lies is known before a flow is found, and a hop is one step from there.
 #[btf_map]
@@ -57,6 +61,10 @@ pub(crate) static OURS_FILTER: Array<AddressFilter, 1> = Array::new();
 #[btf_map]
 pub(crate) static OURS: HashMap<Ipv4Address, Ours, 1, { BPF_F_NO_PREALLOC as usize }> = HashMap::new();
 
+/// The same of IPv6.
+#[btf_map]
+pub(crate) static WIDE_OURS: HashMap<Ipv6Address, Ours, 1, { BPF_F_NO_PREALLOC as usize }> = HashMap::new();
+
 /// How many packets may be answered unasked, and open a connection of each service.
 #[btf_map]
 pub(crate) static ALLOWANCE: Array<Cell, 1, { BPF_F_MMAPABLE as usize }> = Array::new();
@@ -67,6 +75,10 @@ pub(crate) static ASKED: Array<Asked<Cell>, 1> = Array::new();
 
 #[btf_map]
 pub(crate) static NAT_ADDRESSES: Array<Ipv4Address, 1> = Array::new();
+
+/// Of IPv6, in memory order.
+#[btf_map]
+pub(crate) static WIDE_NAT: Array<[u64; 2], 1> = Array::new();
 
 #[btf_map]
 pub(crate) static COUNTERS: PerCpuArray<Counters, 1> = PerCpuArray::new();

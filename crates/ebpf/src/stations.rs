@@ -18,6 +18,12 @@ pub(crate) fn jump(ctx: &XdpContext, station: Station) {
         Station::Other => tail_call::<{ Station::Other as u32 }>(ctx),
         Station::Refuse => tail_call::<{ Station::Refuse as u32 }>(ctx),
         Station::Expire => tail_call::<{ Station::Expire as u32 }>(ctx),
+        Station::Six => tail_call::<{ Station::Six as u32 }>(ctx),
+        Station::SixFollow => tail_call::<{ Station::SixFollow as u32 }>(ctx),
+        Station::SixOpen => tail_call::<{ Station::SixOpen as u32 }>(ctx),
+        Station::SixOther => tail_call::<{ Station::SixOther as u32 }>(ctx),
+        Station::SixRefuse => tail_call::<{ Station::SixRefuse as u32 }>(ctx),
+        Station::SixExpire => tail_call::<{ Station::SixExpire as u32 }>(ctx),
     }
 }
 

@@ -6,13 +6,16 @@
 use crate::cell::Cell;
 use crate::maps::{
     ALLOWANCE, ASKED, BACKENDS, COUNTERS, FEATURES, FLOWS, HOPS, MAGLEV, NAT_ADDRESSES, OURS, OURS_FILTER, SERVICES,
-    SETTINGS, TRAFFIC,
+    SETTINGS, TRAFFIC, WIDE_FLOWS, WIDE_NAT, WIDE_OURS,
 };
-use evenkeel_core::flow::{Bucket, FlowKey, HopNumber, Insertion, NewEntry, Now, Side, Tick};
+use evenkeel_core::flow::{
+    Bucket, FlowKey, HopNumber, Insertion, NewEntry, NewWideEntry, Now, Side, Tick, WideBucket, WideKey,
+};
 use evenkeel_core::{
-    Asked, Backend, BackendRef, Event, Features, Ours, Reason, Service, ServiceKey, Settings, Tables, hop, reply,
+    Asked, Backend, BackendRef, Event, FamilyTables, Features, Ours, Reason, Service, ServiceKey, Settings, Tables, V4,
+    V6, hop, reply,
 };
-use evenkeel_wire::Ipv4Address;
+use evenkeel_wire::{Ipv4Address, Ipv6Address};
 
 pub(crate) struct Maps;
 
@@ -31,17 +34,6 @@ impl Tables for Maps {
     }
 
     #[inline(always)]
-    fn may_be_ours(&self, address: Ipv4Address) -> bool {
-        OURS_FILTER.get(0).is_some_and(|filter| filter.may_contain(address))
-    }
-
-    #[inline(always)]
-    fn ours(&self, address: Ipv4Address) -> Option<Ours> {
-        // SAFETY: values are words, and freed only after the program has run (RCU).
-        unsafe { OURS.get(&address) }.copied()
-    }
-
-    #[inline(always)]
     fn allowance(&self, number: u32) -> Option<&Cell> {
         ALLOWANCE.get(number)
     }
@@ -49,11 +41,6 @@ impl Tables for Maps {
     #[inline(always)]
     fn asked(&self, index: u32) -> Option<&Asked<Cell>> {
         ASKED.get(index)
-    }
-
-    #[inline(always)]
-    fn flows(&self, index: u32) -> Option<&Bucket<Cell>> {
-        FLOWS.get(index)
     }
 
     #[inline(always)]
@@ -82,11 +69,6 @@ impl Tables for Maps {
     }
 
     #[inline(always)]
-    fn nat_address(&self, index: u32) -> Option<Ipv4Address> {
-        NAT_ADDRESSES.get(index).copied()
-    }
-
-    #[inline(always)]
     fn count(&self, reason: Reason) {
         if let Some(counters) = COUNTERS.get_ptr_mut(0) {
             // SAFETY: the value is this CPU's own, and a program on this CPU is not interrupted by another.
@@ -111,28 +93,8 @@ impl Tables for Maps {
     }
 
     #[inline(always)]
-    fn insert(&self, new: &NewEntry, now: Now) -> u32 {
-        evenkeel_insert(new, now.0)
-    }
-
-    #[inline(always)]
-    fn choose(&self, key: FlowKey) -> u64 {
-        evenkeel_choose(key.addresses, key.ports)
-    }
-
-    #[inline(always)]
-    fn admits(&self, key: FlowKey, now: Now) -> bool {
-        evenkeel_admits(key.addresses, key.ports, now.0) != 0
-    }
-
-    #[inline(always)]
     fn progress(&self, meta: u64, heard: u32, now: Now) -> u64 {
         evenkeel_progress(meta, heard, now.0)
-    }
-
-    #[inline(always)]
-    fn take_over(&self, new: &NewEntry, now: Now) -> u32 {
-        evenkeel_take_over(new, now.0)
     }
 
     #[inline(always)]
@@ -144,43 +106,167 @@ impl Tables for Maps {
     }
 
     #[inline(always)]
-    fn reply_hop(&self, client: Ipv4Address) -> Option<HopNumber> {
-        match evenkeel_reply(client.bits()) {
-            NO_HOP => None,
-            number => Some(bounded(number.into())),
-        }
-    }
-
-    #[inline(always)]
     fn features(&self) -> Features {
         // SAFETY: the pointer is a reference's. Volatile, because the compiler believes that a constant is one.
         Features(unsafe { (&raw const FEATURES).read_volatile() })
     }
 }
 
-/// `Tables::insert`, as a call.
+impl FamilyTables<V4> for Maps {
+    #[inline(always)]
+    fn may_be_ours(&self, address: Ipv4Address) -> bool {
+        OURS_FILTER.get(0).is_some_and(|filter| filter.may_contain(address))
+    }
+
+    #[inline(always)]
+    fn ours(&self, address: Ipv4Address) -> Option<Ours> {
+        // SAFETY: values are words, and freed only after the program has run (RCU).
+        unsafe { OURS.get(&address) }.copied()
+    }
+
+    #[inline(always)]
+    fn flows(&self, index: u32) -> Option<&Bucket<Cell>> {
+        FLOWS.get(index)
+    }
+
+    #[inline(always)]
+    fn nat_address(&self, index: u32) -> Option<Ipv4Address> {
+        NAT_ADDRESSES.get(index).copied()
+    }
+
+    #[inline(always)]
+    fn insert(&self, new: &NewEntry, now: Now) -> u32 {
+        evenkeel_insert(new, now.0)
+    }
+
+    #[inline(always)]
+    fn choose(&self, key: &FlowKey) -> u64 {
+        evenkeel_choose(key.addresses, key.ports)
+    }
+
+    #[inline(always)]
+    fn admits(&self, key: &FlowKey, now: Now) -> bool {
+        evenkeel_admits(key.addresses, key.ports, now.0) != 0
+    }
+
+    #[inline(always)]
+    fn take_over(&self, new: &NewEntry, now: Now) -> u32 {
+        evenkeel_take_over(new, now.0)
+    }
+
+    #[inline(always)]
+    fn reply_hop(&self, client: Ipv4Address) -> Option<HopNumber> {
+        match evenkeel_reply(client.bits()) {
+            NO_HOP => None,
+            number => Some(bounded(number.into())),
+        }
+    }
+}
+
+impl FamilyTables<V6> for Maps {
+    #[inline(always)]
+    fn may_be_ours(&self, address: [u64; 2]) -> bool {
+        OURS_FILTER.get(0).is_some_and(|filter| filter.may_contain_wide(address))
+    }
+
+    #[inline(always)]
+    fn ours(&self, address: [u64; 2]) -> Option<Ours> {
+        // SAFETY: as for IPv4.
+        unsafe { WIDE_OURS.get(&Ipv6Address::from_bits(address)) }.copied()
+    }
+
+    #[inline(always)]
+    fn flows(&self, index: u32) -> Option<&WideBucket<Cell>> {
+        WIDE_FLOWS.get(index)
+    }
+
+    #[inline(always)]
+    fn nat_address(&self, index: u32) -> Option<[u64; 2]> {
+        WIDE_NAT.get(index).copied()
+    }
+
+    #[inline(always)]
+    fn insert(&self, new: &NewWideEntry, now: Now) -> u32 {
+        evenkeel_insert_wide(new, now.0)
+    }
+
+    #[inline(always)]
+    fn choose(&self, key: &WideKey) -> u64 {
+        evenkeel_choose_wide(key)
+    }
+
+    #[inline(always)]
+    fn admits(&self, key: &WideKey, now: Now) -> bool {
+        evenkeel_admits_wide(key, now.0) != 0
+    }
+
+    #[inline(always)]
+    fn take_over(&self, new: &NewWideEntry, now: Now) -> u32 {
+        evenkeel_take_over_wide(new, now.0)
+    }
+}
+
+/// `FamilyTables::insert`, as a call.
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn evenkeel_insert(new: *const NewEntry, now: u32) -> u32 {
     // SAFETY: the only caller passes a reference; the verifier wants the test for null as well.
     match unsafe { new.as_ref() } {
-        Some(new) => evenkeel_core::insert(&Maps, new, Now(now)).bits(),
+        Some(new) => evenkeel_core::insert::<V4, Maps>(&Maps, new, Now(now)).bits(),
         None => Insertion::Full.bits(),
     }
 }
 
-/// `Tables::choose`, as a call.
+/// `FamilyTables::choose`, as a call.
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn evenkeel_choose(addresses: u64, ports: u64) -> u64 {
-    evenkeel_core::choose(&Maps, FlowKey { addresses, ports })
+    evenkeel_core::choose::<V4, Maps>(&Maps, &FlowKey { addresses, ports })
 }
 
-/// `Tables::admits`, as a call: 0 is no.
+/// `FamilyTables::admits`, as a call: 0 is no.
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn evenkeel_admits(addresses: u64, ports: u64, now: u32) -> u32 {
-    evenkeel_core::admits(&Maps, FlowKey { addresses, ports }, Now(now)).into()
+    evenkeel_core::admits::<V4, Maps>(&Maps, &FlowKey { addresses, ports }, Now(now)).into()
+}
+
+/// [`evenkeel_insert`] for IPv6.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn evenkeel_insert_wide(new: *const NewWideEntry, now: u32) -> u32 {
+    // SAFETY: as for `evenkeel_insert`.
+    match unsafe { new.as_ref() } {
+        Some(new) => evenkeel_core::insert::<V6, Maps>(&Maps, new, Now(now)).bits(),
+        None => Insertion::Full.bits(),
+    }
+}
+
+/// [`evenkeel_take_over`] for IPv6.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn evenkeel_take_over_wide(new: *const NewWideEntry, now: u32) -> u32 {
+    // SAFETY: as for `evenkeel_insert`.
+    match unsafe { new.as_ref() } {
+        Some(new) => evenkeel_core::take_over::<V6, Maps>(&Maps, new, Now(now)).bits(),
+        None => Insertion::Full.bits(),
+    }
+}
+
+/// [`evenkeel_choose`] for IPv6. 0, which is no outcome, if there is no key.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn evenkeel_choose_wide(key: *const WideKey) -> u64 {
+    // SAFETY: as for `evenkeel_insert`.
+    unsafe { key.as_ref() }.map_or(0, |key| evenkeel_core::choose::<V6, Maps>(&Maps, key))
+}
+
+/// [`evenkeel_admits`] for IPv6.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn evenkeel_admits_wide(key: *const WideKey, now: u32) -> u32 {
+    // SAFETY: as for `evenkeel_insert`.
+    unsafe { key.as_ref() }.map_or(0, |key| evenkeel_core::admits::<V6, Maps>(&Maps, key, Now(now)).into())
 }
 
 /// `Tables::progress`, as a call.
@@ -190,13 +276,13 @@ extern "C" fn evenkeel_progress(meta: u64, heard: u32, now: u32) -> u64 {
     evenkeel_core::progress(meta, heard, Now(now))
 }
 
-/// `Tables::take_over`, as a call.
+/// `FamilyTables::take_over`, as a call.
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn evenkeel_take_over(new: *const NewEntry, now: u32) -> u32 {
     // SAFETY: as for `evenkeel_insert`.
     match unsafe { new.as_ref() } {
-        Some(new) => evenkeel_core::take_over(&Maps, new, Now(now)).bits(),
+        Some(new) => evenkeel_core::take_over::<V4, Maps>(&Maps, new, Now(now)).bits(),
         None => Insertion::Full.bits(),
     }
 }
@@ -213,7 +299,7 @@ fn bounded(mut number: u64) -> HopNumber {
 /// What [`evenkeel_hop`] returns when there is no room.
 const NO_HOP: u32 = u32::MAX;
 
-/// `Tables::reply_hop`, as a call.
+/// `FamilyTables::reply_hop`, as a call.
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn evenkeel_reply(client: u32) -> u32 {
