@@ -3,10 +3,10 @@
 use crate::config::{Backend, Config, Probe, Protocol, Service};
 use crate::sizes::Sizes;
 use evenkeel_core::MAGLEV_SLOTS;
-use evenkeel_core::flow::{Bucket, WAYS};
+use evenkeel_core::flow::{Bucket, WAYS, WideBucket};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::net::Ipv4Addr;
+use std::net::SocketAddr;
 
 /// Backends up to which one NAT address is little: a flood has its ports in use sooner than those of several.
 const FEW_BACKENDS: usize = 4;
@@ -20,6 +20,10 @@ pub struct Capacity {
     pub flows: u64,
     /// Bytes of the flow table.
     pub flow_bytes: u64,
+    /// IPv6 connections that their table is made for.
+    pub wide_flows: u64,
+    /// Bytes of that.
+    pub wide_flow_bytes: u64,
     /// Bytes of the services' Maglev tables.
     pub maglev_bytes: u64,
     /// Ports that services are found by.
@@ -67,6 +71,8 @@ impl Capacity {
         Self {
             flows: sizes.flows.into(),
             flow_bytes: u64::from(sizes.buckets()) * size_of::<Bucket<u64>>() as u64,
+            wide_flows: sizes.wide_flows.into(),
+            wide_flow_bytes: u64::from(sizes.wide_buckets()) * size_of::<WideBucket<u64>>() as u64,
             maglev_bytes: config.services.len() as u64 * u64::from(MAGLEV_SLOTS) * 4,
             ports: config.service_keys() as u64,
             weak: weak(config, &services),
@@ -77,7 +83,7 @@ impl Capacity {
 
 impl ServiceCapacity {
     fn of(service: &Service, config: &Config) -> Self {
-        let room = config.nat.room();
+        let room = config.nat.room(service.address);
         let flows = u64::from(config.dataplane.max_flows);
         let weights = || takers(service).map(|backend| u64::from(backend.weight));
         // Shares follow weights, so the heaviest one's ports are the first to be used up.
@@ -113,23 +119,13 @@ fn takers(service: &Service) -> impl Iterator<Item = &Backend> {
 
 fn weak(config: &Config, services: &[ServiceCapacity]) -> Vec<String> {
     let mut weak = Vec::new();
-    let (room, flows) = (config.nat.room(), u64::from(config.dataplane.max_flows));
-    let (first, last) = config.nat.own_ports();
-    if room < FEW_PORTS {
-        weak.push(format!(
-            "[nat] ports {first}-{last} allow {room} connections to a backend: widen ports, or add to addresses."
-        ));
-    } else if config.nat.addresses.len() == 1 {
-        let few: Vec<_> =
-            config.services.iter().filter(|service| is_few(service)).map(|service| &service.name).collect();
-        if let Some(name) = few.first() {
-            let more = if few.len() > 1 { format!(" and {} more", few.len() - 1) } else { String::new() };
-            weak.push(format!(
-                "one NAT address has {room} ports towards each backend of service \"{name}\"{more}, and a flood of new \
-                 connections soon has them all in use: another one in [nat] addresses doubles them."
-            ));
-        }
+    let has = |wide| config.services.iter().any(|service| service.address.is_ipv6() == wide);
+    for wide in [false, true].into_iter().filter(|wide| has(*wide)) {
+        weak.extend(weak_in_ports(config, wide));
     }
+    // Tables of both families are made for as many.
+    let rooms = config.services.iter().map(|service| config.nat.room(service.address));
+    let (room, flows) = (rooms.max().unwrap_or_default(), u64::from(config.dataplane.max_flows));
     if flows < room {
         weak.push(format!(
             "max-flows = {flows} is less than the {room} connections that NAT ports allow to one backend: whoever opens \
@@ -161,6 +157,30 @@ fn weak(config: &Config, services: &[ServiceCapacity]) -> Vec<String> {
     weak
 }
 
+/// Where full NAT has few ports for the services of a family.
+fn weak_in_ports(config: &Config, wide: bool) -> Option<String> {
+    let services = || config.services.iter().filter(move |service| service.address.is_ipv6() == wide);
+    let address = services().next()?.address;
+    let (room, (first, last)) = (config.nat.room(address), config.nat.own_ports());
+    let family = if wide { "IPv6 " } else { "" };
+    if room < FEW_PORTS {
+        return Some(format!(
+            "[nat] ports {first}-{last} allow {room} connections to a{} backend: widen ports, or add to addresses.",
+            if wide { "n IPv6" } else { "" }
+        ));
+    }
+    if config.nat.like(address).count() > 1 {
+        return None;
+    }
+    let few: Vec<_> = services().filter(|service| is_few(service)).map(|service| &service.name).collect();
+    let name = few.first()?;
+    let more = if few.len() > 1 { format!(" and {} more", few.len() - 1) } else { String::new() };
+    Some(format!(
+        "one {family}NAT address has {room} ports towards each backend of service \"{name}\"{more}, and a flood of new \
+         connections soon has them all in use: another one in [nat] addresses doubles them."
+    ))
+}
+
 fn believes_anybody(service: &Service) -> bool {
     let tls = match &service.health.probe {
         Some(Probe::Tls(tls, _)) => Some(tls),
@@ -176,26 +196,32 @@ fn is_few(service: &Service) -> bool {
 
 /// The places where backends of several services listen, in one protocol: a NAT port is in use towards a place.
 fn shared(config: &Config) -> Vec<(String, BTreeSet<&str>)> {
-    let mut places: BTreeMap<(Protocol, Ipv4Addr, u16), BTreeSet<&str>> = BTreeMap::new();
+    let mut places: BTreeMap<(Protocol, SocketAddr), BTreeSet<&str>> = BTreeMap::new();
     // Where every port is a place of its own, services have none in common.
     for service in config.services.iter().filter(|service| service.last_port.is_none()) {
         for backend in takers(service) {
-            places.entry((service.protocol, backend.address, backend.port)).or_default().insert(&service.name);
+            places
+                .entry((service.protocol, SocketAddr::new(backend.address, backend.port)))
+                .or_default()
+                .insert(&service.name);
         }
     }
     let shared = places.into_iter().filter(|(_, names)| names.len() > 1);
-    shared.map(|((protocol, address, port), names)| (format!("{protocol} {address}:{port}"), names)).collect()
+    shared.map(|((protocol, place), names)| (format!("{protocol} {place}"), names)).collect()
 }
 
 /// Some lines for people.
 impl fmt::Display for Capacity {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { flows, flow_bytes, maglev_bytes, ports, services, weak } = self;
+        let Self { flows, flow_bytes, wide_flows, wide_flow_bytes, maglev_bytes, ports, services, weak } = self;
         let ways = flow_bytes / (size_of::<Bucket<u64>>() / WAYS) as u64;
         write!(
             out,
             "tables: {flow_bytes} bytes for {flows} connections ({ways} entries), {maglev_bytes} bytes for the choice of backends"
         )?;
+        if *wide_flows > 0 {
+            write!(out, ", {wide_flow_bytes} bytes for {wide_flows} IPv6 connections")?;
+        }
         if *ports > services.len() as u64 {
             write!(out, ", {ports} ports of services")?;
         }

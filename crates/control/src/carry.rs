@@ -12,11 +12,64 @@
 //! port can be given away twice. Who is kept off meets what a lost packet meets, for as long as it takes to look at the old
 //! table once: a SYN, a FIN or the renewal of a connection is sent again.
 
-use evenkeel_core::flow::{Bucket, Entry, Meta, Record as _, WAYS};
-use evenkeel_core::{Word, hash};
+use evenkeel_core::flow::{BucketOf, Entry, Key, Meta, Record, WAYS, WideEntry};
+use evenkeel_core::{Settings, Word, hash};
 
 /// How often an entry is read again that changes while it is read. What goes on changing is carried the next time.
 const TRIES: usize = 4;
+
+/// An entry of either size, as the words that it is made of.
+pub trait Carried: Record<Key: Key> + Default {
+    /// All of its words, the control word first.
+    type Words: Copy + PartialEq;
+
+    /// Reads them.
+    fn load(&self) -> Self::Words;
+
+    /// Writes them, the control word last.
+    fn store(&self, words: Self::Words);
+
+    /// The control word among them.
+    fn meta_of_words(words: &Self::Words) -> Meta;
+}
+
+impl<W: Word + Default> Carried for Entry<W> {
+    type Words = [u64; 4];
+
+    fn load(&self) -> [u64; 4] {
+        [&self.meta, &self.addresses, &self.ports, &self.peer].map(Word::load)
+    }
+
+    fn store(&self, [meta, addresses, ports, peer]: [u64; 4]) {
+        self.addresses.store(addresses);
+        self.ports.store(ports);
+        self.peer.store(peer);
+        self.meta.store(meta);
+    }
+
+    fn meta_of_words([meta, ..]: &[u64; 4]) -> Meta {
+        Meta(*meta)
+    }
+}
+
+impl<W: Word + Default> Carried for WideEntry<W> {
+    type Words = [u64; 8];
+
+    fn load(&self) -> [u64; 8] {
+        let Self { meta, source: [a, b], destination: [c, d], ports, peer: [e, f] } = self;
+        [meta, a, b, c, d, ports, e, f].map(Word::load)
+    }
+
+    fn store(&self, [meta, words @ ..]: [u64; 8]) {
+        let Self { meta: _, source: [a, b], destination: [c, d], ports, peer: [e, f] } = self;
+        [a, b, c, d, ports, e, f].into_iter().zip(words).for_each(|(word, value)| word.store(value));
+        self.meta.store(meta);
+    }
+
+    fn meta_of_words([meta, ..]: &[u64; 8]) -> Meta {
+        Meta(*meta)
+    }
+}
 
 /// A flow table on its way into a larger one.
 #[derive(Debug)]
@@ -24,7 +77,7 @@ pub struct Carrying {
     /// Whether there is a picture of an entry, a bit for each of the old table's: most of most tables are free, and what is free
     /// and was free needs no look at the new one.
     carried: Vec<u8>,
-    secret: [u32; 4],
+    placement: Placement,
 }
 
 const _: () = assert!(WAYS == 8, "an entry is a bit of its bucket's byte");
@@ -32,18 +85,18 @@ const _: () = assert!(WAYS == 8, "an entry is a bit of its bucket's byte");
 impl Carrying {
     /// Begins with a table of so many buckets, whose entries are placed by this secret.
     pub fn new(buckets: usize, secret: [u32; 4]) -> Self {
-        Self { carried: vec![0; buckets], secret }
+        Self { carried: vec![0; buckets], placement: Placement::new(secret) }
     }
 
     /// Makes `new` a picture of `old`, or brings it up to date if it is one. It is exact if nobody changes `old` meanwhile.
     /// `new` is at least as large, was empty at first, and is nobody else's until then. Returns how many entries there are.
-    pub fn bring_up_to_date<W: Word>(&mut self, old: &[Bucket<W>], new: &[Bucket<W>]) -> usize {
+    pub fn bring_up_to_date<E: Carried>(&mut self, old: &[BucketOf<E>], new: &[BucketOf<E>]) -> usize {
         let mut entries = 0;
         for ((index, bucket), carried) in old.iter().enumerate().zip(&mut self.carried) {
             for (slot, entry) in bucket.0.iter().enumerate() {
                 let bit = 1 << slot;
-                let target = read(entry).map(|words| (words, target(entry, &self.secret, new.len())));
-                let is_there = |at: usize, words| new.get(at).is_some_and(|bucket| load(&bucket.0[slot]) == words);
+                let target = read(entry).map(|words| (words, self.placement.bucket(entry, new.len())));
+                let is_there = |at: usize, words| new.get(at).is_some_and(|bucket| bucket.0[slot].load() == words);
                 entries += usize::from(target.is_some());
                 match target {
                     None if *carried & bit == 0 => continue,
@@ -52,13 +105,13 @@ impl Carrying {
                 }
                 if *carried & bit != 0 {
                     // It may have been another connection's, which belongs elsewhere.
-                    new.iter().skip(index).step_by(old.len()).for_each(|bucket| bucket.0[slot].meta.store(0));
+                    new.iter().skip(index).step_by(old.len()).for_each(|bucket| bucket.0[slot].meta().store(0));
                     *carried &= !bit;
                 }
                 if let Some((words, at)) = target
                     && let Some(bucket) = new.get(at)
                 {
-                    store(&bucket.0[slot], words);
+                    bucket.0[slot].store(words);
                     *carried |= bit;
                 }
             }
@@ -67,55 +120,55 @@ impl Carrying {
     }
 }
 
-/// The bucket in which an entry belongs if there are so many, a power of two.
-fn target<W: Word>(entry: &Entry<W>, secret: &[u32; 4], buckets: usize) -> usize {
-    hash::bucket(hash::place(entry.key(), secret), buckets.saturating_sub(1) as u32) as usize
-}
+/// What entries are placed by.
+#[derive(Debug)]
+pub struct Placement(Settings);
 
-/// Puts what an entry said into a new table, at the place within its bucket that it had.
-pub fn put<W: Word>(new: &[Bucket<W>], slot: usize, words: [u64; 4], secret: &[u32; 4]) -> bool
-where
-    Entry<W>: Default,
-{
-    let entry = Entry::<W>::default();
-    store(&entry, words);
-    let place = new.get(target(&entry, secret, new.len())).and_then(|bucket| bucket.0.get(slot));
-    place.map(|place| store(place, words)).is_some()
+impl Placement {
+    /// By this secret.
+    pub fn new(secret: [u32; 4]) -> Self {
+        Self(Settings { flow_secret: secret, wide_secret: hash::wide_secret(&secret), ..Settings::EMPTY })
+    }
+
+    /// The bucket in which an entry belongs if there are so many, a power of two.
+    fn bucket<E: Record<Key: Key>>(&self, entry: &E, buckets: usize) -> usize {
+        hash::bucket(entry.key().place(&self.0), buckets.saturating_sub(1) as u32) as usize
+    }
+
+    /// Puts what an entry said into a new table, at the place within its bucket that it had. Returns whether there is that place.
+    pub fn put<E: Carried>(&self, new: &[BucketOf<E>], slot: usize, words: E::Words) -> bool {
+        let entry = E::default();
+        entry.store(words);
+        let place = new.get(self.bucket(&entry, new.len())).and_then(|bucket| bucket.0.get(slot));
+        place.map(|place| place.store(words)).is_some()
+    }
 }
 
 /// What an entry says, if it stands for a connection.
-fn read<W: Word>(entry: &Entry<W>) -> Option<[u64; 4]> {
+fn read<E: Carried>(entry: &E) -> Option<E::Words> {
     (0..TRIES)
         .find_map(|_| {
-            let words = load(entry);
-            (entry.meta.load() == words[0]).then_some(words)
+            let words = entry.load();
+            (entry.meta().load() == E::meta_of_words(&words).0).then_some(words)
         })
-        .filter(|words| Meta(words[0]).is_live())
-}
-
-fn load<W: Word>(entry: &Entry<W>) -> [u64; 4] {
-    [&entry.meta, &entry.addresses, &entry.ports, &entry.peer].map(Word::load)
-}
-
-fn store<W: Word>(entry: &Entry<W>, [meta, addresses, ports, peer]: [u64; 4]) {
-    entry.addresses.store(addresses);
-    entry.ports.store(ports);
-    entry.peer.store(peer);
-    entry.meta.store(meta);
+        .filter(|words| E::meta_of_words(words).is_live())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use std::collections::BTreeMap;
+    use std::fmt::Debug;
     use std::sync::atomic::AtomicU64;
+    use std::sync::atomic::Ordering::Relaxed;
 
     const SECRET: [u32; 4] = [1, 20, 300, 4000];
 
-    type Table = Vec<Bucket<AtomicU64>>;
+    /// A table of entries of this size.
+    type Table<E> = Vec<BucketOf<E>>;
 
-    fn table(buckets: usize) -> Table {
-        (0..buckets).map(|_| evenkeel_core::flow::BucketOf(std::array::from_fn(|_| Entry::default()))).collect()
+    fn table<E: Carried>(buckets: usize) -> Table<E> {
+        (0..buckets).map(|_| BucketOf(std::array::from_fn(|_| E::default()))).collect()
     }
 
     /// A cheap sequence of numbers that look like any (Marsaglia, "Xorshift RNGs", 2003).
@@ -126,13 +179,32 @@ mod tests {
         *state
     }
 
+    /// An entry with this control word, and the rest at random.
+    trait Sample: Carried<Words: Debug + Ord> {
+        fn words(meta: u64, state: &mut u64) -> Self::Words;
+    }
+
+    impl Sample for Entry<AtomicU64> {
+        fn words(meta: u64, state: &mut u64) -> [u64; 4] {
+            [meta, random(state), random(state) & 0x1f_ffff_ffff, random(state)]
+        }
+    }
+
+    impl Sample for WideEntry<AtomicU64> {
+        fn words(meta: u64, state: &mut u64) -> [u64; 8] {
+            let mut words = [0; 8].map(|_: u64| random(state));
+            (words[0], words[5]) = (meta, words[5] & 0x1f_ffff_ffff);
+            words
+        }
+    }
+
     /// Everything that lives, by key: where it is, and what it says.
-    fn living(table: &[Bucket<AtomicU64>]) -> BTreeMap<(u64, u64), (usize, usize, [u64; 4])> {
+    fn living<E: Sample>(table: &[BucketOf<E>]) -> BTreeMap<String, (usize, usize, E::Words)> {
         let mut living = BTreeMap::new();
         for (at, bucket) in table.iter().enumerate() {
             for (slot, entry) in bucket.0.iter().enumerate() {
                 if let Some(words) = read(entry) {
-                    let twice = living.insert((words[1], words[2]), (at, slot, words));
+                    let twice = living.insert(format!("{:?}", entry.key()), (at, slot, words));
                     assert!(twice.is_none(), "a key is there twice");
                 }
             }
@@ -141,28 +213,28 @@ mod tests {
     }
 
     /// Every bucket has entries, new connections take the places of others, connections change and end.
-    fn churn(table: &[Bucket<AtomicU64>], times: usize, state: &mut u64) {
+    fn churn<E: Sample<Word = AtomicU64>>(table: &[BucketOf<E>], times: usize, state: &mut u64) {
+        let placement = Placement::new(SECRET);
         for _ in 0..times {
-            let (addresses, ports) = (random(state), random(state) & 0x1f_ffff_ffff);
-            let key = evenkeel_core::flow::FlowKey { addresses, ports };
-            let bucket = &table[hash::bucket(hash::place(key, &SECRET), table.len() as u32 - 1) as usize];
-            let entry = &bucket.0[random(state) as usize % WAYS];
+            // The state established, and the rest of the control word at random.
+            let meta = random(state) & !7 | 4;
+            let words = E::words(meta, state);
+            let sample = E::default();
+            sample.store(words);
+            let entry = &table[placement.bucket(&sample, table.len())].0[random(state) as usize % WAYS];
             match random(state) % 4 {
-                0 => entry.meta.store(0, std::sync::atomic::Ordering::Relaxed),
-                1 => {
-                    entry.meta.fetch_xor(random(state) << 32, std::sync::atomic::Ordering::Relaxed);
-                }
-                // The state established, and the rest of the control word at random.
-                _ => store(entry, [random(state) & !7 | 4, addresses, ports, random(state)]),
+                0 => entry.meta().store(0, Relaxed),
+                1 => drop(entry.meta().fetch_xor(random(state) << 32, Relaxed)),
+                _ => entry.store(words),
             }
         }
     }
 
-    #[test]
-    fn the_new_table_has_what_the_old_one_has_whatever_happened_meanwhile() {
+    fn is_a_picture<E: Sample<Word = AtomicU64>>(buckets: usize) {
+        let placement = Placement::new(SECRET);
         for larger in [1, 2, 16, 64] {
             let mut state = 0x9e37_79b9;
-            let (old, new) = (table(64), table(64 * larger));
+            let (old, new) = (table::<E>(buckets), table::<E>(buckets * larger));
             let mut carrying = Carrying::new(old.len(), SECRET);
             for times in [0, 1, 100, 1000, 5000, 1, 0, 300] {
                 churn(&old, times, &mut state);
@@ -172,8 +244,7 @@ mod tests {
                 assert!(before.keys().eq(after.keys()), "{} then, {} now", before.len(), after.len());
                 for (key, (_, slot, words)) in &before {
                     let (at, there, carried) = after[key];
-                    let key = evenkeel_core::flow::FlowKey { addresses: key.0, ports: key.1 & 0x1f_ffff_ffff };
-                    let belongs = hash::bucket(hash::place(key, &SECRET), new.len() as u32 - 1) as usize;
+                    let belongs = placement.bucket(&new[at].0[there], new.len());
                     assert_eq!((at, there, carried), (belongs, *slot, *words));
                 }
             }
@@ -181,15 +252,28 @@ mod tests {
     }
 
     #[test]
-    fn what_is_put_by_itself_is_found_as_what_was_carried() {
+    fn the_new_table_has_what_the_old_one_has_whatever_happened_meanwhile() {
+        is_a_picture::<Entry<AtomicU64>>(64);
+        is_a_picture::<WideEntry<AtomicU64>>(64);
+        // As small as it is while nobody has IPv6 services.
+        is_a_picture::<WideEntry<AtomicU64>>(1);
+    }
+
+    fn is_found_alike<E: Sample<Word = AtomicU64>>() {
         let mut state = 7;
-        let (old, new) = (table(16), table(128));
+        let (old, new) = (table::<E>(16), table::<E>(128));
         churn(&old, 300, &mut state);
         for (_, slot, words) in living(&old).values() {
-            assert!(put(&new, *slot, *words, &SECRET));
+            assert!(Placement::new(SECRET).put(&new, *slot, *words));
         }
-        let other = table(128);
+        let other = table::<E>(128);
         Carrying::new(16, SECRET).bring_up_to_date(&old, &other);
         assert_eq!(living(&new), living(&other));
+    }
+
+    #[test]
+    fn what_is_put_by_itself_is_found_as_what_was_carried() {
+        is_found_alike::<Entry<AtomicU64>>();
+        is_found_alike::<WideEntry<AtomicU64>>();
     }
 }

@@ -22,6 +22,9 @@ pub fn features(config: &Config) -> Features {
         if service.reply == Reply::Route {
             features = features | Features::ROUTED;
         }
+        if service.address.is_ipv6() {
+            features = features | Features::IPV6;
+        }
         if service.affinity == Affinity::ClientAddress {
             features = features | Features::CLIENT_ADDRESS;
         }

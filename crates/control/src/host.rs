@@ -2,14 +2,14 @@
 
 use crate::config::{Config, Nat, Probe, Protocol, Service};
 use std::collections::HashSet;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::ops::RangeInclusive;
 
 /// What of a host's network its programs connect from.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Host {
     /// Its own addresses.
-    pub addresses: HashSet<Ipv4Addr>,
+    pub addresses: HashSet<IpAddr>,
     /// The ports that the kernel gives to whoever asks for any (ip(7), `ip_local_port_range`).
     pub ephemeral: Option<(u16, u16)>,
     /// Those of them that it gives to nobody (`ip_local_reserved_ports`).
@@ -20,8 +20,10 @@ impl Host {
     /// The host, or the network namespace, that we are in. What cannot be read is taken to be nothing.
     pub fn here() -> Self {
         let read = |path| std::fs::read_to_string(path).unwrap_or_default();
+        let mut addresses = addresses(&read("/proc/thread-self/net/fib_trie"));
+        addresses.extend(wide_addresses(&read("/proc/thread-self/net/if_inet6")));
         Self {
-            addresses: addresses(&read("/proc/thread-self/net/fib_trie")),
+            addresses,
             ephemeral: pair(&read("/proc/sys/net/ipv4/ip_local_port_range"), char::is_whitespace),
             reserved: ranges(&read("/proc/sys/net/ipv4/ip_local_reserved_ports")),
         }
@@ -63,15 +65,13 @@ impl Host {
         if ours.is_empty() {
             return None;
         }
-        let mut found: Option<(Ipv4Addr, &str)> = None;
+        let mut found: Option<(IpAddr, &str)> = None;
         let mut more = 0;
         for service in config.services.iter().filter(|service| service.health.probe.is_some()) {
             let from = service.health.source.or_else(|| origin(service.asked_at(service.backends.first()?)));
             match from {
-                Some(IpAddr::V4(from)) if ours.contains(&from) && found.is_none() => {
-                    found = Some((from, &service.name))
-                }
-                Some(IpAddr::V4(from)) if ours.contains(&from) => more += 1,
+                Some(from) if ours.contains(&from) && found.is_none() => found = Some((from, &service.name)),
+                Some(from) if ours.contains(&from) => more += 1,
                 _ => {}
             }
         }
@@ -101,14 +101,11 @@ impl Host {
         let takes_all = |service: &&Service, from: IpAddr| {
             let ports = service.ports();
             let is_every_port = *ports.end() == 0 || *ports.start() <= last && *ports.end() >= first;
-            service.protocol == Protocol::Udp && is_every_port && IpAddr::from(service.address) == from
+            service.protocol == Protocol::Udp && is_every_port && service.address == from
         };
         for asking in config.services.iter().filter(asks_by_datagram) {
             let from = asking.health.source.or_else(|| origin(asking.asked_at(asking.backends.first()?)));
-            let Some(from) = from.filter(|from| matches!(from, IpAddr::V4(from) if self.addresses.contains(from)))
-            else {
-                continue;
-            };
+            let Some(from) = from.filter(|from| self.addresses.contains(from)) else { continue };
             if let Some(taking) = config.services.iter().find(|service| takes_all(service, from)) {
                 return Some(format!(
                     "checks of service \"{}\" leave from {from}, ports {first}-{last}, where service \"{}\" takes every datagram, \
@@ -135,17 +132,23 @@ fn overlap(one: RangeInclusive<u16>, other: RangeInclusive<u16>) -> RangeInclusi
 }
 
 /// The local addresses in the kernel's routing table (fib_trie): an address, and then what it is.
-fn addresses(table: &str) -> HashSet<Ipv4Addr> {
+fn addresses(table: &str) -> HashSet<IpAddr> {
     let mut found = HashSet::new();
     let mut address: Option<Ipv4Addr> = None;
     for line in table.lines() {
         if let Some((_, word)) = line.split_once("|-- ") {
             address = word.trim().parse().ok();
         } else if line.trim_end().ends_with("/32 host LOCAL") {
-            found.extend(address);
+            found.extend(address.map(IpAddr::from));
         }
     }
     found
+}
+
+/// The IPv6 addresses of interfaces, as the kernel lists them (if_inet6): 32 digits, and then where.
+fn wide_addresses(table: &str) -> impl Iterator<Item = IpAddr> {
+    let digits = table.lines().filter_map(|line| line.split_whitespace().next());
+    digits.filter_map(|digits| Some(Ipv6Addr::from_bits(u128::from_str_radix(digits, 16).ok()?).into()))
 }
 
 fn ranges(list: &str) -> Vec<(u16, u16)> {
@@ -162,7 +165,7 @@ fn pair(text: &str, between: impl Fn(char) -> bool) -> Option<(u16, u16)> {
 mod tests {
     use super::*;
 
-    const OURS: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 10);
+    const OURS: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 10));
 
     fn nat(ports: (u16, u16)) -> Nat {
         Nat { addresses: vec![[192, 0, 2, 1].into(), OURS], ports }
@@ -236,7 +239,7 @@ mod tests {
             ("0", "kind = \"dns\", name = \".\", source = \"10.0.0.4\"", false),
             ("0", "kind = \"tcp\"", false),
         ] {
-            let said = host.swallowed_answers_by(&config(ports, health), |_| Some(OURS.into()));
+            let said = host.swallowed_answers_by(&config(ports, health), |_| Some(OURS));
             assert_eq!(said.is_some(), expected, "{ports}, {health}: {said:?}");
         }
     }
@@ -246,8 +249,11 @@ mod tests {
         let table = "Main:\n  +-- 0.0.0.0/0 3 0 5\n     |-- 10.0.0.0\n        /24 link UNICAST\nLocal:\n     +-- 127.0.0.0/8 2 0 2\n\
                      |-- 127.0.0.0\n           /8 host LOCAL\n           |-- 127.0.0.1\n              /32 host LOCAL\n     |-- \
                      10.0.0.10\n        /32 host LOCAL\n     |-- 10.0.0.255\n        /32 link BROADCAST\n";
-        assert_eq!(addresses(table), HashSet::from([Ipv4Addr::LOCALHOST, OURS]));
+        assert_eq!(addresses(table), HashSet::from([Ipv4Addr::LOCALHOST.into(), OURS]));
         assert_eq!(pair("32768\t60999\n", char::is_whitespace), Some((32768, 60999)));
+        let table = "00000000000000000000000000000001 01 80 10 80       lo\nfd000000000000000000000000000010 02 40 00 80    veth6\n";
+        let wide: Vec<_> = wide_addresses(table).map(|address| address.to_string()).collect();
+        assert_eq!(wide, ["::1", "fd00::10"]);
         assert_eq!(ranges("8080,9000-9010\n"), [(8080, 8080), (9000, 9010)]);
         assert_eq!(ranges("\n"), []);
     }

@@ -31,7 +31,7 @@ pub use claim::{ClaimError, InterfaceClaim};
 pub use config::{BackendId, Config, ConfigError, ServiceId};
 pub use features::features;
 pub use operator::Operator;
-pub use plane::{Contents, FlowView, FlowWalk, PlaceContents, Plane, WalkError};
+pub use plane::{Contents, FlowView, FlowWalk, PlaceContents, Plane, WalkError, by_family};
 pub use secrets::Secrets;
 pub use sizes::{MOST_ADDRESSES, MOST_BACKENDS, MOST_FLOWS, MOST_SERVICE_PORTS, MOST_SERVICES, Sizes};
 pub use trouble::{Trouble, Troubles};

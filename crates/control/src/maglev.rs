@@ -2,7 +2,7 @@
 //! section 3.4): every slot belongs to a backend, shares follow weights, and a change of backends moves few slots.
 
 use evenkeel_core::{BackendRef, MAGLEV_SLOTS, hash};
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 const SLOTS: usize = MAGLEV_SLOTS as usize;
 
@@ -12,7 +12,7 @@ const SLOTS: usize = MAGLEV_SLOTS as usize;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Candidate {
     /// Address.
-    pub address: Ipv4Addr,
+    pub address: IpAddr,
     /// Which of the service's backends at this address it is, counted from 0 in the order of their ports.
     pub rank: u16,
     /// Share of new connections, relative to the others; 0: none.
@@ -54,8 +54,14 @@ struct Turn {
 
 impl Turn {
     fn new(candidate: &Candidate, secret: &[u64; 2]) -> Self {
-        let name = u64::from(u32::from(candidate.address)) | u64::from(candidate.rank) << 32;
-        let random = hash::siphash13(name, u64::MAX, secret);
+        let rank = u64::from(candidate.rank);
+        let random = match candidate.address {
+            IpAddr::V4(address) => hash::siphash13([u64::from(address.to_bits()) | rank << 32, u64::MAX], secret),
+            IpAddr::V6(address) => {
+                let bits = address.to_bits();
+                hash::siphash13([(bits >> 64) as u64, bits as u64, rank, u64::MAX], secret)
+            }
+        };
         Self {
             next: random as u32 as usize % SLOTS,
             skip: (random >> 32) as usize % (SLOTS - 1) + 1,
@@ -88,7 +94,7 @@ mod tests {
         (1..)
             .zip(weights)
             .map(|(n, &weight)| Candidate {
-                address: Ipv4Addr::from(0x0a00_0000 + u32::from(n)),
+                address: std::net::Ipv4Addr::from(0x0a00_0000 + u32::from(n)).into(),
                 rank: 0,
                 weight,
                 reference: BackendRef { index: n, generation: 1 },
@@ -131,6 +137,20 @@ mod tests {
         let mut reordered = three.clone();
         reordered.reverse();
         assert_eq!(table(&three, &SECRET), table(&reordered, &SECRET));
+    }
+
+    #[test]
+    fn every_part_of_an_ipv6_address_has_a_say() {
+        let two = |addresses: [&str; 2]| {
+            let mut two = candidates(&[1, 1]);
+            two.iter_mut().zip(addresses).for_each(|(one, text)| one.address = text.parse().expect("an address"));
+            table(&two, &SECRET)
+        };
+        let tables =
+            [["2001:db8::1", "2001:db8::2"], ["2001:db8::1", "2001:db8:0:1::2"], ["2001:db9::1", "2001:db8::2"]]
+                .map(two);
+        assert!(tables[0] != tables[1] && tables[0] != tables[2] && tables[1] != tables[2]);
+        assert_eq!(tables[0], two(["2001:db8::1", "2001:0DB8:0:0:0:0:0:2"]));
     }
 
     #[test]

@@ -3,13 +3,15 @@
 use crate::config::{BackendId, Protocol, ServiceId};
 use crate::sizes::Sizes;
 use evenkeel_core::backend::{Link, Ports};
-use evenkeel_core::flow::{Bucket, Entry, FlowKey, Meta, Now, Peer, Record as _, Side, State, Timeouts};
+use evenkeel_core::flow::{
+    Bucket, BucketOf, Found, Key, Meta, Now, Peer, Record, Side, State, Timeouts, WideBucket, read,
+};
 use evenkeel_core::{
     Backend, BackendRef, BackendState, Counters, Features, Kind, Service, ServiceKey, Standing, Traffic, Word,
 };
-use evenkeel_wire::{IpProtocol, Ipv6Address, Port};
+use evenkeel_wire::{IpProtocol, Ipv4Address, Ipv6Address, Port};
 use std::error::Error;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -23,8 +25,8 @@ pub trait Plane {
     /// Why a table could not be changed.
     type Error: std::error::Error + Send + Sync + 'static;
 
-    /// The addresses that packets are accepted for: services and NAT addresses.
-    fn set_our_addresses(&mut self, addresses: &[Ipv4Addr]) -> Result<(), Self::Error>;
+    /// The addresses that packets are accepted for: services and NAT addresses, of either family.
+    fn set_our_addresses(&mut self, addresses: &[IpAddr]) -> Result<(), Self::Error>;
 
     /// Whether packets for the balancer's own address come here and nowhere else: no kernel is behind the plane.
     fn is_the_host(&self) -> bool {
@@ -42,11 +44,16 @@ pub trait Plane {
     /// What the tables hold, for a process that takes them over from another.
     fn contents(&self) -> Result<Contents, Self::Error>;
 
-    /// Gives the backend at this place its fixed part: where it listens, and what service its clients know, by its first port
-    /// if it has several. The link
-    /// must be down while this is called. What the place has carried is counted from zero again.
-    fn set_backend(&mut self, index: u16, target: Peer, service: Peer, protocol: IpProtocol)
-    -> Result<(), Self::Error>;
+    /// Gives the backend at this place its fixed part: where it listens (port 0: where the client asked), and what service its
+    /// clients know (port 0: any), by its first port if it has several. The link must be down while this is called. What the
+    /// place has carried is counted from zero again.
+    fn set_backend(
+        &mut self,
+        index: u16,
+        target: SocketAddr,
+        service: SocketAddr,
+        protocol: IpProtocol,
+    ) -> Result<(), Self::Error>;
 
     /// Sets the changing part of the backend at this place: next hop, generation, state.
     fn set_link(&mut self, index: u16, link: Link) -> Result<(), Self::Error>;
@@ -92,7 +99,7 @@ pub trait Plane {
         &[]
     }
 
-    /// The flow table, for whoever reads it beside everything else.
+    /// The flow tables, for whoever reads them beside everything else.
     fn flow_walk(&self) -> Arc<dyn FlowWalk>;
 
     /// Shows every flow that is alive.
@@ -103,14 +110,15 @@ pub trait Plane {
     fn sweep_flows(&self) -> Result<(), Self::Error>;
 }
 
-/// A flow table that another thread walks through, in pieces, while the plane is changed and packets fly.
+/// The flow tables that another thread walks through, in pieces, while the plane is changed and packets fly: the buckets of the
+/// one of IPv4 connections are counted first, and then those of the one of IPv6 connections.
 ///
-/// It may be exchanged for a larger one meanwhile: then [`FlowWalk::buckets`] is another number, and who counts begins anew.
+/// They may be exchanged for larger ones meanwhile: then [`FlowWalk::buckets`] is another number, and who counts begins anew.
 pub trait FlowWalk: Send + Sync {
-    /// How many buckets it has.
+    /// How many buckets they have together.
     fn buckets(&self) -> usize;
 
-    /// Shows every flow in these buckets that is alive. Those that it does not have are empty.
+    /// Shows every flow in these buckets that is alive. Those that they do not have are empty.
     ///
     /// # Errors
     /// The clock that flows are stamped with cannot be read.
@@ -140,7 +148,7 @@ pub struct Contents {
     /// Services.
     pub services: Vec<(ServiceKey, Service)>,
     /// Our addresses.
-    pub addresses: Vec<Ipv4Addr>,
+    pub addresses: Vec<IpAddr>,
 }
 
 /// What a table of backends says about a place.
@@ -183,18 +191,19 @@ impl Contents {
 
     /// Writes the fixed part of a backend, of whom nothing is known yet. Of a service with several ports clients know the one that
     /// they asked for, which is the backend's; the first, which tells services apart, is written where no packet looks.
-    pub fn write_backend<W: Word>(backend: &Backend<W>, target: Peer, service: Peer, protocol: IpProtocol) {
+    pub fn write_backend<W: Word>(backend: &Backend<W>, target: SocketAddr, service: SocketAddr, protocol: IpProtocol) {
         let ends = [(&backend.target, target), (&backend.service, service)];
         for ([high, low], end) in ends {
-            let bits = Ipv6Address::mapped(end.address).bits();
+            let bits = Ipv6Address::from(end.ip()).bits();
             high.store(bits[0]);
             low.store(bits[1]);
         }
-        let (known, first) = match (target.port.number(), service.port.number()) {
-            (0, 1..) => (Port::default(), service.port),
-            _ => (service.port, Port::default()),
+        let (known, first) = match (target.port(), service.port()) {
+            (0, first @ 1..) => (0, first),
+            (_, known) => (known, 0),
         };
-        backend.ports.store(Ports::new(target.port, known, first).0);
+        let [target, known, first] = [target.port(), known, first].map(Port::from_number);
+        backend.ports.store(Ports::new(target, known, first).0);
         backend.kind.store(Kind::new(protocol).0);
     }
 
@@ -207,12 +216,16 @@ impl Contents {
 /// One connection, as seen in its client entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FlowView {
-    /// Client, service and protocol.
-    pub key: FlowKey,
+    /// TCP or UDP.
+    pub protocol: IpProtocol,
+    /// Where the client speaks from.
+    pub client: SocketAddr,
+    /// Where it believes to speak to.
+    pub service: SocketAddr,
     /// The connection's backend.
     pub backend: BackendRef,
     /// The NAT address and port that the backend sees.
-    pub nat: Peer,
+    pub nat: SocketAddr,
     /// How far it has come.
     pub state: State,
     /// Since when it is in this state, or for how long an established, half-closed or UDP connection has been idle; accurate
@@ -221,24 +234,164 @@ pub struct FlowView {
 }
 
 impl FlowView {
-    /// Shows every flow of a table that is alive at this time.
+    /// Shows every IPv4 flow of a table that is alive at this time.
     pub fn visit<W: Word>(table: &[Bucket<W>], timeouts: &Timeouts, now: Now, visit: &mut dyn FnMut(Self)) {
-        // Most entries of most tables are free, and half of the others a backend's side: one word tells.
-        let is_clients = |entry: &&Entry<W>| {
-            let meta = Meta(entry.meta().load());
-            meta.is_live() && meta.side() == Side::Client
+        visit_living(table, timeouts, now, |found| found.address.shown(), visit);
+    }
+
+    /// The same of IPv6 flows, which are sent from these addresses.
+    pub fn visit_wide<W: Word>(
+        table: &[WideBucket<W>],
+        nat: &[Ipv6Addr],
+        timeouts: &Timeouts,
+        now: Now,
+        visit: &mut dyn FnMut(Self),
+    ) {
+        let address = |number: u64| nat.get(number as usize & 0xffff).copied().unwrap_or(Ipv6Addr::UNSPECIFIED);
+        visit_living(table, timeouts, now, |found| address(found.address[0]).into(), visit);
+    }
+}
+
+/// `nat`: the address that a client entry's connection is sent from.
+fn visit_living<E: Record>(
+    table: &[BucketOf<E>],
+    timeouts: &Timeouts,
+    now: Now,
+    nat: impl Fn(&Found<'_, E>) -> IpAddr,
+    visit: &mut dyn FnMut(FlowView),
+) where
+    E::Key: Key,
+    <E::Key as Key>::Address: Shown,
+{
+    // Most entries of most tables are free, and half of the others a backend's side: one word tells.
+    let is_clients = |entry: &&E| {
+        let meta = Meta(entry.meta().load());
+        meta.is_live() && meta.side() == Side::Client
+    };
+    let entries = table.iter().flat_map(|bucket| &bucket.0);
+    for found in entries.filter(is_clients).filter_map(|entry| read(entry)) {
+        if found.meta.side() == Side::Client && !timeouts.expired(found.meta, found.class, now) {
+            visit(FlowView {
+                protocol: found.key.protocol(),
+                client: end(found.key.source()),
+                service: end(found.key.destination()),
+                backend: found.backend,
+                nat: SocketAddr::new(nat(&found), found.meta.peer_port().number()),
+                state: found.meta.state(),
+                idle: found.meta.idle(now),
+            });
+        }
+    }
+}
+
+fn end<A: Shown>(peer: Peer<A>) -> SocketAddr {
+    SocketAddr::new(peer.address.shown(), peer.port.number())
+}
+
+/// An address as a flow's key has it.
+trait Shown {
+    /// The same for people.
+    fn shown(self) -> IpAddr;
+}
+
+impl Shown for Ipv4Address {
+    fn shown(self) -> IpAddr {
+        IpAddr::V4(self.into())
+    }
+}
+
+impl Shown for [u64; 2] {
+    fn shown(self) -> IpAddr {
+        IpAddr::V6(Ipv6Address::from_bits(self).into())
+    }
+}
+
+/// Those of a range of buckets, counted as [`FlowWalk`] does, that are in the table of IPv4 flows, which has so many, and those
+/// in the table of IPv6 flows, counted from its beginning.
+pub fn by_family(buckets: Range<usize>, narrow: usize) -> (Range<usize>, Range<usize>) {
+    let Range { start, end } = buckets;
+    let wide = start.saturating_sub(narrow)..end.saturating_sub(narrow);
+    (start.min(narrow)..end.min(narrow), wide)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use evenkeel_core::flow::{Entry, FlowKey, HopNumber, IdleTimes, NewEntry, NewWideEntry, Tick, WideEntry, WideKey};
+    use std::sync::atomic::AtomicU64;
+
+    fn place(text: &str) -> SocketAddr {
+        text.parse().expect("a place")
+    }
+
+    #[test]
+    fn both_families_are_shown_alike() {
+        let now = Now::at(Tick(5));
+        let backend = BackendRef { index: 7, generation: 3 };
+        let (client, service, nat) = ("192.0.2.1:4000", "192.0.2.10:80", "192.0.2.20:1024");
+        let peer = |text: &str| match place(text) {
+            SocketAddr::V4(end) => Peer { address: Ipv4Address::from(*end.ip()), port: Port::from_number(end.port()) },
+            SocketAddr::V6(_) => panic!("not here"),
         };
-        let entries = table.iter().flat_map(|bucket| &bucket.0);
-        for found in entries.filter(is_clients).filter_map(|entry| entry.read()) {
-            if found.meta.side() == Side::Client && !timeouts.expired(found.meta, found.class, now) {
-                visit(Self {
-                    key: found.key,
-                    backend: found.backend,
-                    nat: found.peer(),
-                    state: found.meta.state(),
-                    idle: found.meta.idle(now),
-                });
-            }
+        let narrow = BucketOf(std::array::from_fn(|_| Entry::<AtomicU64>::default()));
+        let key = FlowKey::new(peer(client), peer(service), IpProtocol::TCP);
+        let new = NewEntry::new(key, Side::Client, now, backend, 0, peer(nat), HopNumber(1));
+        narrow.0[3].write(&new);
+        narrow.0[3].meta().publish(Entry::<AtomicU64>::meta_of(&new).0);
+        let mut seen = Vec::new();
+        let timeouts = Timeouts::uniform(IdleTimes::DEFAULT);
+        FlowView::visit(&[narrow], &timeouts, now, &mut |flow| seen.push(flow));
+
+        let (client6, service6, nat6) = ("[2001:db8::1]:4000", "[2001:db8::10]:80", "[2001:db8::20]:1024");
+        let wide_peer = |text: &str| {
+            let end = place(text);
+            Peer { address: Ipv6Address::from(end.ip()).bits(), port: Port::from_number(end.port()) }
+        };
+        let wide = BucketOf(std::array::from_fn(|_| WideEntry::<AtomicU64>::default()));
+        let key = WideKey::new(wide_peer(client6), wide_peer(service6), IpProtocol::UDP);
+        let new = NewWideEntry::client(key, now, backend, 0, (1, Port::from_number(1024)), HopNumber(1)).with_proof(9);
+        wide.0[5].write(&new);
+        wide.0[5].meta().publish(WideEntry::<AtomicU64>::meta_of(&new).0);
+        let other = WideKey::new(wide_peer(service6), wide_peer(nat6), IpProtocol::UDP);
+        let reply =
+            NewWideEntry::reply(other, now, backend, 0, (wide_peer(client6).address, Port::default()), HopNumber(1));
+        wide.0[6].write(&reply);
+        wide.0[6].meta().publish(WideEntry::<AtomicU64>::meta_of(&reply).0);
+        let addresses = ["2001:db8::19", "2001:db8::20"].map(|text| text.parse().expect("an address"));
+        FlowView::visit_wide(&[wide], &addresses, &timeouts, now, &mut |flow| seen.push(flow));
+
+        let view = |protocol, client, service, nat| {
+            let (client, service, nat) = (place(client), place(service), place(nat));
+            FlowView { protocol, client, service, backend, nat, state: State::Opening, idle: Duration::ZERO }
+        };
+        let expected = [view(IpProtocol::TCP, client, service, nat), view(IpProtocol::UDP, client6, service6, nat6)];
+        assert_eq!(seen, expected);
+    }
+
+    #[test]
+    fn buckets_of_both_tables_are_counted_one_after_the_other() {
+        for (range, narrow, wide) in
+            [(0..4, 0..4, 0..0), (6..12, 6..8, 0..4), (8..9, 8..8, 0..1), (20..30, 8..8, 12..22)]
+        {
+            assert_eq!(by_family(range.clone(), 8), (narrow, wide), "{range:?}");
+        }
+    }
+
+    #[test]
+    fn a_backend_of_either_family_is_read_as_it_was_written() {
+        for (target, service) in [
+            ("10.0.0.2:8080", "192.0.2.10:80"),
+            ("[fd00::2]:8080", "[fd00::10]:80"),
+            ("[fd00::2]:0", "[fd00::10]:20000"),
+            ("10.0.0.2:0", "10.0.0.10:0"),
+        ] {
+            let backend = Backend::<AtomicU64>::default();
+            let (target, service) = (place(target), place(service));
+            Contents::write_backend(&backend, target, service, IpProtocol::UDP);
+            backend.link.publish(Link::new(Default::default(), 1, BackendState::Up).0);
+            let places = Contents::read_places(&[backend]);
+            let service = ServiceId { address: service.ip(), port: service.port(), protocol: Protocol::Udp };
+            assert_eq!(places[0].owner, Some(BackendId { service, address: target.ip(), port: target.port() }));
         }
     }
 }

@@ -4,6 +4,7 @@ use crate::config::{Config, Unserved};
 use crate::secrets::Secrets;
 use evenkeel_core::Settings;
 use evenkeel_core::flow::{IdleTimes, Timeouts, WAYS};
+use evenkeel_core::hash::wide_secret;
 use evenkeel_wire::MacAddress;
 
 /// The most backends that a plane can have at once, those included that have left and still have connections: a backend's
@@ -21,8 +22,10 @@ pub const MOST_FLOWS: u32 = 1 << 26;
 /// How large the tables of a plane are made. What of it can grow, and how far, is [`crate::Plane::limits`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sizes {
-    /// Connections that the flow table is made for.
+    /// Connections that the table of IPv4 connections is made for.
     pub flows: u32,
+    /// The same of IPv6 connections; 0: the smallest that there is, for none.
+    pub wide_flows: u32,
     /// Backends, those of every service counted.
     pub backends: u32,
     /// Services, each port of one with several counted.
@@ -32,33 +35,40 @@ pub struct Sizes {
 }
 
 impl Sizes {
-    /// Sizes for a configuration of usual extent with this many connections.
+    /// Sizes for a configuration of usual extent with this many connections, all of them IPv4.
     pub fn for_flows(flows: u32) -> Self {
-        Self { flows, backends: 4096, services: MOST_SERVICE_PORTS, addresses: MOST_ADDRESSES }
+        Self { flows, wide_flows: 0, backends: 4096, services: MOST_SERVICE_PORTS, addresses: MOST_ADDRESSES }
     }
 
     /// Sizes for a configuration: what it says of connections, and room for it to grow.
     pub fn for_config(config: &Config) -> Self {
-        Self::for_flows(config.dataplane.max_flows).grown_for(0, config.backend_ids().count())
+        let flows = config.dataplane.max_flows;
+        let wide_flows = if config.has_ipv6() { flows } else { 0 };
+        Self::for_flows(flows).grown_for((0, wide_flows), config.backend_ids().count())
     }
 
-    /// The same with room for so many connections and backends. What there is room for already stays as it is; where there is
+    /// The same with room for so many connections, IPv4's and IPv6's, and backends. What there is room for already stays as it is; where there is
     /// not, as much again is added, so that the next backend does not ask for another table.
     #[must_use]
-    pub fn grown_for(self, flows: u32, backends: usize) -> Self {
+    pub fn grown_for(self, (flows, wide_flows): (u32, u32), backends: usize) -> Self {
         let backends = u32::try_from(backends).unwrap_or(u32::MAX);
         let backends = if backends <= self.backends {
             self.backends
         } else {
             backends.max(backends.saturating_mul(2).min(MOST_BACKENDS))
         };
-        Self { flows: flows.max(self.flows), backends, ..self }
+        Self { flows: flows.max(self.flows), wide_flows: wide_flows.max(self.wide_flows), backends, ..self }
     }
 
     /// Buckets of the flow table: four entries for each connection, which has two, so that few buckets are ever full;
     /// a power of two, so that the next larger one is taken.
     pub fn buckets(&self) -> u32 {
-        (self.flows.saturating_mul(4) / WAYS as u32).next_power_of_two().max(16)
+        buckets(self.flows)
+    }
+
+    /// The same of the table of IPv6 connections; one where there are none.
+    pub fn wide_buckets(&self) -> u32 {
+        if self.wide_flows == 0 { 1 } else { buckets(self.wide_flows) }
     }
 
     /// Entries of the table of those who have asked in vain ([`evenkeel_core::Asked`]).
@@ -71,8 +81,11 @@ impl Sizes {
         Settings {
             pick_secret: secrets.pick,
             flow_secret: secrets.flow,
+            wide_secret: wide_secret(&secrets.flow),
             flow_mask: self.buckets() - 1,
-            nat_addresses: config.nat.addresses.len() as u32,
+            wide_flow_mask: self.wide_buckets() - 1,
+            nat_addresses: config.nat.ipv4().len() as u32,
+            wide_nat_addresses: config.nat.ipv6().len() as u32,
             nat_port_first: config.nat.own_ports().0,
             nat_port_last: config.nat.own_ports().1,
             mac,
@@ -85,6 +98,10 @@ impl Sizes {
     }
 }
 
+fn buckets(flows: u32) -> u32 {
+    (flows.saturating_mul(4) / WAYS as u32).next_power_of_two().max(16)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -92,9 +109,12 @@ mod tests {
     #[test]
     fn tables_grow_by_more_than_was_asked_for_and_never_shrink() {
         let usual = Sizes::for_flows(4096);
-        assert_eq!(usual.grown_for(0, 4096), usual);
-        assert_eq!(usual.grown_for(1024, 5000), Sizes { backends: 10_000, ..usual });
-        assert_eq!(usual.grown_for(8192, 40_000), Sizes { flows: 8192, backends: MOST_BACKENDS, ..usual });
-        assert_eq!(usual.grown_for(0, 70_000).backends, 70_000, "that it cannot be is for others to say");
+        assert_eq!(usual.grown_for((0, 0), 4096), usual);
+        assert_eq!(usual.grown_for((1024, 0), 5000), Sizes { backends: 10_000, ..usual });
+        assert_eq!(
+            usual.grown_for((8192, 64), 40_000),
+            Sizes { flows: 8192, wide_flows: 64, backends: MOST_BACKENDS, ..usual }
+        );
+        assert_eq!(usual.grown_for((0, 0), 70_000).backends, 70_000, "that it cannot be is for others to say");
     }
 }

@@ -4,13 +4,13 @@ use crate::config::{
     Affinity, AllDown, Backend, Config, Forward, Health, Nat, OnDown, OnMissing, Protocol, Reply, Service,
 };
 use evenkeel_core::flow::IdleTimes;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 /// Any TCP or UDP port of 10.0.0.10, full NAT, the same port on both backends.
 pub fn walkthrough() -> Config {
-    let address = Ipv4Addr::new(10, 0, 0, 10);
+    let address = IpAddr::from([10, 0, 0, 10]);
     let backend = |last| Backend {
-        address: Ipv4Addr::new(10, 0, 0, last),
+        address: [10, 0, 0, last].into(),
         port: 0,
         weight: 1,
         drain: false,

@@ -6,12 +6,12 @@ use evenkeel_control::{
     BackendId, Balancer, BalancerError, Contents, FlowView, FlowWalk, NextHop, Operator, Plane, Secrets, Sizes,
 };
 use evenkeel_core::backend::{Backend, BackendRef, BackendState, Link, Standing};
-use evenkeel_core::flow::{FlowKey, IDLE_CLASSES, IdleTimes, Peer, State, Timeouts};
+use evenkeel_core::flow::{IDLE_CLASSES, IdleTimes, State, Timeouts};
 use evenkeel_core::{Counters, Features, Service, ServiceKey, Traffic, Word};
 use evenkeel_wire::{IpProtocol, MacAddress};
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -26,7 +26,7 @@ struct Memory {
     backends: Vec<Backend<AtomicU64>>,
     services: HashMap<ServiceKey, Service>,
     maglev: BTreeMap<u32, Vec<u32>>,
-    addresses: BTreeSet<Ipv4Addr>,
+    addresses: BTreeSet<IpAddr>,
     timeouts: Timeouts,
     /// Whose connections have had this reference: they must never come to another.
     owners: HashMap<BackendRef, BackendId>,
@@ -88,12 +88,12 @@ impl MemoryPlane {
 impl Plane for MemoryPlane {
     type Error = Killed;
 
-    fn set_our_addresses(&mut self, addresses: &[Ipv4Addr]) -> Result<(), Killed> {
+    fn set_our_addresses(&mut self, addresses: &[IpAddr]) -> Result<(), Killed> {
         self.write(|memory| memory.addresses = addresses.iter().copied().collect())
     }
 
     fn sizes(&self) -> Sizes {
-        Sizes { flows: 16, backends: 16, services: 4, addresses: 8 }
+        Sizes { flows: 16, wide_flows: 0, backends: 16, services: 4, addresses: 8 }
     }
 
     fn contents(&self) -> Result<Contents, Killed> {
@@ -105,7 +105,13 @@ impl Plane for MemoryPlane {
         })
     }
 
-    fn set_backend(&mut self, index: u16, target: Peer, service: Peer, protocol: IpProtocol) -> Result<(), Killed> {
+    fn set_backend(
+        &mut self,
+        index: u16,
+        target: SocketAddr,
+        service: SocketAddr,
+        protocol: IpProtocol,
+    ) -> Result<(), Killed> {
         self.write(|memory| {
             let backend = &memory.backends[usize::from(index)];
             assert_eq!(Link(Word::load(&backend.link)).state(), BackendState::Down, "place {index} is in use");
@@ -170,12 +176,14 @@ impl Plane for MemoryPlane {
     }
 
     fn visit_flows(&self, visit: &mut dyn FnMut(FlowView)) -> Result<(), Killed> {
-        let nobody = FlowKey::new(Peer::default(), Peer::default(), IpProtocol::TCP);
+        let nobody = SocketAddr::from(([0; 4], 0));
         for &backend in &self.memory.borrow().flows {
             visit(FlowView {
-                key: nobody,
+                protocol: IpProtocol::TCP,
+                client: nobody,
+                service: nobody,
                 backend,
-                nat: Peer::default(),
+                nat: nobody,
                 state: State::Established,
                 idle: Duration::ZERO,
             });
@@ -219,7 +227,7 @@ fn last(address: IpAddr) -> u8 {
 }
 
 fn addresses(plane: &MemoryPlane) -> Vec<String> {
-    plane.memory.borrow().addresses.iter().map(Ipv4Addr::to_string).collect()
+    plane.memory.borrow().addresses.iter().map(IpAddr::to_string).collect()
 }
 
 #[test]
@@ -229,7 +237,7 @@ fn backends_keep_their_places_and_next_hops() {
     let mut old = Balancer::new(plane.clone(), &SECRETS);
     old.apply(&before).expect("it fits");
     for last in [2, 3, 4] {
-        old.set_next_hop(NextHop { address: Ipv4Addr::new(10, 0, 0, last), mac: MAC }).expect("it fits");
+        old.set_next_hop(NextHop { address: [10, 0, 0, last].into(), mac: MAC }).expect("it fits");
     }
     let places = references(&old);
     drop(old);
@@ -375,7 +383,7 @@ fn killed_after_any_write_it_can_be_followed() {
             for (step, life) in steps.iter().zip([first, second, usize::MAX]) {
                 let mut balancer = adopt(plane.successor(life), step);
                 let outcome = balancer
-                    .apply_with(step, |_, backend| match backend.address.octets()[3] {
+                    .apply_with(step, |_, backend| match last(backend.address) {
                         4 => (BackendState::Down, Standing { drained: false, failed: true }),
                         _ => (BackendState::Up, Standing::default()),
                     })
@@ -661,7 +669,7 @@ fn a_next_hop_that_could_not_be_written_is_tried_again() {
     operator.replace(less).expect("it fits");
     plane.life.set(0);
     for last in [2, 3] {
-        let hop = NextHop { address: Ipv4Addr::new(10, 0, 0, last), mac: MAC };
+        let hop = NextHop { address: [10, 0, 0, last].into(), mac: MAC };
         let error = operator.balancer_mut().set_next_hop(hop).expect_err("it cannot be written");
         operator.failed(&error);
     }
@@ -680,7 +688,7 @@ fn want(balancer: &mut Balancer<MemoryPlane>, wanted: Wanted<'_>) -> Result<(), 
     let services = [("192.0.2.10", 80, &backends[..]), ("192.0.2.11", 443, &backends[..])];
     let config = config(&services[..backends.len().min(2)]);
     balancer.apply_with(&config, |_, backend| {
-        let last = backend.address.octets()[3];
+        let last = last(backend.address);
         let state = wanted.iter().find(|(wanted, _)| *wanted == last).expect("it is in the file").1;
         let failed = !matches!(state, BackendState::Up | BackendState::Draining);
         (state, Standing { drained: state == BackendState::Draining, failed })

@@ -6,12 +6,12 @@ use evenkeel_control::daemon::{Daemon, Turn};
 use evenkeel_control::operator::{Condition, Status};
 use evenkeel_control::{Balancer, Contents, FlowView, FlowWalk, Operator, Plane, Secrets, Sizes, WalkError};
 use evenkeel_core::backend::{Link, Standing};
-use evenkeel_core::flow::{Peer, Timeouts};
+use evenkeel_core::flow::Timeouts;
 use evenkeel_core::{Counters, Features, Service, ServiceKey, Traffic};
 use evenkeel_wire::IpProtocol;
 use std::convert::Infallible;
 use std::io::{Read as _, Write as _};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
@@ -39,7 +39,7 @@ struct NoPlane {
 impl Plane for NoPlane {
     type Error = Infallible;
 
-    fn set_our_addresses(&mut self, _: &[Ipv4Addr]) -> Result<(), Infallible> {
+    fn set_our_addresses(&mut self, _: &[IpAddr]) -> Result<(), Infallible> {
         Ok(())
     }
 
@@ -51,7 +51,7 @@ impl Plane for NoPlane {
         Ok(Contents::default())
     }
 
-    fn set_backend(&mut self, _: u16, _: Peer, _: Peer, _: IpProtocol) -> Result<(), Infallible> {
+    fn set_backend(&mut self, _: u16, _: SocketAddr, _: SocketAddr, _: IpProtocol) -> Result<(), Infallible> {
         Ok(())
     }
 
@@ -182,7 +182,7 @@ fn config(backend: SocketAddr, metrics: Option<SocketAddr>) -> Config {
     );
     let mut config = Config::parse("test", &text).expect("the test's configuration is right");
     // A file cannot name it.
-    config.services[0].backends[0].address = Ipv4Addr::LOCALHOST;
+    config.services[0].backends[0].address = Ipv4Addr::LOCALHOST.into();
     config
 }
 

@@ -1,8 +1,8 @@
 //! Which service a packet is for, and which of its backends a new connection goes to.
 
 use crate::backend::{BackendRef, BackendState, Link};
-use crate::features::Features;
 use crate::family::Family;
+use crate::features::Features;
 use crate::hash;
 use crate::key::Key as _;
 use crate::service::Service;

@@ -1,5 +1,6 @@
 //! The two entries of a connection moving together.
 
+use crate::backend::Backend;
 use crate::choose::newcomers;
 use crate::family::Family;
 use crate::flow::{Found, Meta, Now, Record, State, TRIES, find};
@@ -10,7 +11,6 @@ use crate::parse::{Packet, Segment};
 use crate::progress::Heard;
 use crate::tables::FamilyTables;
 use crate::word::Word;
-use crate::backend::Backend;
 use evenkeel_wire::TcpFlags;
 
 /// Whether a connection is still one.
@@ -105,7 +105,12 @@ pub(crate) fn advance<A: Family, T: FamilyTables<A> + ?Sized>(
 
 /// The hop that a client's packet has come by, where its connection says `known`.
 #[inline(always)]
-fn hop_of<A: Family, T: FamilyTables<A> + ?Sized>(tables: &T, packet: &Packet<A>, known: HopNumber, now: Now) -> HopNumber {
+fn hop_of<A: Family, T: FamilyTables<A> + ?Sized>(
+    tables: &T,
+    packet: &Packet<A>,
+    known: HopNumber,
+    now: Now,
+) -> HopNumber {
     if is_routed(tables, known) {
         // The routes may be others now.
         return tables.reply_hop(packet.key.source().address).unwrap_or(known);
@@ -154,8 +159,7 @@ fn other_entry<'a, A: Family, T: FamilyTables<A> + ?Sized>(
     };
     let (bucket, start) = tables.bucket(&pair_key)?;
     let pair = find(bucket, pair_key, start)?;
-    let agrees =
-        pair.meta.side() != side && pair.backend == own.backend && A::peer(tables, &pair) == expected_peer;
+    let agrees = pair.meta.side() != side && pair.backend == own.backend && A::peer(tables, &pair) == expected_peer;
     if agrees { Some(pair) } else { None }
 }
 

@@ -3,8 +3,8 @@
 use crate::backend::{Backend, BackendState, Link};
 use crate::choose::newcomers;
 use crate::connection::{Progress, advance, end};
-use crate::features::Features;
 use crate::family::{Family, V4};
+use crate::features::Features;
 use crate::flow::{Found, Now, State};
 use crate::hop::Hop;
 use crate::key::{HopNumber, Key as _, Side};

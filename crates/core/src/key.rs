@@ -2,8 +2,8 @@
 
 use crate::hash;
 use crate::settings::Settings;
-use evenkeel_wire::{IpProtocol, Ipv4Address, Port};
 use core::fmt::Debug;
+use evenkeel_wire::{IpProtocol, Ipv4Address, Port};
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 /// A 5-tuple of either family.

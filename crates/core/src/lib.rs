@@ -162,11 +162,7 @@ fn see<A: Family, F: Frame, T: FamilyTables<A>>(frame: &mut F, tables: &T, offse
 
 /// A packet of an established connection follows it; for any other there is more to be done.
 #[inline(always)]
-fn forward<A: Family, F: Frame, T: FamilyTables<A>>(
-    frame: &mut F,
-    tables: &T,
-    seen: &Seen<A>,
-) -> Result<Next, Reason> {
+fn forward<A: Family, F: Frame, T: FamilyTables<A>>(frame: &mut F, tables: &T, seen: &Seen<A>) -> Result<Next, Reason> {
     let Seen::Flow(packet, place) = seen else { return Ok(Next::Go(A::OTHER)) };
     let bucket = hash::bucket(*place, A::flow_mask(tables.settings()));
     let bucket = tables.flows(bucket).ok_or(Reason::FlowTableFull)?;

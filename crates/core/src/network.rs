@@ -4,7 +4,8 @@ use crate::frame::Frame;
 use crate::verdict::Reason;
 use core::fmt::Debug;
 use evenkeel_wire::{
-    Adjustment, EtherType, IcmpError, IcmpType, IpProtocol, Ipv4, Ipv4Address, Ipv6, Ipv6Address, Ipv6Extension, Ipv6Fragment,
+    Adjustment, EtherType, IcmpError, IcmpType, IpProtocol, Ipv4, Ipv4Address, Ipv6, Ipv6Address, Ipv6Extension,
+    Ipv6Fragment,
 };
 use zerocopy::native_endian;
 

@@ -2,8 +2,8 @@
 
 use crate::backend::Link;
 use crate::choose::{Choice, choose, service};
-use crate::features::Features;
 use crate::family::{Family, Owner};
+use crate::features::Features;
 use crate::flow::{Insertion, Now, withdraw};
 use crate::hash;
 use crate::hop::renew;
@@ -61,7 +61,9 @@ pub(crate) fn open<A: Family, T: FamilyTables<A> + ?Sized>(
     let reply = request.reply_key(nat);
     match Insertion::from_bits(tables.insert(&new, now)) {
         // Both entries belong in one bucket, and it had room for one.
-        Insertion::Done { slot, uses, .. } if slot == claimed.slot() && share_a_bucket::<A, T>(tables, &packet.key, &reply) => {
+        Insertion::Done { slot, uses, .. }
+            if slot == claimed.slot() && share_a_bucket::<A, T>(tables, &packet.key, &reply) =>
+        {
             give_back::<A, T>(tables, &packet.key, slot, uses);
             return Err(Reason::FlowTableFull);
         }
@@ -80,7 +82,12 @@ pub(crate) fn open<A: Family, T: FamilyTables<A> + ?Sized>(
 
 /// Where answers go: where the routes say if the service wants that, and to where the packet has come from.
 #[inline(always)]
-fn hop<A: Family, T: FamilyTables<A> + ?Sized>(tables: &T, packet: &Packet<A>, is_routed: bool, now: Now) -> Option<HopNumber> {
+fn hop<A: Family, T: FamilyTables<A> + ?Sized>(
+    tables: &T,
+    packet: &Packet<A>,
+    is_routed: bool,
+    now: Now,
+) -> Option<HopNumber> {
     if tables.features().include(Features::ROUTED)
         && is_routed
         && let Some(number) = tables.reply_hop(packet.key.source().address)

@@ -82,9 +82,8 @@ pub(crate) fn payload<F: Frame, A>(frame: &F, ip: &Ip<A>, payload: usize) -> Res
     if ip.is_fragment {
         return Err(Reason::Fragment);
     }
-    let sound = ip.is_sound
-        && ip.total_length >= ip.header_length + payload
-        && frame.holds(ip.offset + ip.total_length);
+    let sound =
+        ip.is_sound && ip.total_length >= ip.header_length + payload && frame.holds(ip.offset + ip.total_length);
     if sound { Ok(ip.offset + ip.header_length) } else { Err(Reason::Malformed) }
 }
 
@@ -96,10 +95,7 @@ pub(crate) fn transport<A: Family, F: Frame>(frame: &mut F, ip: &Ip<A::Address>)
 
 /// Reads the TCP or UDP header, and what it says to its connection.
 #[inline(always)]
-pub(crate) fn segment<A: Family, F: Frame>(
-    frame: &mut F,
-    ip: &Ip<A::Address>,
-) -> Result<(Packet<A>, Segment), Reason> {
+pub(crate) fn segment<A: Family, F: Frame>(frame: &mut F, ip: &Ip<A::Address>) -> Result<(Packet<A>, Segment), Reason> {
     let is_tcp = ip.protocol == IpProtocol::TCP;
     let transport_offset = payload(frame, ip, if is_tcp { Tcp::LENGTH } else { Udp::LENGTH })?;
     let length = ip.offset + ip.total_length;

@@ -6,8 +6,8 @@
 //! in the time that an ended connection is remembered.
 
 use crate::branchless::larger;
-use crate::flow::worth::is_finished;
 use crate::family::{Family, Owner};
+use crate::flow::worth::is_finished;
 use crate::flow::{Insertion, Victim};
 use crate::hash;
 use crate::key::{Key as _, Peer};

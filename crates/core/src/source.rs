@@ -7,7 +7,10 @@ use crate::verdict::Reason;
 /// Whether somebody other than us can be at this source address. Asked before anything is sent because of a packet that
 /// belongs to no known connection.
 #[inline(always)]
-pub(crate) fn check_source<A: Family, T: FamilyTables<A> + ?Sized>(tables: &T, source: A::Address) -> Result<(), Reason> {
+pub(crate) fn check_source<A: Family, T: FamilyTables<A> + ?Sized>(
+    tables: &T,
+    source: A::Address,
+) -> Result<(), Reason> {
     if !A::is_host(source) {
         return Err(Reason::MartianSource);
     }

@@ -3,8 +3,8 @@
 use crate::admit::{Asked, admits};
 use crate::backend::{Backend, BackendRef};
 use crate::choose::choose;
-use crate::features::Features;
 use crate::family::{Family, V4, V6};
+use crate::features::Features;
 use crate::flow::{self, BucketOf, Insertion, Now, Record, Tick};
 use crate::hash;
 use crate::hop;
@@ -87,7 +87,6 @@ pub trait Tables {
     fn hop_number(&self, neighbour: u64, now: Tick) -> Option<HopNumber> {
         hop::number(self.settings(), |number| self.hop(number), neighbour, now)
     }
-
 }
 
 /// The tables that each family of addresses has for itself.

@@ -153,7 +153,8 @@ mod tests {
 
     #[test]
     fn a_fragment_is_one_by_its_offset_or_by_what_follows() {
-        for (bytes, is_part) in [([0, 0], false), ([0, 1], true), ([0, 8], true), ([0xff, 0xf8], true), ([0, 6], false)] {
+        for (bytes, is_part) in [([0, 0], false), ([0, 1], true), ([0, 8], true), ([0xff, 0xf8], true), ([0, 6], false)]
+        {
             let header = Ipv6Fragment::read_from_bytes(&[6, 0, bytes[0], bytes[1], 0, 0, 0, 1]).expect("eight bytes");
             assert_eq!(header.is_part(), is_part, "{bytes:?}");
         }

@@ -150,8 +150,8 @@ fn tables(scrape: &Scrape, out: Out<'_, '_>) -> fmt::Result {
     gauges(out, "evenkeel_table_size", "How many entries a table is made for.", size)?;
     let used = tables.iter().map(|table| (vec![("table", table.name)], table.used));
     gauges(out, "evenkeel_table_used", "How many entries of a table are in use.", used)?;
-    let free =
-        tables.iter().find(|table| table.name == "flows").map_or(0, |table| table.size.saturating_sub(table.used));
+    let of_flows = tables.iter().filter(|table| table.name.starts_with("flows"));
+    let free: u64 = of_flows.map(|table| table.size.saturating_sub(table.used)).sum();
     let classes = stages.iter().map(|(stage, count)| (stage.name(), *count)).chain([("free", free)]);
     let help = "Connections in the flow table by how far they have come, and how many more it is made for (free).";
     gauges(out, "evenkeel_flow_table", help, classes.map(|(class, count)| (vec![("class", class)], count)))?;
@@ -185,7 +185,7 @@ fn nat_ports(scrape: &Scrape, out: Out<'_, '_>) -> fmt::Result {
     let help = "NAT source ports in use towards a target, by all services together: each may be used once a target.";
     gauges(out, "evenkeel_nat_target_ports_in_use", help, by_target)?;
     let help = "NAT source ports that there are towards each target.";
-    gauge(out, "evenkeel_nat_target_ports", help, scrape.nat_ports)?;
+    gauge(out, "evenkeel_nat_target_ports", help, scrape.nat_ports())?;
     let help = "NAT source ports that are free towards the target that most are in use to.";
     gauge(out, "evenkeel_nat_ports_free", help, scrape.nat_ports_free())
 }

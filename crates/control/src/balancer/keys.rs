@@ -1,11 +1,10 @@
 //! What services and backends are known by, as the tables hold it.
 
 use crate::config::{Protocol, ServiceId};
-use evenkeel_core::flow::Peer;
 use evenkeel_core::{Service, ServiceKey};
 use evenkeel_wire::Port;
 use std::collections::{BTreeMap, HashSet};
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 
 /// The key of a service; IPv4 addresses are mapped (RFC 4291, section 2.5.5.2), so that every service has one.
 pub(super) fn service_key(service: ServiceId) -> ServiceKey {
@@ -34,23 +33,11 @@ pub(super) fn by_service(found: &[(ServiceKey, Service)]) -> Vec<(ServiceId, Ser
     keys(found).into_iter().filter(|(_, service)| tables.insert(service.table)).collect()
 }
 
-/// Where somebody listens; port 0: any.
-pub(super) fn peer(address: Ipv4Addr, port: u16) -> Peer {
-    Peer { address: address.into(), port: Port::from_number(port) }
-}
-
-/// An address as the tables of backends, addresses and flows hold it, where they can.
-pub(super) fn ipv4(address: IpAddr) -> Option<Ipv4Addr> {
-    match address.to_canonical() {
-        IpAddr::V4(address) => Some(address),
-        IpAddr::V6(_) => None,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use evenkeel_wire::IpProtocol;
+    use std::net::Ipv4Addr;
 
     fn service(address: &str) -> ServiceId {
         ServiceId { address: address.parse().expect("an address"), port: 80, protocol: Protocol::Udp }
@@ -65,13 +52,5 @@ mod tests {
         let expected = ServiceKey::ipv4(Ipv4Addr::new(192, 0, 2, 10).into(), port, IpProtocol::UDP);
         assert_eq!(service_key(service("192.0.2.10")), expected);
         assert_eq!(service_id(&ServiceKey { protocol: IpProtocol(1), ..expected }), None);
-    }
-
-    #[test]
-    fn only_addresses_of_the_other_family_have_no_place_in_ipv4_tables() {
-        let address = Ipv4Addr::new(192, 0, 2, 10);
-        assert_eq!(ipv4(address.into()), Some(address));
-        assert_eq!(ipv4(address.to_ipv6_mapped().into()), Some(address));
-        assert_eq!(ipv4(service("2001:db8::10").address), None);
     }
 }

@@ -57,7 +57,7 @@ pub enum BalancerError<E: std::error::Error + 'static> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NextHop {
     /// The backend.
-    pub address: Ipv4Addr,
+    pub address: IpAddr,
     /// Its own Ethernet address, or that of the router in front of it.
     pub mac: MacAddress,
 }
@@ -99,12 +99,12 @@ pub struct Balancer<P> {
     places: Places,
     next_hops: BTreeMap<IpAddr, MacAddress>,
     nat: Option<Nat>,
-    /// The connections that were wanted last.
-    max_flows: Option<u32>,
+    /// The connections that were wanted last, of either family: see [`crate::Sizes`].
+    max_flows: Option<(u32, u32)>,
     /// The host's own address, where the plane is a host by itself.
     own: Option<Ipv4Addr>,
     /// The addresses that the plane was told are ours.
-    ours: BTreeSet<Ipv4Addr>,
+    ours: BTreeSet<IpAddr>,
     /// The host's routes, as far as they matter to answers.
     replies: Vec<ReplyRoute>,
     /// How long backends of services that are gone may go on, as long as those have not been told to go.

@@ -1,12 +1,13 @@
 //! From a configuration to tables: what is new is written before what refers to it, and what has gone after. So backends come
 //! up first, then Maglev tables follow, and then backends go down: at every moment who is in a table takes connections.
 
-use super::keys::{keys, peer, service_key};
+use super::keys::{keys, service_key};
 use super::{Active, Balancer, BalancerError, takes};
 use crate::config::{self, Affinity, AllDown, Config, OnMissing, Reply, ServiceId};
 use crate::features::features;
 use crate::maglev::{self, Candidate};
 use crate::plane::Plane;
+use crate::sizes::Sizes;
 use evenkeel_core::Service;
 use evenkeel_core::backend::{BackendRef, BackendState, Standing};
 use std::collections::{BTreeMap, BTreeSet, HashSet};
@@ -37,9 +38,9 @@ impl<P: Plane> Balancer<P> {
         self.check_room(config)?;
         // Before anything is changed: it may take a moment, and it may fail.
         let (classes, numbers) = self.classes.assign(config, |id| Some(self.services.get(id)?.service.idle.into()));
-        let room = self.plane.sizes().grown_for(self.more_flows(config).unwrap_or(0), self.backends_with(config));
+        let room = self.plane.sizes().grown_for(self.more_flows(config), self.backends_with(config));
         self.plane.provide(features(config), &classes.timeouts(), room)?;
-        self.max_flows = Some(config.dataplane.max_flows);
+        self.max_flows = Some(wanted_flows(config));
         self.classes = classes;
         self.nat.get_or_insert_with(|| config.nat.clone());
         self.own = config.dataplane.address.map(|own| own.address).filter(|_| self.plane.is_the_host());
@@ -86,8 +87,9 @@ impl<P: Plane> Balancer<P> {
         let most = |what, wanted, most: u32, hint| {
             if wanted > most as usize { Err(BalancerError::TooMany { what, wanted, most, hint }) } else { Ok(()) }
         };
-        let flows = self.more_flows(config).unwrap_or(0);
+        let (flows, wide_flows) = self.more_flows(config);
         most("connections (max-flows)", flows as usize, limits.flows, "")?;
+        most("connections (max-flows) of IPv6 services", wide_flows as usize, limits.wide_flows, "")?;
         most("services", config.service_keys(), limits.services, ", each port of those with several counted")?;
         let backends = self.backends_with(config);
         most("backends", backends, limits.backends, ", those included that have left and still have connections")?;
@@ -96,10 +98,13 @@ impl<P: Plane> Balancer<P> {
         most("addresses", addresses.len(), limits.addresses, ", those of backends' last connections included")
     }
 
-    /// What the file says of connections, if that is more than before. What the plane was started for is the first word.
-    fn more_flows(&self, config: &Config) -> Option<u32> {
-        let (before, now) = (self.max_flows?, config.dataplane.max_flows);
-        (now > before).then_some(now)
+    /// What the file says of connections, of either family, where that is more than before, and otherwise 0. What the plane was
+    /// started for is the first word.
+    fn more_flows(&self, config: &Config) -> (u32, u32) {
+        let Some(before) = self.max_flows else { return (0, 0) };
+        let now = wanted_flows(config);
+        let more = |before, now| if now > before { now } else { 0 };
+        (more(before.0, now.0), more(before.1, now.1))
     }
 
     /// How many backends there will be: those that are wanted, and those that have a place still.
@@ -221,8 +226,8 @@ impl<P: Plane> Balancer<P> {
                 let index = self.places.take(id);
                 let told = self.plane.set_backend(
                     index as u16,
-                    peer(backend.address, backend.port),
-                    peer(service.address, service.port),
+                    (backend.address, backend.port).into(),
+                    (service.address, service.port).into(),
                     service.protocol.on_the_wire(),
                 );
                 if let Err(error) = told {
@@ -254,6 +259,12 @@ impl<P: Plane> Balancer<P> {
         }
         self.write_place(index)
     }
+}
+
+/// What the tables of connections are to be made for, of either family.
+fn wanted_flows(config: &Config) -> (u32, u32) {
+    let Sizes { flows, wide_flows, .. } = Sizes::for_config(config);
+    (flows, wide_flows)
 }
 
 /// A place whose backend shall take less than it does, once no table leads there.

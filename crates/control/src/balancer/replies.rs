@@ -77,15 +77,15 @@ impl<P: Plane> Balancer<P> {
     }
 
     /// What stands at an address, for people.
-    pub fn role(&self, address: Ipv4Addr) -> &'static str {
-        let is_router = self.replies.iter().any(|route| route.router == Some(address));
+    pub fn role(&self, address: IpAddr) -> &'static str {
+        let is_router = self.replies.iter().any(|route| route.router.map(IpAddr::from) == Some(address));
         let is_backend = || self.places.taken().any(|(_, place)| place.owner.address == address);
         if is_router && !is_backend() { "router" } else { "backend" }
     }
 
     /// Every address that a next hop is needed for: backends, and routers that answers go through.
-    pub fn next_hop_addresses(&self) -> HashSet<Ipv4Addr> {
-        self.backend_addresses().into_iter().chain(self.routers()).collect()
+    pub fn next_hop_addresses(&self) -> HashSet<IpAddr> {
+        self.backend_addresses().into_iter().chain(self.routers().into_iter().map(IpAddr::from)).collect()
     }
 
     /// Tells the plane what has changed.

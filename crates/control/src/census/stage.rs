@@ -50,7 +50,7 @@ impl Stage {
 
     /// That of a connection; nothing if its place is free.
     pub(crate) fn of(flow: &FlowView) -> Option<Self> {
-        match (flow.state, flow.key.protocol() == IpProtocol::UDP) {
+        match (flow.state, flow.protocol == IpProtocol::UDP) {
             (State::Free | State::Claimed, _) => None,
             (State::Opening | State::Answered, false) => Some(Self::HalfOpen),
             (State::Established, false) => Some(Self::Established),

@@ -207,8 +207,9 @@ mod tests {
     use super::*;
     use crate::plane::FlowView;
     use evenkeel_core::BackendRef;
-    use evenkeel_core::flow::{FlowKey, Peer, State};
+    use evenkeel_core::flow::State;
     use evenkeel_wire::IpProtocol;
+    use std::net::SocketAddr;
     use std::sync::atomic::AtomicUsize;
 
     /// A table with one connection, which grows while it is walked through for the first time: the connection is in the first
@@ -227,9 +228,16 @@ mod tests {
         fn visit(&self, buckets: Range<usize>, visit: &mut dyn FnMut(FlowView)) -> Result<(), WalkError> {
             let at = if self.buckets() == SMALLER { 0 } else { LARGER - 1 };
             if buckets.contains(&at) {
-                let key = FlowKey::new(Peer::default(), Peer::default(), IpProtocol::TCP);
-                let (nat, idle) = (Peer::default(), Duration::ZERO);
-                visit(FlowView { key, backend: BACKEND, nat, state: State::Established, idle });
+                let nobody = SocketAddr::from(([0; 4], 0));
+                visit(FlowView {
+                    protocol: IpProtocol::TCP,
+                    client: nobody,
+                    service: nobody,
+                    backend: BACKEND,
+                    nat: nobody,
+                    state: State::Established,
+                    idle: Duration::ZERO,
+                });
             }
             if buckets.start == PIECE {
                 self.0.store(LARGER, Ordering::Relaxed);

@@ -1,6 +1,8 @@
 //! What must be true between the values of a file, each of which is right by itself.
 
+use super::address::unfit;
 use super::dataplane::Dataplane;
+use super::families;
 use super::fault::Faults;
 use super::file::Config;
 use super::health::Target;
@@ -9,12 +11,13 @@ use super::service::{Backend, OnDown, OnMissing, Service};
 use super::spans::{ServiceSpans, Spans};
 use crate::sizes::{MOST_ADDRESSES, MOST_BACKENDS, MOST_FLOWS, MOST_SERVICE_PORTS, MOST_SERVICES};
 use evenkeel_core::flow::IDLE_CLASSES;
-use evenkeel_wire::Ipv4Address;
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 /// What every host must be able to receive (RFC 791, section 3.2).
 const LEAST_MTU: u16 = 576;
+/// The same for IPv6 (RFC 8200, section 5).
+const LEAST_MTU_OF_IPV6: u16 = 1280;
 /// The fewest connections that a flow table is made for, and the most.
 const MAX_FLOWS: std::ops::RangeInclusive<u32> = 64..=MOST_FLOWS;
 /// IFNAMSIZ without the closing zero (linux/if.h).
@@ -28,11 +31,15 @@ const MAX_PORTS: usize = MOST_SERVICE_PORTS as usize;
 /// Adds what contradicts itself.
 pub(super) fn check(config: &Config, spans: &Spans, faults: &mut Faults) {
     check_dataplane(&config.dataplane, spans, faults);
+    if config.has_ipv6() && config.dataplane.mtu.is_some_and(|mtu| (LEAST_MTU..LEAST_MTU_OF_IPV6).contains(&mtu)) {
+        let message = format!("mtu must be at least {LEAST_MTU_OF_IPV6} where a service has an IPv6 address");
+        faults.add(spans.mtu.clone(), message);
+    }
     check_nat(config, spans, faults);
     check_extent(config, spans, faults);
-    let mut ours: HashSet<Ipv4Addr> = config.nat.addresses.iter().copied().collect();
+    let mut ours: HashSet<IpAddr> = config.nat.addresses.iter().copied().collect();
     ours.extend(config.services.iter().map(|service| service.address));
-    ours.extend(config.dataplane.address.map(|own| own.address));
+    ours.extend(config.dataplane.address.map(|own| IpAddr::from(own.address)));
     let mut names = HashMap::new();
     let mut idle_sets = Vec::new();
     let mut listeners = Listeners::default();
@@ -77,13 +84,14 @@ pub(super) fn check(config: &Config, spans: &Spans, faults: &mut Faults) {
             }
         }
         check_host(*address, "a service", at.address.clone(), faults);
+        families::check(config, service, at, faults);
         check_backends(service, at, &ours, faults);
     }
 }
 
 /// Who listens where.
 #[derive(Default)]
-struct Listeners<'c>(HashMap<(Ipv4Addr, Protocol), BTreeMap<u16, &'c Service>>);
+struct Listeners<'c>(HashMap<(IpAddr, Protocol), BTreeMap<u16, &'c Service>>);
 
 impl<'c> Listeners<'c> {
     /// Adds one; returns another that has one of its ports, if there is one.
@@ -133,7 +141,7 @@ fn check_extent(config: &Config, spans: &Spans, faults: &mut Faults) {
             format!("there may be {MOST_BACKENDS} backends, those of every service counted, and these are {total}");
         faults.add(at.address.clone(), message);
     }
-    let mut addresses: HashSet<Ipv4Addr> = config.nat.addresses.iter().copied().collect();
+    let mut addresses: HashSet<IpAddr> = config.nat.addresses.iter().copied().collect();
     let mut new = config.services.iter().zip(&spans.services).filter(|(service, _)| addresses.insert(service.address));
     let room = (MOST_ADDRESSES as usize).saturating_sub(config.nat.addresses.len());
     if let Some((_, at)) = new.nth(room) {
@@ -176,7 +184,7 @@ fn check_dataplane(dataplane: &Dataplane, spans: &Spans, faults: &mut Faults) {
         }
         return;
     };
-    check_host(own.address, "the balancer", spans.own_address.clone(), faults);
+    check_host(own.address.into(), "the balancer", spans.own_address.clone(), faults);
     if let Some(gateway) = dataplane.gateway
         && (own.address == gateway || !own.has_near(gateway))
     {
@@ -199,7 +207,7 @@ fn check_nat(config: &Config, spans: &Spans, faults: &mut Faults) {
     }
 }
 
-fn check_backends(service: &Service, spans: &ServiceSpans, ours: &HashSet<Ipv4Addr>, faults: &mut Faults) {
+fn check_backends(service: &Service, spans: &ServiceSpans, ours: &HashSet<IpAddr>, faults: &mut Faults) {
     let mut seen = HashSet::new();
     for (backend, at) in service.backends.iter().zip(&spans.backends) {
         let Backend { address, port, .. } = backend;
@@ -221,8 +229,8 @@ fn check_backends(service: &Service, spans: &ServiceSpans, ours: &HashSet<Ipv4Ad
     }
 }
 
-fn check_host(address: Ipv4Addr, whose: &str, place: std::ops::Range<usize>, faults: &mut Faults) {
-    if !Ipv4Address::from(address).is_host() {
-        faults.add(place, format!("{address} cannot be the address of {whose}: no single host of a network has it"));
+fn check_host(address: IpAddr, whose: &str, place: std::ops::Range<usize>, faults: &mut Faults) {
+    if let Some(why) = unfit(address, whose) {
+        faults.add(place, why);
     }
 }

@@ -4,7 +4,7 @@ use super::dataplane::{Dataplane, Kind};
 use super::fault::ConfigError;
 use super::id::BackendId;
 use super::service::{Reply, Service};
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 /// Everything an operator can say.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,8 +29,8 @@ pub struct Metrics {
 /// `[nat]`: what full NAT sends from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Nat {
-    /// Source addresses.
-    pub addresses: Vec<Ipv4Addr>,
+    /// Source addresses, of either family: each for backends of its own.
+    pub addresses: Vec<IpAddr>,
     /// First and last source port.
     pub ports: (u16, u16),
 }
@@ -52,10 +52,28 @@ impl Nat {
         if first >= CHECK_PORTS.0 { self.ports } else { (first, last.min(CHECK_PORTS.0 - 1)) }
     }
 
-    /// How many connections full NAT can have to one place where a backend listens: ports of all addresses.
-    pub fn room(&self) -> u64 {
+    /// The addresses of this one's family.
+    pub fn like(&self, address: IpAddr) -> impl Iterator<Item = IpAddr> {
+        self.addresses.iter().copied().filter(move |own| own.is_ipv6() == address.is_ipv6())
+    }
+
+    /// IPv4 addresses, in their order.
+    pub fn ipv4(&self) -> Vec<Ipv4Addr> {
+        let ipv4 = |address: &IpAddr| if let IpAddr::V4(address) = address { Some(*address) } else { None };
+        self.addresses.iter().filter_map(ipv4).collect()
+    }
+
+    /// IPv6 addresses, in their order.
+    pub fn ipv6(&self) -> Vec<Ipv6Addr> {
+        let ipv6 = |address: &IpAddr| if let IpAddr::V6(address) = address { Some(*address) } else { None };
+        self.addresses.iter().filter_map(ipv6).collect()
+    }
+
+    /// How many connections full NAT can have to one place at this address where a backend listens: ports of all addresses of
+    /// its family.
+    pub fn room(&self, backend: IpAddr) -> u64 {
         let (first, last) = self.own_ports();
-        (u64::from(last) - u64::from(first) + 1) * self.addresses.len() as u64
+        (u64::from(last) - u64::from(first) + 1) * self.like(backend).count() as u64
     }
 }
 
@@ -68,6 +86,11 @@ impl Config {
     /// What the backends of all services are known by.
     pub fn backend_ids(&self) -> impl Iterator<Item = BackendId> {
         self.services.iter().flat_map(Service::backend_ids)
+    }
+
+    /// Whether some service has an IPv6 address.
+    pub fn has_ipv6(&self) -> bool {
+        self.services.iter().any(|service| service.address.is_ipv6())
     }
 
     /// How many ports services have; any counts as one.
@@ -102,9 +125,16 @@ mod tests {
             ((65280, 65535), (65280, 65535), (65024, 65279)),
             ((65500, 65500), (65500, 65500), (65244, 65499)),
         ] {
-            let nat = Nat { addresses: vec![[192, 0, 2, 1].into(), [192, 0, 2, 2].into()], ports };
+            let wide = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1);
+            let nat = Nat { addresses: vec![[192, 0, 2, 1].into(), wide.into(), [192, 0, 2, 2].into()], ports };
             assert_eq!((nat.own_ports(), nat.check_ports()), (own, checks), "{ports:?}");
-            assert_eq!(nat.room(), 2 * (u64::from(own.1 - own.0) + 1));
+            let room = u64::from(own.1 - own.0) + 1;
+            assert_eq!(
+                (nat.room([10, 0, 0, 2].into()), nat.room(wide.into())),
+                (2 * room, room),
+                "each family by itself"
+            );
+            assert_eq!((nat.ipv4().len(), nat.ipv6()), (2, vec![wide]));
         }
     }
 }

@@ -1,5 +1,6 @@
 //! `health = { ... }`: how it is found out whether a backend serves.
 
+use super::address::{Address, unfit_for_checks};
 use super::fault::Faults;
 use super::probe::{self, Probe};
 use super::protocol::Protocol;
@@ -94,7 +95,7 @@ pub(super) fn read(table: Spanned<DeTable<'_>>, of: Option<Protocol>, faults: &m
     let rise = section.optional::<u32>("rise");
     let fall = section.optional::<u32>("fall");
     let target = read_target(&mut section);
-    let source = section.optional::<IpAddr>("source").map(|source| source.value);
+    let source = read_address(&mut section, "source");
     let initial = section.optional::<Initial>("initial").map(|initial| initial.value);
 
     for (name, time) in [("interval", &interval), ("timeout", &timeout)] {
@@ -140,9 +141,17 @@ pub(super) fn read_own(table: Spanned<DeTable<'_>>, faults: &mut Faults) -> Targ
     target
 }
 
+fn read_address(section: &mut Section<'_, '_>, key: &'static str) -> Option<IpAddr> {
+    let address = section.optional::<Address>(key)?;
+    if let Some(why) = unfit_for_checks(address.value.0) {
+        section.faults().add(address.span, format!("{key}: {why}"));
+    }
+    Some(address.value.0)
+}
+
 fn read_target(section: &mut Section<'_, '_>) -> Target {
     let port = section.optional::<u16>("port");
-    let address = section.optional::<IpAddr>("address").map(|address| address.value);
+    let address = read_address(section, "address");
     if let Some(port) = port.as_ref().filter(|port| port.value == 0) {
         section.faults().add(port.span.clone(), "port must be between 1 and 65535: it is asked there");
     }

@@ -1,14 +1,16 @@
 //! The configuration file: TOML, read once into typed values that nobody checks again.
 //!
 //! What a file can say is in `file`, and its sections in `dataplane`, `service`, `health` and `idle`; `id` is what services and
-//! backends are known by from then on. Reading goes on after a fault, so
+//! backends are known by from then on, `address` how addresses are written. Reading goes on after a fault, so
 //! that all of a file's faults are told at once, each with its place: `section` takes keys out of tables, `read` knows which
-//! keys there are, `check` what must be true between them, `spans` where they stand. What a check asks is in `probe`, with
+//! keys there are, `check` what must be true between them (`families`: of IPv4 and IPv6), `spans` where they stand. What a check asks is in `probe`, with
 //! `bytes`, `statuses` and `trust` for its values.
 
+mod address;
 mod bytes;
 mod check;
 mod dataplane;
+mod families;
 mod fault;
 mod file;
 mod health;

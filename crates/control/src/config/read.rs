@@ -1,5 +1,6 @@
 //! From text to typed values: which keys there are, and what they are when they are left out.
 
+use super::address::Address;
 use super::check;
 use super::dataplane::{Dataplane, Idle, Unserved, XdpMode};
 use super::fault::{Fault, Faults};
@@ -113,11 +114,14 @@ fn read_dataplane(mut section: Section<'_, '_>, spans: &mut Spans) -> Option<Dat
 }
 
 fn read_nat(mut section: Section<'_, '_>, spans: &mut Spans) -> Option<Nat> {
-    let addresses = section.required::<Vec<Ipv4Addr>>("addresses");
+    let addresses = section.required::<Vec<Address>>("addresses");
     let ports = section.optional::<PortRange>("ports").map(|ports| ports.value.0);
     section.end();
     spans.nat_addresses = span(&addresses);
-    Some(Nat { addresses: value(addresses)?, ports: ports.unwrap_or(UNRESERVED) })
+    Some(Nat {
+        addresses: value(addresses)?.into_iter().map(|address| address.0).collect(),
+        ports: ports.unwrap_or(UNRESERVED),
+    })
 }
 
 fn read_metrics(mut section: Section<'_, '_>) -> Metrics {
@@ -128,7 +132,7 @@ fn read_metrics(mut section: Section<'_, '_>) -> Metrics {
 
 fn read_service(mut section: Section<'_, '_>, spans: &mut Spans) -> Option<Service> {
     let name = section.required::<String>("name");
-    let address = section.required::<Ipv4Addr>("address");
+    let address = section.required::<Address>("address");
     let port = section.required::<ServicePorts>("port");
     let protocol = section.required::<Protocol>("protocol");
     let forward = section.optional::<Forward>("forward");
@@ -179,12 +183,13 @@ fn read_service(mut section: Section<'_, '_>, spans: &mut Spans) -> Option<Servi
         address: span(&address),
         on_missing: span(&on_missing),
         on_down: span(&on_down),
+        reply: span(&reply),
         idle: idle_span,
         backends: backend_spans,
     });
     Some(Service {
         name: value(name)?,
-        address: value(address)?,
+        address: value(address)?.0,
         port: port.as_ref()?.value.first,
         last_port: value(port)?.last,
         protocol: value(protocol)?,
@@ -204,7 +209,7 @@ fn read_service(mut section: Section<'_, '_>, spans: &mut Spans) -> Option<Servi
 
 /// `keeps_ports`: of a service whose backends need no port.
 fn read_backend(mut section: Section<'_, '_>, keeps_ports: bool, spans: &mut Vec<BackendSpans>) -> Option<Backend> {
-    let address = section.required::<Ipv4Addr>("address");
+    let address = section.required::<Address>("address");
     let has_port = section.has("port") || !keeps_ports;
     let port = if has_port { section.required::<u16>("port") } else { section.optional("port") };
     let weight = section.optional::<u16>("weight");
@@ -215,7 +220,7 @@ fn read_backend(mut section: Section<'_, '_>, keeps_ports: bool, spans: &mut Vec
     section.end();
     spans.push(BackendSpans { address: span(&address), port: span(&port), health: health_span });
     Some(Backend {
-        address: value(address)?,
+        address: value(address)?.0,
         port: if has_port { value(port)? } else { 0 },
         weight: value(weight).unwrap_or(1),
         drain: value(drain).unwrap_or(false),

@@ -54,7 +54,7 @@ impl PickSecret {
         let mut key = [0x6576_656e_6b65_656c, 0x7069_636b_2d6b_6579];
         let mut take = |first: u64, second: u64| {
             let [low, high] = key;
-            key = [siphash13(first, second, &[low, high]), siphash13(first, second, &[!high, !low])];
+            key = [siphash13([first, second], &[low, high]), siphash13([first, second], &[!high, !low])];
         };
         for piece in bytes.chunks(16) {
             let mut block = [0; 16];

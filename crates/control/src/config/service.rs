@@ -5,7 +5,7 @@ use super::id::{BackendId, ServiceId};
 use super::protocol::Protocol;
 use evenkeel_core::flow::IdleTimes;
 use serde::Deserialize;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ pub struct Service {
     /// Name, for people and metrics.
     pub name: String,
     /// Address.
-    pub address: Ipv4Addr,
+    pub address: IpAddr,
     /// Port, or the first of several; 0: any.
     pub port: u16,
     /// The last port, if there are several: one service, which is known by its first.
@@ -116,8 +116,8 @@ pub enum Reply {
 /// A backend of a service.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Backend {
-    /// Address.
-    pub address: Ipv4Addr,
+    /// Address, of the same family as its service's.
+    pub address: IpAddr,
     /// Port; 0: the one that the client asked for.
     pub port: u16,
     /// Share of new connections, relative to the service's other backends.
@@ -131,7 +131,7 @@ pub struct Backend {
 impl Service {
     /// What it is known by.
     pub fn id(&self) -> ServiceId {
-        ServiceId { address: self.address.into(), port: self.port, protocol: self.protocol }
+        ServiceId { address: self.address, port: self.port, protocol: self.protocol }
     }
 
     /// Its ports; 0 stands for any.
@@ -152,14 +152,14 @@ impl Service {
 
     /// What a backend of it is known by.
     pub fn backend_id(&self, backend: &Backend) -> BackendId {
-        BackendId { service: self.id(), address: backend.address.into(), port: backend.port }
+        BackendId { service: self.id(), address: backend.address, port: backend.port }
     }
 
     /// Where a backend is asked whether it serves; port 0: nobody has said which.
     pub fn asked_at(&self, backend: &Backend) -> SocketAddr {
         let address = backend.health.address.or(self.health.target.address);
         let port = backend.health.port.or(self.health.target.port);
-        SocketAddr::new(address.unwrap_or(backend.address.into()), port.unwrap_or(backend.port))
+        SocketAddr::new(address.unwrap_or(backend.address), port.unwrap_or(backend.port))
     }
 
     /// Its backends, each with its rank among those at its address: how many of them have lower ports.

@@ -21,6 +21,7 @@ pub(super) struct ServiceSpans {
     pub(super) address: Range<usize>,
     pub(super) on_missing: Range<usize>,
     pub(super) on_down: Range<usize>,
+    pub(super) reply: Range<usize>,
     pub(super) idle: Range<usize>,
     pub(super) backends: Vec<BackendSpans>,
 }

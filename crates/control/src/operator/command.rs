@@ -142,7 +142,10 @@ fn find<E: std::error::Error>(config: &Config, service: &str, backend: &str) -> 
     let Some(found) = found else { return Err(OrderError::NoService(service.to_owned())) };
     let (address, port) = match backend.parse::<SocketAddr>() {
         Ok(place) => (Some(place.ip()), Some(place.port())),
-        Err(_) => (backend.parse::<IpAddr>().ok(), None),
+        Err(_) => {
+            let bare = backend.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(backend);
+            (bare.parse::<IpAddr>().ok(), None)
+        }
     };
     let mut matching = found
         .backend_ids()

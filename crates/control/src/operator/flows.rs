@@ -9,7 +9,7 @@ use evenkeel_core::{BackendRef, flow};
 use serde::{Deserialize, Serialize};
 use std::cmp::Reverse;
 use std::collections::HashMap;
-use std::net::{IpAddr, SocketAddr, SocketAddrV4};
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 /// A connection.
@@ -44,7 +44,7 @@ pub struct FlowFilter {
     pub state: Option<String>,
 }
 
-/// An address, and a port if it matters: `10.0.0.2` or `10.0.0.2:8080`.
+/// An address, and a port if it matters: `10.0.0.2`, `10.0.0.2:8080`, `fd00::2` or `[fd00::2]:8080`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
 pub struct Place {
@@ -62,7 +62,8 @@ impl TryFrom<String> for Place {
     type Error = String;
 
     fn try_from(text: String) -> Result<Self, String> {
-        match (text.parse::<SocketAddr>(), text.parse::<IpAddr>()) {
+        let bare = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(&text);
+        match (text.parse::<SocketAddr>(), bare.parse::<IpAddr>()) {
             (Ok(end), _) => Ok(Self { address: end.ip(), port: Some(end.port()) }),
             (_, Ok(address)) => Ok(Self { address, port: None }),
             _ => Err(format!("\"{text}\" is neither an address nor an address and a port, as in 10.0.0.2:8080.")),
@@ -156,8 +157,7 @@ impl FlowSearch {
         if self.only.is_some_and(|only| only != service) {
             return None;
         }
-        let asked = end(flow.key.destination());
-        let client = end(flow.key.source());
+        let (client, asked) = (flow.client, flow.service);
         let backend = SocketAddr::new(address, if port == 0 { asked.port() } else { port });
         let state = state_name(flow.state);
         let FlowFilter { client: wanted_client, backend: wanted_backend, state: wanted_state, service: _ } =
@@ -170,15 +170,11 @@ impl FlowSearch {
             client,
             service: asked,
             backend,
-            nat: end(flow.nat),
+            nat: flow.nat,
             state: state.to_owned(),
             idle_seconds: flow.idle.as_secs(),
         })
     }
-}
-
-fn end(peer: flow::Peer) -> SocketAddr {
-    SocketAddrV4::new(peer.address.into(), peer.port.number()).into()
 }
 
 fn state_name(state: flow::State) -> &'static str {

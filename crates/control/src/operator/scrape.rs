@@ -4,7 +4,7 @@ use super::status::Status;
 use super::wanted::{Operator, Port};
 use crate::balancer::BackendView;
 use crate::census::{Census, Stage};
-use crate::config::{Protocol, ServiceId};
+use crate::config::{Nat, Protocol, ServiceId};
 use crate::plane::Plane;
 use crate::trouble::Trouble;
 use evenkeel_core::{Counters, Traffic};
@@ -27,9 +27,8 @@ pub struct Scrape {
     pub troubles: Vec<(Trouble, u64)>,
     /// The tables, what is in them, and what they are made for.
     pub tables: Vec<Table>,
-    /// NAT source ports (of all NAT addresses together) that connections to one target may use at a time: a port may be used
-    /// towards others as well.
-    pub nat_ports: u64,
+    /// What NAT source ports there are.
+    pub nat: Nat,
     /// How many of them are in use towards each target: where backends listen, of whatever services.
     pub nat_targets: BTreeMap<(Protocol, SocketAddr), u64>,
     /// Where packets come and go.
@@ -82,9 +81,21 @@ impl Reloads {
 }
 
 impl Scrape {
-    /// How many NAT source ports are free towards the target that most are in use to.
+    /// NAT source ports (of all NAT addresses of a target's family together) that connections to one target may use at a time: a
+    /// port may be used towards others as well. Where there are targets of both families, of the one that has fewer.
+    pub fn nat_ports(&self) -> u64 {
+        self.least_of_targets(|target, _| self.nat.room(target.ip()))
+    }
+
+    /// How many NAT source ports are free towards the target that has fewest.
     pub fn nat_ports_free(&self) -> u64 {
-        self.nat_ports.saturating_sub(self.nat_targets.values().copied().max().unwrap_or(0))
+        self.least_of_targets(|target, used| self.nat.room(target.ip()).saturating_sub(used))
+    }
+
+    fn least_of_targets(&self, of: impl Fn(&SocketAddr, u64) -> u64) -> u64 {
+        let least = self.nat_targets.iter().map(|((_, target), used)| of(target, *used)).min();
+        // Without a target, what the first one would have.
+        least.unwrap_or_else(|| self.nat.addresses.first().map_or(0, |address| self.nat.room(*address)))
     }
 
     /// Connections by service.
@@ -127,7 +138,7 @@ impl<P: Plane> Operator<P> {
             traffic,
             tables: self.tables(&census),
             stages,
-            nat_ports: self.config.nat.room(),
+            nat: self.config.nat.clone(),
             nat_targets,
             port: self.port.clone(),
             reloads: self.reloads,
@@ -153,11 +164,12 @@ impl<P: Plane> Operator<P> {
 
     fn tables(&self, census: &Census) -> Vec<Table> {
         let sizes = self.balancer.plane().sizes();
-        let flows = Stage::ALL.into_iter().map(|stage| census.at(stage)).sum();
+        let flows: u64 = Stage::ALL.into_iter().map(|stage| census.at(stage)).sum();
         let used = |used: usize| used as u64;
         let table = |name, used, size: u32| Table { name, used, size: size.into() };
         vec![
-            table("flows", flows, sizes.flows),
+            table("flows", flows.saturating_sub(census.wide()), sizes.flows),
+            table("flows-ipv6", census.wide(), sizes.wide_flows),
             table("backends", used(self.balancer.backends().count()), sizes.backends),
             table("services", used(self.config.services.len()), sizes.services),
             table("addresses", used(self.balancer.our_addresses().len()), sizes.addresses),

@@ -15,7 +15,7 @@ use crate::trouble::{Trouble, Troubles};
 use evenkeel_core::backend::BackendState;
 use std::collections::{HashMap, HashSet};
 use std::fmt::Display;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
@@ -160,8 +160,8 @@ impl<P: Plane> Operator<P> {
 
     /// Notes whether packets find the way to a backend's address. What follows from it for new connections is put in force by
     /// [`Operator::settle`]: many ways may become known one after the other.
-    pub fn note_way(&mut self, address: Ipv4Addr, way: Way) {
-        self.is_unsettled |= self.health.note_way(address.into(), way);
+    pub fn note_way(&mut self, address: IpAddr, way: Way) {
+        self.is_unsettled |= self.health.note_way(address, way);
     }
 
     /// Whether ways were noted from which something follows.

@@ -97,8 +97,9 @@ impl<W: Word> WideEntry<W> {
     }
 }
 
+/// What an entry says, whole, if it stands for a connection; nothing if it is free or changes hands right now.
 #[inline(always)]
-fn read<E: Record>(entry: &E) -> Option<Found<'_, E>> {
+pub fn read<E: Record>(entry: &E) -> Option<Found<'_, E>> {
     let before = Meta(entry.meta().load());
     let key = entry.key();
     let backend = entry.backend();

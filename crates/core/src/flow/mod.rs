@@ -22,7 +22,7 @@ mod timeouts;
 pub(crate) mod worth;
 
 pub use crate::key::{FlowKey, HopNumber, Key, Peer, Side, WideKey};
-pub use bucket::{Bucket, BucketOf, Found, WAYS, WideBucket, find};
+pub use bucket::{Bucket, BucketOf, Found, WAYS, WideBucket, find, read};
 pub use entry::{Entry, NewEntry, NewWideEntry, Record, WideEntry};
 pub(crate) use insertion::TRIES;
 pub use insertion::{Insertion, insert, take_over, withdraw};

@@ -27,7 +27,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 fn config(watched: &[(SocketAddrV4, Health)]) -> Config {
     let services = watched.iter().enumerate().map(|(number, (target, health))| Service {
         name: format!("service {number}"),
-        address: Ipv4Addr::new(192, 0, 2, 1),
+        address: Ipv4Addr::new(192, 0, 2, 1).into(),
         // By its backend, so that a service is the same one wherever it stands.
         port: target.port(),
         last_port: None,
@@ -43,7 +43,7 @@ fn config(watched: &[(SocketAddrV4, Health)]) -> Config {
         idle: IdleTimes::DEFAULT,
         drain_time: None,
         backends: vec![Backend {
-            address: *target.ip(),
+            address: (*target.ip()).into(),
             port: target.port(),
             weight: 1,
             drain: false,
@@ -52,7 +52,7 @@ fn config(watched: &[(SocketAddrV4, Health)]) -> Config {
     });
     Config {
         dataplane: Dataplane::default(),
-        nat: Nat { addresses: vec![Ipv4Addr::new(192, 0, 2, 1)], ports: (1024, 65535) },
+        nat: Nat { addresses: vec![Ipv4Addr::new(192, 0, 2, 1).into()], ports: (1024, 65535) },
         services: services.collect(),
         metrics: Metrics::default(),
     }
