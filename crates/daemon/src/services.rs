@@ -2,7 +2,7 @@
 
 use evenkeel_control::Config;
 use std::collections::HashMap;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 /// Names that are told; of more it is said how many.
 const NAMED: usize = 3;
@@ -10,8 +10,8 @@ const NAMED: usize = 3;
 /// The services that each backend address serves, and those at each address.
 #[derive(Debug)]
 pub struct Services<'a> {
-    behind: HashMap<Ipv4Addr, Vec<&'a str>>,
-    at: HashMap<Ipv4Addr, Vec<&'a str>>,
+    behind: HashMap<IpAddr, Vec<&'a str>>,
+    at: HashMap<IpAddr, Vec<&'a str>>,
 }
 
 impl<'a> Services<'a> {
@@ -32,12 +32,12 @@ impl<'a> Services<'a> {
     }
 
     /// Whom a backend at this address serves, in brackets behind a space: ` (service "web")`. Nothing if nobody.
-    pub fn behind(&self, backend: Ipv4Addr) -> String {
+    pub fn behind(&self, backend: IpAddr) -> String {
         named(self.behind.get(&backend))
     }
 
     /// The services at an address of theirs, likewise.
-    pub fn at(&self, address: Ipv4Addr) -> String {
+    pub fn at(&self, address: IpAddr) -> String {
         named(self.at.get(&address))
     }
 }

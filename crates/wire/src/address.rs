@@ -102,6 +102,12 @@ impl From<Ipv4Address> for core::net::Ipv4Addr {
     }
 }
 
+impl From<Ipv4Address> for core::net::IpAddr {
+    fn from(address: Ipv4Address) -> Self {
+        Self::V4(address.into())
+    }
+}
+
 /// An IPv6 address.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Default, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
 #[repr(C)]

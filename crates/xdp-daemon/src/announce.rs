@@ -1,10 +1,10 @@
 //! What there is to say about XDP and next hops in the kernel.
 
-use evenkeel_control::operator::Way;
+use evenkeel_control::operator::{Way, question};
 use evenkeel_daemon::{Announcer, Services};
 use evenkeel_wire::MacAddress;
 use evenkeel_xdp::{Attachment, Interface, Mode};
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 /// What native mode on a veth needs and may not have.
 pub(crate) fn veth_traps(announcer: Announcer, interface: &Interface, mode: Mode) {
@@ -33,23 +33,26 @@ pub(crate) fn veth_traps(announcer: Announcer, interface: &Interface, mode: Mode
 pub(crate) fn next_hop(
     announcer: Announcer,
     role: &str,
-    address: Ipv4Addr,
+    address: IpAddr,
     way: &Way,
     mac: Option<MacAddress>,
     services: &str,
 ) {
     let without = if role == "router" { "nothing is sent to it" } else { "it gets no connections" };
+    let asked = question(address);
     let text = match way {
         // Of a host, and as often as not it is one of thousands.
         Way::Known => format!("{role} {address} is at {}", mac.unwrap_or_default()),
         Way::Silent | Way::Lost if role == "router" => format!(
-            "warning: router {address} does not answer ARP; answers go on to where it was, or to where packets come from."
+            "warning: router {address} does not answer {asked}; answers go on to where it was, or to where packets come from."
         ),
         Way::Silent => {
-            format!("warning: backend {address} does not answer ARP; it gets no connections until it does{services}.")
+            format!(
+                "warning: backend {address} does not answer {asked}; it gets no connections until it does{services}."
+            )
         }
         Way::Lost => format!(
-            "warning: backend {address} does not answer ARP any more; its connections still go to where it was{services}."
+            "warning: backend {address} does not answer {asked} any more; its connections still go to where it was{services}."
         ),
         Way::Elsewhere(interface) => format!(
             "warning: the route to {role} {address} leaves by another interface, {interface}; {without}{services}. \
@@ -66,15 +69,17 @@ pub(crate) fn next_hop(
     announcer.say(&text);
 }
 
-/// Addresses that nobody on this host answers ARP for.
-pub(crate) fn unanswered(announcer: Announcer, addresses: &[Ipv4Addr], interface: &str, services: &Services<'_>) {
+/// Addresses that nobody on this host answers ARP or neighbour solicitations for.
+pub(crate) fn unanswered(announcer: Announcer, addresses: &[IpAddr], interface: &str, services: &Services<'_>) {
     // What is true of one is most often true of all.
     const TOLD: usize = 10;
     for address in addresses.iter().take(TOLD) {
         announcer.say(&format!(
-            "warning: this host does not answer ARP for {address}{}: give it the address with `ip address add {address}/32 dev \
+            "warning: this host does not answer {} for {address}{}: give it the address with `ip address add {address}/{} dev \
              {interface}`, unless routers send its packets here.",
-            services.at(*address)
+            question(*address),
+            services.at(*address),
+            if address.is_ipv6() { 128 } else { 32 },
         ));
     }
     if let Some(more @ 1..) = addresses.len().checked_sub(TOLD) {
@@ -91,14 +96,16 @@ pub(crate) fn many_routes(announcer: Announcer, left_out: usize) {
 }
 
 /// So many next hops of so many backends' did not fit into the kernel's neighbour table.
-pub(crate) fn full_table(announcer: Announcer, backends: usize, refused: usize) {
-    const LIMIT: &str = "net.ipv4.neigh.default.gc_thresh3";
+pub(crate) fn full_table(announcer: Announcer, backends: usize, refused: usize, refused_ipv6: usize) {
+    // Each family has a table of its own.
+    let family = if 2 * refused_ipv6 > refused { "ipv6" } else { "ipv4" };
+    let name = format!("net.{family}.neigh.default.gc_thresh3");
     // Not to be seen in every network namespace, and the same for all of them.
-    let limit = std::fs::read_to_string("/proc/sys/net/ipv4/neigh/default/gc_thresh3").unwrap_or_default();
+    let limit = std::fs::read_to_string(format!("/proc/sys/{}", name.replace('.', "/"))).unwrap_or_default();
     let limit = if limit.is_empty() { String::new() } else { format!(" ({})", limit.trim()) };
     announcer.say(&format!(
         "warning: the kernel's neighbour table is full: {refused} next hops of {backends} backends were refused; nothing is sent \
-         to those. Raise {LIMIT}{limit}: `sysctl -w {LIMIT}={}`.",
+         to those. Raise {name}{limit}: `sysctl -w {name}={}`.",
         (4 * backends).next_power_of_two()
     ));
 }

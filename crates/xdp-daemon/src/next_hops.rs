@@ -7,11 +7,11 @@ use evenkeel_daemon::{Announcer, Services};
 use evenkeel_wire::MacAddress;
 use evenkeel_xdp::{Found, Neighbours, Resolution, XdpError, XdpPlane, interface_name};
 use std::collections::{BTreeMap, HashSet};
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
-/// How long the start waits for backends to answer ARP.
+/// How long the start waits for backends to answer ARP or neighbour solicitations.
 const PATIENCE: Duration = Duration::from_millis(1500);
 /// After so long without an answer a next hop that has answered before is held to do so no more. It is well above what a
 /// neighbour table that was flushed takes to be filled again.
@@ -24,11 +24,11 @@ const GLANCE: Duration = Duration::from_millis(7);
 /// Next hops as they were last told to the plane and to the user.
 pub(crate) struct NextHops {
     announcer: Announcer,
-    known: BTreeMap<Ipv4Addr, (Way, Option<MacAddress>)>,
+    known: BTreeMap<IpAddr, (Way, Option<MacAddress>)>,
     /// Since when a next hop does not answer.
-    doubtful: BTreeMap<Ipv4Addr, Instant>,
+    doubtful: BTreeMap<IpAddr, Instant>,
     /// What there is to say once what follows from it is in force.
-    unsaid: Vec<(Ipv4Addr, Way, Option<MacAddress>)>,
+    unsaid: Vec<(IpAddr, Way, Option<MacAddress>)>,
     /// Whether it was said that the kernel has no room for all of them.
     is_full: bool,
     /// Whether it was said that the kernel does not answer.
@@ -120,7 +120,7 @@ impl NextHops {
 
     fn take(&mut self, operator: &mut Operator<XdpPlane>, found: Found) {
         if found.refused > 0 && !self.is_full {
-            announce::full_table(self.announcer, found.ways.len(), found.refused);
+            announce::full_table(self.announcer, found.ways.len(), found.refused, found.refused_ipv6);
         }
         self.is_full = found.refused > 0;
         let asked: HashSet<_> = found.ways.iter().map(|(address, _)| *address).collect();
@@ -132,7 +132,7 @@ impl NextHops {
 
     /// Tells the plane of a next hop, and the operator whether there is a way. A next hop that stops answering keeps its address:
     /// it may only be slow, and nothing better is known. The user is told by [`NextHops::tell`].
-    pub(crate) fn note(&mut self, operator: &mut Operator<XdpPlane>, address: Ipv4Addr, resolution: Resolution) {
+    pub(crate) fn note(&mut self, operator: &mut Operator<XdpPlane>, address: IpAddr, resolution: Resolution) {
         if resolution != Resolution::Asking {
             self.doubtful.remove(&address);
         }

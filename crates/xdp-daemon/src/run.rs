@@ -82,7 +82,7 @@ async fn balance(run: &Run<'_>) -> Result<(), RunError> {
         announcer.say(&format!("warning: {collision}"));
     }
 
-    let mut neighbours = Neighbours::new(netlink.clone(), interface, config.nat.addresses.first().copied());
+    let mut neighbours = Neighbours::new(netlink.clone(), interface, &config.nat.addresses);
     let mut hops = NextHops::new(announcer);
     if config.follows_routes() {
         // Before the first packet: a connection keeps the way for answers that it began with.

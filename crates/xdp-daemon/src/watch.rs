@@ -12,7 +12,7 @@ use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::link::LinkMessage;
 use rtnetlink::Handle;
 use std::collections::{BTreeSet, HashSet};
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::time::Duration;
 use tokio::time::{Instant, Interval, sleep, sleep_until};
 
@@ -40,9 +40,9 @@ pub(crate) struct Watch<'a> {
     /// Before that there is no asking out of turn.
     rest: Instant,
     /// Addresses of ours that nobody answers ARP for, of which that was said.
-    unanswered: BTreeSet<Ipv4Addr>,
+    unanswered: BTreeSet<IpAddr>,
     /// Backends and routers whose next hops were asked for.
-    known: HashSet<Ipv4Addr>,
+    known: HashSet<IpAddr>,
     /// The way for answers.
     replies: Replies,
 }

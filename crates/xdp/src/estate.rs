@@ -8,13 +8,14 @@ use crate::pinned::{MAPS, Pins, STATIONS};
 use crate::plain::Plain;
 use crate::plane::Outgrown;
 use crate::state::{STATE, State};
+use aya::Pod;
 use aya::maps::{Array, HashMap, Map, MapData};
 use evenkeel_control::config::Nat;
 use evenkeel_control::{Config, Contents, MOST_BACKENDS, Sizes};
 use evenkeel_core::{Backend, LAYOUT, Service, ServiceKey, counter_names};
-use evenkeel_wire::Ipv4Address;
+use evenkeel_wire::{Ipv4Address, Ipv6Address};
 use std::collections::HashSet;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::os::fd::AsFd;
 use std::sync::atomic::AtomicU64;
 
@@ -61,8 +62,12 @@ impl Estate {
         }
         let differs = |what, old: String, new: String| XdpError::Differs { interface: name(), what, old, new };
         let nat = &config.nat;
-        let old = Nat { addresses: self.nat_addresses(state.nat_addresses), ports: state.nat_ports() };
-        if old != *nat {
+        let ipv4 = self.nat_addresses::<Ipv4Address>("NAT_ADDRESSES", state.nat_addresses);
+        let ipv6 = self.nat_addresses::<Ipv6Address>("WIDE_NAT", state.wide_nat_addresses);
+        let addresses = ipv4.into_iter().chain(ipv6).collect();
+        let old = Nat { addresses, ports: state.nat_ports() };
+        // Each family has a table of its own, so how they are mixed in the file does not matter.
+        if (old.ipv4(), old.ipv6(), old.ports) != (nat.ipv4(), nat.ipv6(), nat.ports) {
             return Err(differs("[nat]", shown(&old), shown(nat)));
         }
         match self.misshapen() {
@@ -79,19 +84,21 @@ impl Estate {
             let places = MappedArray::<Backend<AtomicU64>>::new(map.fd().as_fd(), "BACKENDS", MOST_BACKENDS as usize)?;
             backends.extend(Contents::read_places(&places).into_iter().filter_map(|place| place.owner));
         }
-        Ok(had.grown_for(config.dataplane.max_flows, backends.len()))
+        let Sizes { flows, wide_flows, .. } = Sizes::for_config(config);
+        Ok(had.grown_for((flows, wide_flows), backends.len()))
     }
 
     /// The tables, of the sizes `had`, that are too small for these.
     pub(crate) fn outgrown(&self, had: Sizes, sizes: &Sizes) -> Result<Option<Outgrown>, XdpError> {
         let flows = if outgrows("FLOWS", &had, sizes) { self.again("FLOWS") } else { None };
+        let wide = if outgrows("WIDE_FLOWS", &had, sizes) { self.again("WIDE_FLOWS") } else { None };
         let traffic = if outgrows("TRAFFIC", &had, sizes) { self.again("TRAFFIC") } else { None };
-        if flows.is_none() && traffic.is_none() {
+        if flows.is_none() && wide.is_none() && traffic.is_none() {
             return Ok(None);
         }
         let stations = self.stations.as_ref().and_then(|map| map.fd().as_fd().try_clone_to_owned().ok());
         let stations = stations.ok_or_else(|| XdpError::Object(format!("no map {STATIONS}")))?;
-        Ok(Some(Outgrown { sizes: had, flows, traffic, stations }))
+        Ok(Some(Outgrown { sizes: had, flows, wide, traffic, stations }))
     }
 
     /// Gives the tables, which have the sizes `had`, names in a set of pins, but for those that are too small.
@@ -131,9 +138,13 @@ impl Estate {
         MapData::from_fd(map.fd().as_fd().try_clone_to_owned().ok()?).ok()
     }
 
-    fn nat_addresses(&self, count: u32) -> Vec<Ipv4Addr> {
-        let array =
-            self.again("NAT_ADDRESSES").and_then(|map| Array::<_, Plain<Ipv4Address>>::try_from(Map::Array(map)).ok());
+    /// The first so many addresses in a table of a family's.
+    fn nat_addresses<A>(&self, name: &str, count: u32) -> Vec<IpAddr>
+    where
+        Plain<A>: Pod,
+        A: Into<IpAddr>,
+    {
+        let array = self.again(name).and_then(|map| Array::<_, Plain<A>>::try_from(Map::Array(map)).ok());
         let Some(array) = array else { return Vec::new() };
         (0..count).filter_map(|index| array.get(&index, 0).ok()).map(|Plain(address)| address.into()).collect()
     }
@@ -143,12 +154,13 @@ impl Estate {
 pub(crate) fn outgrows(name: &str, had: &Sizes, sizes: &Sizes) -> bool {
     match name {
         "FLOWS" => sizes.buckets() > had.buckets(),
+        "WIDE_FLOWS" => sizes.wide_buckets() > had.wide_buckets(),
         "TRAFFIC" => sizes.backends > had.backends,
         _ => false,
     }
 }
 
 fn shown(nat: &Nat) -> String {
-    let addresses: Vec<_> = nat.addresses.iter().map(Ipv4Addr::to_string).collect();
+    let addresses: Vec<_> = nat.addresses.iter().map(IpAddr::to_string).collect();
     format!("{} ports {}-{}", addresses.join(", "), nat.ports.0, nat.ports.1)
 }

@@ -2,12 +2,13 @@
 
 use crate::clock::Clock;
 use crate::error::XdpError;
-use crate::growth::FlowTable;
+use crate::growth::{FlowTable, WideFlowTable};
 use crate::maps::MappedArray;
 use arc_swap::ArcSwap;
-use evenkeel_control::{FlowView, FlowWalk, WalkError};
-use evenkeel_core::flow::{Bucket, Now, Timeouts};
+use evenkeel_control::{FlowView, FlowWalk, WalkError, by_family};
+use evenkeel_core::flow::{Now, Timeouts};
 use evenkeel_core::hop;
+use std::net::Ipv6Addr;
 use std::ops::Range;
 use std::sync::atomic::AtomicU64;
 
@@ -16,6 +17,10 @@ use std::sync::atomic::AtomicU64;
 pub(crate) struct Flows {
     /// Exchanged for a larger one when that is in force.
     pub(crate) table: ArcSwap<FlowTable>,
+    /// The same of IPv6.
+    pub(crate) wide: ArcSwap<WideFlowTable>,
+    /// What IPv6 connections are sent from, by number.
+    pub(crate) wide_nat: Box<[Ipv6Addr]>,
     pub(crate) hops: MappedArray<AtomicU64>,
     pub(crate) timeouts: ArcSwap<Timeouts>,
     pub(crate) clock: Clock,
@@ -28,14 +33,18 @@ impl Flows {
     }
 
     pub(crate) fn visit(&self, buckets: Range<usize>, visit: &mut dyn FnMut(FlowView)) -> Result<(), XdpError> {
-        let table = self.table.load();
-        FlowView::visit(there(&table, buckets), &self.timeouts.load(), self.now()?, visit);
+        let (table, wide, timeouts, now) = (self.table.load(), self.wide.load(), self.timeouts.load(), self.now()?);
+        let (narrow_buckets, wide_buckets) = by_family(buckets, table.len());
+        FlowView::visit(there(&table, narrow_buckets), &timeouts, now, visit);
+        FlowView::visit_wide(there(&wide, wide_buckets), &self.wide_nat, &timeouts, now, visit);
         Ok(())
     }
 
     pub(crate) fn sweep(&self, buckets: Range<usize>) -> Result<(), XdpError> {
-        let (timeouts, now, table) = (self.timeouts.load(), self.now()?, self.table.load());
-        there(&table, buckets).iter().for_each(|bucket| bucket.sweep(&timeouts, now));
+        let (table, wide, timeouts, now) = (self.table.load(), self.wide.load(), self.timeouts.load(), self.now()?);
+        let (narrow_buckets, wide_buckets) = by_family(buckets, table.len());
+        there(&table, narrow_buckets).iter().for_each(|bucket| bucket.sweep(&timeouts, now));
+        there(&wide, wide_buckets).iter().for_each(|bucket| bucket.sweep(&timeouts, now));
         Ok(())
     }
 
@@ -46,13 +55,13 @@ impl Flows {
 }
 
 /// These buckets, as far as the table has them: who asks may have another one in mind.
-fn there(table: &[Bucket<AtomicU64>], buckets: Range<usize>) -> &[Bucket<AtomicU64>] {
+fn there<B>(table: &[B], buckets: Range<usize>) -> &[B] {
     table.get(buckets.start..buckets.end.min(table.len())).unwrap_or_default()
 }
 
 impl FlowWalk for Flows {
     fn buckets(&self) -> usize {
-        self.table.load().len()
+        self.table.load().len() + self.wide.load().len()
     }
 
     fn visit(&self, buckets: Range<usize>, visit: &mut dyn FnMut(FlowView)) -> Result<(), WalkError> {

@@ -1,24 +1,27 @@
 //! Larger tables in the place of others, while packets fly.
 //!
-//! What the control side writes alone needs nothing of this: it is made as large as it can ever be. Two tables grow. The flow
-//! table is carried as [`evenkeel_control::carry`] says, with a [`Hold`] on the stations that would change it. What backends have
+//! What the control side writes alone needs nothing of this: it is made as large as it can ever be. The flow tables grow, and
+//! the table of what backends have carried. The flow tables are carried as [`evenkeel_control::carry`] says, with a [`Hold`] on the stations that would change them. What backends have
 //! carried is counted anew, and what was counted before goes into the upper half of the new table, where no packet counts.
 
 use crate::error::XdpError;
 use crate::hold::Hold;
-use crate::maps::MappedArray;
+use crate::maps::{Cells, MappedArray};
 use crate::pinned::STATIONS;
 use crate::plain::{Plain, failed};
 use aya::maps::{MapData, PerCpuArray, PerCpuValues};
-use evenkeel_control::carry::Carrying;
+use evenkeel_control::carry::{Carried, Carrying};
 use evenkeel_core::Traffic;
-use evenkeel_core::flow::Bucket;
+use evenkeel_core::flow::{Bucket, BucketOf, Entry, WideBucket, WideEntry};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
-/// The flow table, as it is mapped.
+/// The table of IPv4 flows, as it is mapped.
 pub(crate) type FlowTable = MappedArray<Bucket<AtomicU64>>;
+
+/// The table of IPv6 flows.
+pub(crate) type WideFlowTable = MappedArray<WideBucket<AtomicU64>>;
 
 /// What backends have carried: twice as many rows as there can be backends. Packets are counted in the lower half; in the
 /// upper half there is what was counted in a smaller table before.
@@ -26,7 +29,8 @@ pub(crate) type TrafficTable = PerCpuArray<MapData, Plain<Traffic>>;
 
 /// Tables that are to be exchanged for larger ones.
 pub(crate) struct Growth {
-    pub(crate) flows: Option<FlowGrowth>,
+    pub(crate) flows: Option<FlowGrowth<Entry<AtomicU64>>>,
+    pub(crate) wide: Option<FlowGrowth<WideEntry<AtomicU64>>>,
     pub(crate) traffic: Option<TrafficGrowth>,
     /// The stations of the program that works over the old ones.
     pub(crate) stations: OwnedFd,
@@ -38,44 +42,63 @@ pub(crate) struct TrafficGrowth {
     pub(crate) new: (TrafficTable, u32),
 }
 
-/// A flow table on its way.
+/// A flow table, of entries of one size or the other, on its way.
 #[derive(Debug)]
-pub(crate) struct FlowGrowth {
-    old: Arc<FlowTable>,
-    new: Arc<FlowTable>,
+pub(crate) struct FlowGrowth<E> {
+    old: Arc<MappedArray<BucketOf<E>>>,
+    new: Arc<MappedArray<BucketOf<E>>>,
     carrying: Carrying,
 }
 
-impl FlowGrowth {
+impl<E: Carried> FlowGrowth<E>
+where
+    BucketOf<E>: Cells,
+{
     /// Carries what is there. The old table goes on working.
-    pub(crate) fn begin(old: Arc<FlowTable>, new: Arc<FlowTable>, secret: [u32; 4]) -> Self {
+    pub(crate) fn begin(
+        old: Arc<MappedArray<BucketOf<E>>>,
+        new: Arc<MappedArray<BucketOf<E>>>,
+        secret: [u32; 4],
+    ) -> Self {
         let mut carrying = Carrying::new(old.len(), secret);
         carrying.bring_up_to_date(&old, &new);
         Self { old, new, carrying }
     }
 
     /// The table that is at work.
-    pub(crate) fn old_table(&self) -> &Arc<FlowTable> {
+    pub(crate) fn old_table(&self) -> &Arc<MappedArray<BucketOf<E>>> {
         &self.old
     }
 
     /// The larger table.
-    pub(crate) fn new_table(&self) -> &Arc<FlowTable> {
+    pub(crate) fn new_table(&self) -> &Arc<MappedArray<BucketOf<E>>> {
         &self.new
+    }
+
+    /// Carries what has changed since.
+    fn catch_up(&mut self) {
+        let Self { old, new, carrying } = self;
+        carrying.bring_up_to_date(old, new);
     }
 }
 
 impl Growth {
     /// Carries what has changed since, and keeps packets off that would change more, until the program has been exchanged.
     pub(crate) fn finish(&mut self) -> Result<Option<Hold>, XdpError> {
-        let Self { flows, stations, .. } = self;
-        let Some(FlowGrowth { old, new, carrying }) = flows else { return Ok(None) };
+        if self.flows.is_none() && self.wide.is_none() {
+            return Ok(None);
+        }
         // Once more beforehand, so that there is little to be done while packets are kept off.
-        carrying.bring_up_to_date(old, new);
-        let stations = stations.try_clone().map_err(|source| XdpError::Map { map: STATIONS, source })?;
+        self.catch_up();
+        let stations = self.stations.try_clone().map_err(|source| XdpError::Map { map: STATIONS, source })?;
         let hold = Hold::begin(stations)?;
-        carrying.bring_up_to_date(old, new);
+        self.catch_up();
         Ok(Some(hold))
+    }
+
+    fn catch_up(&mut self) {
+        self.flows.iter_mut().for_each(FlowGrowth::catch_up);
+        self.wide.iter_mut().for_each(FlowGrowth::catch_up);
     }
 }
 

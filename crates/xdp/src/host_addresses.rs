@@ -3,19 +3,18 @@
 
 use crate::error::XdpError;
 use crate::netlink::ask_for_all;
-use netlink_packet_route::AddressFamily;
-use netlink_packet_route::address::{AddressAttribute, AddressMessage};
+use netlink_packet_route::address::{AddressAttribute, AddressHeaderFlags, AddressMessage};
 use rtnetlink::Handle;
 use std::collections::{BTreeSet, HashSet};
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 
 /// An address on an interface. The same one may be on several, and on one with several prefixes and peers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Assigned {
-    address: Ipv4Addr,
+    address: IpAddr,
     interface: u32,
     prefix: u8,
-    peer: Option<Ipv4Addr>,
+    peer: Option<IpAddr>,
 }
 
 /// The host's addresses.
@@ -28,18 +27,15 @@ impl HostAddresses {
     /// # Errors
     /// Netlink does not answer.
     pub async fn find(netlink: &Handle) -> Result<Self, XdpError> {
-        let messages = ask_for_all("addresses", || {
-            let mut request = netlink.address().get();
-            request.message_mut().header.family = AddressFamily::Inet;
-            request.execute()
-        });
-        Ok(Self(messages.await?.iter().filter_map(read).collect()))
+        // Of either family, since none is named.
+        let messages = ask_for_all("addresses", || netlink.address().get().execute());
+        Ok(Self(messages.await?.iter().filter(|message| is_in_use(message)).filter_map(read).collect()))
     }
 
     /// Notes a change that the kernel tells of: the address is there now, or is not any more.
     pub fn change(&mut self, message: &AddressMessage, is_there: bool) {
         let Some(assigned) = read(message) else { return };
-        if is_there {
+        if is_there && is_in_use(message) {
             self.0.insert(assigned);
         } else {
             self.0.remove(&assigned);
@@ -47,19 +43,25 @@ impl HostAddresses {
     }
 
     /// Each of them.
-    pub fn all(&self) -> HashSet<Ipv4Addr> {
+    pub fn all(&self) -> HashSet<IpAddr> {
         self.0.iter().map(|assigned| assigned.address).collect()
     }
 }
 
-/// The address that a message is about, if it is of IPv4.
+/// Whether the kernel takes packets for the address: not while it looks whether somebody else has it, nor if somebody has
+/// (RFC 4862, section 5.4). When it is done looking it says so by another message.
+fn is_in_use(message: &AddressMessage) -> bool {
+    !message.header.flags.intersects(AddressHeaderFlags::Tentative | AddressHeaderFlags::Dadfailed)
+}
+
+/// The address that a message is about.
 fn read(message: &AddressMessage) -> Option<Assigned> {
     let (mut local, mut peer) = (None, None);
     for attribute in &message.attributes {
         match attribute {
-            AddressAttribute::Local(IpAddr::V4(address)) => local = Some(*address),
+            AddressAttribute::Local(address) => local = Some(*address),
             // Of an interface without a peer the same as the local one (linux/if_addr.h).
-            AddressAttribute::Address(IpAddr::V4(address)) => peer = Some(*address),
+            AddressAttribute::Address(address) => peer = Some(*address),
             _ => {}
         }
     }
@@ -78,12 +80,12 @@ mod tests {
         message
     }
 
-    fn address(last: u8) -> Ipv4Addr {
-        Ipv4Addr::new(192, 0, 2, last)
+    fn address(last: u8) -> IpAddr {
+        IpAddr::from([192, 0, 2, last])
     }
 
     fn plain(interface: u32, prefix: u8, last: u8) -> AddressMessage {
-        let it = IpAddr::from(address(last));
+        let it = address(last);
         message(interface, prefix, &[AddressAttribute::Address(it), AddressAttribute::Local(it)])
     }
 
@@ -105,16 +107,25 @@ mod tests {
     #[test]
     fn a_peers_address_is_not_the_hosts() {
         let mut host = HostAddresses::default();
-        let (own, peer) = (IpAddr::from(address(1)), IpAddr::from(address(2)));
+        let (own, peer) = (address(1), address(2));
         let tunnel = message(1, 32, &[AddressAttribute::Address(peer), AddressAttribute::Local(own)]);
         host.change(&tunnel, true);
         assert_eq!(host.all(), HashSet::from([address(1)]));
     }
 
     #[test]
-    fn addresses_of_the_other_family_are_nothing() {
+    fn an_ipv6_address_is_the_hosts_once_the_kernel_has_looked_who_else_has_it() {
         let mut host = HostAddresses::default();
-        host.change(&message(1, 64, &[AddressAttribute::Address(IpAddr::from([0xfd00, 0, 0, 0, 0, 0, 0, 1]))]), true);
-        assert_eq!(host, HostAddresses::default());
+        let own = IpAddr::from([0xfd00, 0, 0, 0, 0, 0, 0, 1]);
+        let mut tentative = message(1, 64, &[AddressAttribute::Address(own)]);
+        let settled = tentative.clone();
+        tentative.header.flags = AddressHeaderFlags::Tentative;
+        host.change(&tentative, true);
+        assert_eq!(host.all(), HashSet::new());
+        host.change(&settled, true);
+        assert_eq!(host.all(), HashSet::from([own]));
+        tentative.header.flags = AddressHeaderFlags::Dadfailed | AddressHeaderFlags::Permanent;
+        host.change(&tentative, true);
+        assert_eq!(host.all(), HashSet::new(), "somebody else has it");
     }
 }

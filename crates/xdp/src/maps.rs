@@ -15,6 +15,8 @@ pub(crate) unsafe trait Cells {}
 
 // SAFETY: `repr(C)`, nothing but words (sizes are asserted where the types are defined).
 unsafe impl Cells for evenkeel_core::flow::Bucket<AtomicU64> {}
+// SAFETY: as above.
+unsafe impl Cells for evenkeel_core::flow::WideBucket<AtomicU64> {}
 // SAFETY: a word.
 unsafe impl Cells for AtomicU64 {}
 // SAFETY: as above.

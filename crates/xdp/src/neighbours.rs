@@ -1,6 +1,6 @@
 //! Next hops, from the kernel's routing and neighbour tables.
 //!
-//! The packet path cannot wait for ARP, so every backend's next hop is resolved ahead of need and kept fresh: the kernel is
+//! The packet path cannot wait for ARP or neighbour discovery, so every backend's next hop is resolved ahead of need and kept fresh: the kernel is
 //! asked to use an entry of its own that is in doubt (`NTF_USE`), which makes it probe, and tells us of every change. What an
 //! operator or a routing daemon has entered is used as it is, and never asked about: that would put the kernel's own entry in
 //! its place.
@@ -19,7 +19,7 @@ use netlink_packet_route::neighbour::{NeighbourFlags, NeighbourMessage, Neighbou
 use netlink_packet_route::route::{RouteAddress, RouteAttribute, RouteMessage, RouteType, RouteVia};
 use rtnetlink::{Handle, RouteMessageBuilder};
 use std::collections::{BTreeMap, HashMap};
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::pin::pin;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -50,9 +50,11 @@ pub enum Resolution {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Found {
     /// By backend.
-    pub ways: Vec<(Ipv4Addr, Resolution)>,
-    /// How many next hops the kernel has refused to ask for because its table is full (net.ipv4.neigh.default.gc_thresh3).
+    pub ways: Vec<(IpAddr, Resolution)>,
+    /// How many next hops the kernel has refused to ask for because its table is full (net.ipv4.neigh.default.gc_thresh3, and the same of ipv6).
     pub refused: usize,
+    /// How many of them are IPv6, whose table is another.
+    pub refused_ipv6: usize,
 }
 
 /// The next hops of a set of backends behind one interface.
@@ -60,12 +62,12 @@ pub struct Found {
 pub struct Neighbours {
     netlink: Handle,
     interface: u32,
-    /// Where packets for backends come from.
-    source: Option<Ipv4Addr>,
+    /// Where packets for backends come from: the first of a backend's family.
+    sources: Vec<IpAddr>,
     /// By backend, the address that is resolved: its own, or its router's.
-    via: BTreeMap<Ipv4Addr, Result<IpAddr, Resolution>>,
+    via: BTreeMap<IpAddr, Result<IpAddr, Resolution>>,
     /// By address that is resolved, the backends.
-    behind: HashMap<IpAddr, Vec<Ipv4Addr>>,
+    behind: HashMap<IpAddr, Vec<IpAddr>>,
     /// When the routes were looked up.
     looked_up: Option<Instant>,
     /// When the kernel was asked for an address that it does not know.
@@ -73,12 +75,12 @@ pub struct Neighbours {
 }
 
 impl Neighbours {
-    /// Looks for next hops behind this interface, of packets from `source`.
-    pub fn new(netlink: Handle, interface: &Interface, source: Option<Ipv4Addr>) -> Self {
+    /// Looks for next hops behind this interface, of packets from the first of `sources` that is of a backend's family.
+    pub fn new(netlink: Handle, interface: &Interface, sources: &[IpAddr]) -> Self {
         Self {
             netlink,
             interface: interface.index,
-            source,
+            sources: sources.to_vec(),
             via: BTreeMap::new(),
             behind: HashMap::new(),
             looked_up: None,
@@ -101,7 +103,7 @@ impl Neighbours {
     ///
     /// # Errors
     /// Netlink does not answer.
-    pub async fn refresh(&mut self, backends: impl IntoIterator<Item = Ipv4Addr>) -> Result<Found, XdpError> {
+    pub async fn refresh(&mut self, backends: impl IntoIterator<Item = IpAddr>) -> Result<Found, XdpError> {
         self.look_up(backends).await?;
         let table = self.table().await?;
         let now = Instant::now();
@@ -109,6 +111,7 @@ impl Neighbours {
         self.asked.retain(|via, asked| self.behind.contains_key(via) && now < *asked + AGAIN);
         self.asked.extend(in_doubt.iter().map(|&via| (via, now)));
         let refused = self.ask_for(&in_doubt, &table).await?;
+        let refused_ipv6 = refused.iter().filter(|address| address.is_ipv6()).count();
         let ways = self.via.iter().map(|(backend, via)| {
             let known = via.map(|via| table.get(&via).and_then(|entry| entry.mac));
             let resolution = match known {
@@ -118,7 +121,7 @@ impl Neighbours {
             };
             (*backend, resolution)
         });
-        Ok(Found { ways: ways.collect(), refused })
+        Ok(Found { ways: ways.collect(), refused: refused.len(), refused_ipv6 })
     }
 
     /// The backends whose next hop a message from the kernel gives, and what it is.
@@ -130,7 +133,7 @@ impl Neighbours {
     }
 
     /// Makes these the backends whose way is known.
-    async fn look_up(&mut self, backends: impl IntoIterator<Item = Ipv4Addr>) -> Result<(), XdpError> {
+    async fn look_up(&mut self, backends: impl IntoIterator<Item = IpAddr>) -> Result<(), XdpError> {
         let now = Instant::now();
         let is_fresh = self.looked_up.is_some_and(|looked_up| now < looked_up + ROUTES);
         let before = if is_fresh { std::mem::take(&mut self.via) } else { BTreeMap::new() };
@@ -142,9 +145,10 @@ impl Neighbours {
                 None => unknown.push(backend),
             }
         }
-        let (netlink, interface, source) = (&self.netlink, self.interface, self.source);
+        let (netlink, interface, sources) = (&self.netlink, self.interface, &self.sources);
         let mut answers = stream::iter(unknown)
             .map(|backend| async move {
+                let source = sources.iter().find(|source| source.is_ipv6() == backend.is_ipv6()).copied();
                 let found = ask("routes", || route(netlink, interface, source, backend)).await;
                 found.map(|found| (backend, found))
             })
@@ -173,15 +177,19 @@ impl Neighbours {
     }
 
     /// Makes the kernel resolve these addresses, or check them if they have not been heard of for a while. What it refuses is
-    /// asked for again at the next refresh; until then what is known holds. Returns how many did not fit into its table.
-    async fn ask_for(&self, addresses: &[IpAddr], table: &HashMap<IpAddr, Entry>) -> Result<usize, XdpError> {
+    /// asked for again at the next refresh; until then what is known holds. Returns those that did not fit into its table.
+    async fn ask_for(&self, addresses: &[IpAddr], table: &HashMap<IpAddr, Entry>) -> Result<Vec<IpAddr>, XdpError> {
         let requests = addresses.iter().map(|&address| (address, table.contains_key(&address)));
         let mut answers = stream::iter(requests)
-            .map(|(address, is_there)| ask("neighbours", move || self.use_entry(address, is_there)))
+            .map(|(address, is_there)| async move {
+                let fits = ask("neighbours", move || self.use_entry(address, is_there)).await;
+                fits.map(|fits| (address, fits))
+            })
             .buffer_unordered(AT_ONCE);
-        let mut refused = 0;
+        let mut refused = Vec::new();
         while let Some(answer) = answers.next().await {
-            refused += usize::from(!answer?);
+            let (address, fits) = answer?;
+            refused.extend((!fits).then_some(address));
         }
         Ok(refused)
     }
@@ -223,15 +231,13 @@ impl Neighbours {
 async fn route(
     netlink: &Handle,
     interface: u32,
-    source: Option<Ipv4Addr>,
-    backend: Ipv4Addr,
+    source: Option<IpAddr>,
+    backend: IpAddr,
 ) -> Result<Result<IpAddr, Resolution>, XdpError> {
     // A kernel that does not have the address itself answers nobody who asks from there.
     for source in source.map(Some).into_iter().chain([None]) {
-        let to = RouteMessageBuilder::<Ipv4Addr>::new().destination_prefix(backend, 32);
-        let request = source.into_iter().fold(to, |to, source| to.source_prefix(source, 32)).build();
-        match pin!(netlink.route().get(request).execute()).next().await {
-            Some(Ok(route)) => return Ok(leads_to(&route, interface).map(|gateway| gateway.unwrap_or(backend.into()))),
+        match pin!(netlink.route().get(question(source, backend)).execute()).next().await {
+            Some(Ok(route)) => return Ok(leads_to(&route, interface).map(|gateway| gateway.unwrap_or(backend))),
             // Netlink answers "no route" with an error.
             Some(Err(rtnetlink::Error::NetlinkError(_))) | None => {}
             Some(Err(error)) => return Err(failed("routes")(error)),
@@ -240,10 +246,33 @@ async fn route(
     Ok(Err(Resolution::NoRoute))
 }
 
+/// By which way packets from there to the backend go.
+fn question(source: Option<IpAddr>, backend: IpAddr) -> RouteMessage {
+    match backend {
+        IpAddr::V4(backend) => {
+            let to = RouteMessageBuilder::<Ipv4Addr>::new().destination_prefix(backend, 32);
+            match source {
+                Some(IpAddr::V4(source)) => to.source_prefix(source, 32).build(),
+                _ => to.build(),
+            }
+        }
+        IpAddr::V6(backend) => {
+            let to = RouteMessageBuilder::<Ipv6Addr>::new().destination_prefix(backend, 128);
+            match source {
+                Some(IpAddr::V6(source)) => to.source_prefix(source, 128).build(),
+                _ => to.build(),
+            }
+        }
+    }
+}
+
 /// The router of a route that leaves by the interface, if it has one: of several paths, the one that the kernel has picked.
 fn leads_to(route: &RouteMessage, interface: u32) -> Result<Option<IpAddr>, Resolution> {
-    if route.header.kind == RouteType::Local {
-        return Err(Resolution::Here);
+    match route.header.kind {
+        RouteType::Local => return Err(Resolution::Here),
+        // IPv4's are told as errors.
+        RouteType::Unreachable | RouteType::BlackHole | RouteType::Prohibit => return Err(Resolution::NoRoute),
+        _ => {}
     }
     let mut via = None;
     let mut leaves_by = 0;
@@ -253,7 +282,9 @@ fn leads_to(route: &RouteMessage, interface: u32) -> Result<Option<IpAddr>, Reso
             RouteAttribute::Gateway(RouteAddress::Inet(gateway)) | RouteAttribute::Via(RouteVia::Inet(gateway)) => {
                 via = Some(IpAddr::from(*gateway));
             }
-            RouteAttribute::Via(RouteVia::Inet6(gateway)) => via = Some(IpAddr::from(*gateway)),
+            RouteAttribute::Gateway(RouteAddress::Inet6(gateway)) | RouteAttribute::Via(RouteVia::Inet6(gateway)) => {
+                via = Some(IpAddr::from(*gateway))
+            }
             _ => {}
         }
     }

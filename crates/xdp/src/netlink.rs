@@ -67,8 +67,11 @@ impl News {
             MulticastGroup::Link,
             MulticastGroup::Neigh,
             MulticastGroup::Ipv4Ifaddr,
+            MulticastGroup::Ipv6Ifaddr,
             MulticastGroup::Ipv4Route,
+            MulticastGroup::Ipv6Route,
             MulticastGroup::Ipv4Rule,
+            MulticastGroup::Ipv6Rule,
         ];
         let (mut connection, _, messages) = rtnetlink::new_multicast_connection(&groups)?;
         enlarge(connection.socket_mut().as_raw_fd());

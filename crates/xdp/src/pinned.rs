@@ -14,18 +14,19 @@ use aya::maps::MapData;
 use aya::pin::PinError;
 use aya::programs::Xdp;
 use aya_obj::programs::XdpAttachType;
-use evenkeel_core::flow::Bucket;
+use evenkeel_core::flow::{Bucket, WideBucket};
 use evenkeel_core::hop::{HOPS, Hop};
 use evenkeel_core::{AddressFilter, Backend, Counters, Ours, Service, Traffic};
-use evenkeel_wire::Ipv4Address;
+use evenkeel_wire::{Ipv4Address, Ipv6Address};
 use std::fs;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// The maps of the program, and how large a value is in each.
-pub(crate) const MAPS: [(&str, usize); 10] = [
+pub(crate) const MAPS: [(&str, usize); 13] = [
     ("FLOWS", size_of::<Bucket<u64>>()),
+    ("WIDE_FLOWS", size_of::<WideBucket<u64>>()),
     ("HOPS", size_of::<Hop>() * HOPS as usize),
     ("BACKENDS", size_of::<Backend<u64>>()),
     ("SERVICES", size_of::<Service>()),
@@ -33,7 +34,9 @@ pub(crate) const MAPS: [(&str, usize); 10] = [
     ("MAGLEV", size_of::<u32>()),
     ("OURS_FILTER", size_of::<AddressFilter>()),
     ("OURS", size_of::<Ours>()),
+    ("WIDE_OURS", size_of::<Ours>()),
     ("NAT_ADDRESSES", size_of::<Ipv4Address>()),
+    ("WIDE_NAT", size_of::<Ipv6Address>()),
     ("COUNTERS", size_of::<Counters>()),
     ("TRAFFIC", size_of::<Traffic>()),
 ];

@@ -4,7 +4,9 @@ use crate::clock::{Clock, nanoseconds_per_jiffy};
 use crate::error::XdpError;
 use crate::estate::outgrows;
 use crate::flows::Flows;
-use crate::growth::{self, FlowGrowth, FlowTable, Growth, TrafficGrowth, TrafficTable, carry_traffic, set_traffic};
+use crate::growth::{
+    self, FlowGrowth, FlowTable, Growth, TrafficGrowth, TrafficTable, WideFlowTable, carry_traffic, set_traffic,
+};
 use crate::left_behind::{LeftBehind, Source};
 use crate::maglev::MaglevTables;
 use crate::maps::MappedArray;
@@ -14,18 +16,19 @@ use crate::post::{Post, Program};
 use crate::programs::{Load, Programs, map_fd};
 use crate::state::{STATE, State};
 use arc_swap::ArcSwap;
+use aya::Pod;
 use aya::maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray};
 use aya::programs::Xdp;
 use evenkeel_control::{Contents, FlowView, FlowWalk, MOST_BACKENDS, MOST_FLOWS, MOST_SERVICES, Plane, Sizes};
 use evenkeel_core::backend::Link;
-use evenkeel_core::flow::{Bucket, Now, Peer, Timeouts};
+use evenkeel_core::flow::{Bucket, Now, Timeouts, WideBucket};
 use evenkeel_core::hop::{self, HOPS};
 use evenkeel_core::{
     AddressFilter, Backend, Counters, Features, Ours, Service, ServiceKey, Settings, Standing, Traffic, Word,
 };
-use evenkeel_wire::{IpProtocol, Ipv4Address, MacAddress};
+use evenkeel_wire::{IpProtocol, Ipv4Address, Ipv6Address, MacAddress};
 use std::collections::{BTreeMap, HashSet};
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -41,6 +44,8 @@ pub struct XdpPlane {
     settings: Settings,
     /// The flow table that the program works over.
     table: Arc<FlowTable>,
+    /// The same of IPv6.
+    wide: Arc<WideFlowTable>,
     flows: Arc<Flows>,
     backends: MappedArray<Backend<AtomicU64>>,
     allowance: MappedArray<AtomicU64>,
@@ -48,14 +53,15 @@ pub struct XdpPlane {
     maglev: MaglevTables,
     filter: Array<MapData, Plain<AddressFilter>>,
     addresses: HashMap<MapData, Plain<Ipv4Address>, Plain<Ours>>,
+    wide_addresses: HashMap<MapData, Plain<Ipv6Address>, Plain<Ours>>,
     counters: PerCpuArray<MapData, Plain<Counters>>,
     traffic: TrafficTable,
     /// What of the process before is to be carried into larger tables when the program is attached.
     growth: Mutex<Option<Growth>>,
-    /// What is in `addresses`.
-    ours: BTreeMap<Ipv4Addr, Ours>,
+    /// What is in `addresses` and `wide_addresses`.
+    ours: BTreeMap<IpAddr, Ours>,
     /// Addresses that the host has.
-    hosts: HashSet<Ipv4Addr>,
+    hosts: HashSet<IpAddr>,
     /// Where tables and program have names, if they outlive this process.
     staging: Option<Staging>,
     /// Where the program is attached.
@@ -85,6 +91,7 @@ impl Default for Surroundings<'_> {
 pub(crate) struct Outgrown {
     pub(crate) sizes: Sizes,
     pub(crate) flows: Option<MapData>,
+    pub(crate) wide: Option<MapData>,
     pub(crate) traffic: Option<MapData>,
     pub(crate) stations: OwnedFd,
 }
@@ -94,7 +101,7 @@ impl Outgrown {
     fn grow(
         self,
         programs: &Programs,
-        table: &Arc<FlowTable>,
+        (table, wide_table): (&Arc<FlowTable>, &Arc<WideFlowTable>),
         sizes: &Sizes,
         secret: [u32; 4],
     ) -> Result<Growth, XdpError> {
@@ -102,6 +109,13 @@ impl Outgrown {
             Some(map) => {
                 let old = MappedArray::new(map.fd().as_fd(), "FLOWS", self.sizes.buckets() as usize)?;
                 Some(FlowGrowth::begin(Arc::new(old), Arc::clone(table), secret))
+            }
+            None => None,
+        };
+        let wide = match self.wide {
+            Some(map) => {
+                let old = MappedArray::new(map.fd().as_fd(), "WIDE_FLOWS", self.sizes.wide_buckets() as usize)?;
+                Some(FlowGrowth::begin(Arc::new(old), Arc::clone(wide_table), secret))
             }
             None => None,
         };
@@ -113,12 +127,12 @@ impl Outgrown {
             }),
             None => None,
         };
-        Ok(Growth { flows, traffic, stations: self.stations })
+        Ok(Growth { flows, wide, traffic, stations: self.stations })
     }
 }
 
 impl XdpPlane {
-    /// Loads the object that `crates/ebpf` builds, with empty tables of these sizes. `nat` are the NAT addresses; `features`
+    /// Loads the object that `crates/ebpf` builds, with empty tables of these sizes. `nat` are the NAT addresses, of either family; `features`
     /// are all that packets will ever need. The tables go with this value, or with the program if that is attached somewhere.
     ///
     /// # Errors
@@ -127,7 +141,7 @@ impl XdpPlane {
         object: &[u8],
         sizes: Sizes,
         settings: Settings,
-        nat: &[Ipv4Addr],
+        nat: &[IpAddr],
         features: Features,
     ) -> Result<Self, XdpError> {
         Self::load_at(object, sizes, settings, nat, features, Surroundings::default())
@@ -141,7 +155,7 @@ impl XdpPlane {
         object: &[u8],
         sizes: Sizes,
         settings: Settings,
-        nat: &[Ipv4Addr],
+        nat: &[IpAddr],
         features: Features,
     ) -> Result<Self, XdpError> {
         let surroundings = Surroundings { tick_length: 0, ..Surroundings::default() };
@@ -153,7 +167,7 @@ impl XdpPlane {
         object: &[u8],
         sizes: Sizes,
         settings: Settings,
-        nat: &[Ipv4Addr],
+        nat: &[IpAddr],
         features: Features,
         surroundings: Surroundings<'_>,
     ) -> Result<Self, XdpError> {
@@ -162,20 +176,22 @@ impl XdpPlane {
         let keeps = keeps.and_then(map_fd);
         let load = Load { object, sizes, settings: &settings, features, names, tick_length, keeps };
         let mut programs = Programs::load(load)?;
-        let mut nat_addresses: Array<_, Plain<Ipv4Address>> = programs.take("NAT_ADDRESSES")?;
-        for (index, address) in (0..).zip(nat) {
-            let value = Plain(Ipv4Address::from(*address));
-            nat_addresses.set(index, value, 0).map_err(|error| failed("NAT_ADDRESSES", error))?;
-        }
-        let addresses: HashMap<_, Plain<Ipv4Address>, Plain<Ours>> = programs.take("OURS")?;
-        let ours = entries(&addresses)?;
+        let wide_nat = write_nat(&mut programs, nat)?;
+        let addresses = programs.take("OURS")?;
+        let wide_addresses = programs.take("WIDE_OURS")?;
+        let mut ours = entries::<Ipv4Address>(&addresses, "OURS")?;
+        ours.extend(entries::<Ipv6Address>(&wide_addresses, "WIDE_OURS")?);
         let table = Arc::new(programs.mapped("FLOWS", sizes.buckets())?);
-        let grow = |outgrown: Outgrown| outgrown.grow(&programs, &table, &sizes, settings.flow_secret);
+        let wide = Arc::new(programs.mapped("WIDE_FLOWS", sizes.wide_buckets())?);
+        let grow = |outgrown: Outgrown| outgrown.grow(&programs, (&table, &wide), &sizes, settings.flow_secret);
         let growth = outgrown.map(grow).transpose()?;
-        // Until the program is attached, connections are in the old one.
+        // Until the program is attached, connections are in the old ones.
         let old = growth.as_ref().and_then(|growth: &Growth| Some(Arc::clone(growth.flows.as_ref()?.old_table())));
+        let wide_old = growth.as_ref().and_then(|growth: &Growth| Some(Arc::clone(growth.wide.as_ref()?.old_table())));
         let flows = Flows {
             table: ArcSwap::new(old.unwrap_or_else(|| Arc::clone(&table))),
+            wide: ArcSwap::new(wide_old.unwrap_or_else(|| Arc::clone(&wide))),
+            wide_nat,
             hops: programs.mapped("HOPS", HOPS)?,
             timeouts: ArcSwap::from_pointee(settings.timeouts),
             clock: Clock::of(programs.clock()?)?,
@@ -184,7 +200,9 @@ impl XdpPlane {
             hosts: ours.iter().filter(|(_, ours)| ours.is_hosts()).map(|(address, _)| *address).collect(),
             ours,
             addresses,
+            wide_addresses,
             table,
+            wide,
             flows: Arc::new(flows),
             growth: Mutex::new(growth),
             backends: programs.mapped("BACKENDS", MOST_BACKENDS)?,
@@ -262,18 +280,22 @@ impl XdpPlane {
     ///
     /// # Errors
     /// A table could not be changed.
-    pub fn set_host_addresses(&mut self, addresses: HashSet<Ipv4Addr>) -> Result<(), XdpError> {
+    pub fn set_host_addresses(&mut self, addresses: HashSet<IpAddr>) -> Result<(), XdpError> {
         self.hosts = addresses;
         let ours: Vec<_> = self.ours.keys().copied().collect();
         ours.into_iter().try_for_each(|address| self.write_address(address))
     }
 
     /// Writes what is known of an address of ours, if the map says otherwise.
-    fn write_address(&mut self, address: Ipv4Addr) -> Result<(), XdpError> {
+    fn write_address(&mut self, address: IpAddr) -> Result<(), XdpError> {
         let ours = if self.hosts.contains(&address) { Ours::HOSTS } else { Ours::ALONE };
         if self.ours.get(&address) != Some(&ours) {
-            let key = Plain(Ipv4Address::from(address));
-            self.addresses.insert(key, Plain(ours), 0).map_err(full("OURS", "addresses", self.sizes.addresses))?;
+            let (value, most) = (Plain(ours), self.sizes.addresses);
+            match address {
+                IpAddr::V4(address) => self.addresses.insert(Plain(Ipv4Address::from(address)), value, 0),
+                IpAddr::V6(address) => self.wide_addresses.insert(Plain(Ipv6Address::from(address)), value, 0),
+            }
+            .map_err(full("OURS", "addresses", most))?;
             self.ours.insert(address, ours);
         }
         Ok(())
@@ -292,9 +314,14 @@ impl XdpPlane {
         self.staging.as_ref().is_some_and(|staging| staging.names().len() > 1)
     }
 
-    /// The flow table, shared with the program.
+    /// The table of IPv4 flows, shared with the program.
     pub fn flow_table(&self) -> &[Bucket<AtomicU64>] {
         &self.table
+    }
+
+    /// The table of IPv6 flows, likewise.
+    pub fn wide_flow_table(&self) -> &[WideBucket<AtomicU64>] {
+        &self.wide
     }
 
     /// The hops towards clients, shared with the program.
@@ -313,12 +340,41 @@ impl XdpPlane {
     }
 }
 
-/// The addresses that are ours, as the map has them.
-fn entries(map: &HashMap<MapData, Plain<Ipv4Address>, Plain<Ours>>) -> Result<BTreeMap<Ipv4Addr, Ours>, XdpError> {
+/// The addresses of a family that are ours, as its map has them.
+fn entries<A>(
+    map: &HashMap<MapData, Plain<A>, Plain<Ours>>,
+    name: &'static str,
+) -> Result<BTreeMap<IpAddr, Ours>, XdpError>
+where
+    Plain<A>: Pod,
+    A: Into<IpAddr>,
+{
     let entry = |entry: Result<_, _>| {
-        entry.map(|(Plain(address), Plain(ours)): (Plain<Ipv4Address>, Plain<Ours>)| (address.into(), ours))
+        entry.map(|(Plain(address), Plain(ours)): (Plain<A>, Plain<Ours>)| (address.into(), ours))
     };
-    map.iter().map(entry).collect::<Result<_, _>>().map_err(|error| failed("OURS", error))
+    map.iter().map(entry).collect::<Result<_, _>>().map_err(|error| failed(name, error))
+}
+
+/// Writes NAT addresses down, each family's for itself; returns those of IPv6.
+fn write_nat(programs: &mut Programs, nat: &[IpAddr]) -> Result<Box<[Ipv6Addr]>, XdpError> {
+    let mut narrow: Array<_, Plain<Ipv4Address>> = programs.take("NAT_ADDRESSES")?;
+    let mut wide: Array<_, Plain<Ipv6Address>> = programs.take("WIDE_NAT")?;
+    let (mut count, mut ipv6) = (0, Vec::new());
+    for address in nat {
+        match *address {
+            IpAddr::V4(address) => {
+                let value = Plain(Ipv4Address::from(address));
+                narrow.set(count, value, 0).map_err(|error| failed("NAT_ADDRESSES", error))?;
+                count += 1;
+            }
+            IpAddr::V6(address) => {
+                let value = Plain(Ipv6Address::from(address));
+                wide.set(ipv6.len() as u32, value, 0).map_err(|error| failed("WIDE_NAT", error))?;
+                ipv6.push(address);
+            }
+        }
+    }
+    Ok(ipv6.into())
 }
 
 /// What was to be removed and is not there is gone: an attempt before may have come half-way.
@@ -333,17 +389,24 @@ fn gone(removed: Result<(), MapError>) -> Result<(), MapError> {
 impl Plane for XdpPlane {
     type Error = XdpError;
 
-    fn set_our_addresses(&mut self, addresses: &[Ipv4Addr]) -> Result<(), XdpError> {
+    fn set_our_addresses(&mut self, addresses: &[IpAddr]) -> Result<(), XdpError> {
         let mut filter = AddressFilter::EMPTY;
         for address in addresses {
-            filter.insert((*address).into());
+            match *address {
+                IpAddr::V4(address) => filter.insert(address.into()),
+                IpAddr::V6(address) => filter.insert_wide(address.into()),
+            }
             self.write_address(*address)?;
         }
         // The kernel copies word by word, and each word is right before and after.
         self.filter.set(0, Plain(filter), 0).map_err(|error| failed("OURS_FILTER", error))?;
         let left: Vec<_> = self.ours.keys().filter(|address| !addresses.contains(address)).copied().collect();
         for address in left {
-            gone(self.addresses.remove(&Plain(Ipv4Address::from(address)))).map_err(|error| failed("OURS", error))?;
+            let removed = match address {
+                IpAddr::V4(address) => self.addresses.remove(&Plain(Ipv4Address::from(address))),
+                IpAddr::V6(address) => self.wide_addresses.remove(&Plain(Ipv6Address::from(address))),
+            };
+            gone(removed).map_err(|error| failed("OURS", error))?;
             self.ours.remove(&address);
         }
         Ok(())
@@ -359,11 +422,18 @@ impl Plane for XdpPlane {
             let (Plain(key), Plain(service)) = entry.map_err(|error| failed("SERVICES", error))?;
             services.push((key, service));
         }
-        let addresses = entries(&self.addresses)?.into_keys().collect();
+        let mut addresses: Vec<_> = entries(&self.addresses, "OURS")?.into_keys().collect();
+        addresses.extend(entries(&self.wide_addresses, "WIDE_OURS")?.into_keys());
         Ok(Contents { places: Contents::read_places(&self.backends), services, addresses })
     }
 
-    fn set_backend(&mut self, index: u16, target: Peer, service: Peer, protocol: IpProtocol) -> Result<(), XdpError> {
+    fn set_backend(
+        &mut self,
+        index: u16,
+        target: SocketAddr,
+        service: SocketAddr,
+        protocol: IpProtocol,
+    ) -> Result<(), XdpError> {
         Contents::write_backend(self.backend(index)?, target, service, protocol);
         let row = u32::from(index);
         if let Some(traffic) = self.growth.get_mut().ok().and_then(|growth| growth.as_mut()?.traffic.as_mut()) {
@@ -398,7 +468,7 @@ impl Plane for XdpPlane {
     fn limits(&self) -> Sizes {
         // Larger tables are another program, and that finds the tables that stay by their names.
         if self.can_be_exchanged() {
-            Sizes { flows: MOST_FLOWS, backends: MOST_BACKENDS, ..self.sizes }
+            Sizes { flows: MOST_FLOWS, wide_flows: MOST_FLOWS, backends: MOST_BACKENDS, ..self.sizes }
         } else {
             self.sizes
         }
@@ -410,10 +480,14 @@ impl Plane for XdpPlane {
         if room.buckets() > sizes.buckets() {
             sizes.flows = room.flows;
         }
+        if room.wide_buckets() > sizes.wide_buckets() {
+            sizes.wide_flows = room.wide_flows;
+        }
         if there.include(features) && self.settings.timeouts == *timeouts && sizes == self.sizes {
             return Ok(());
         }
-        let settings = Settings { timeouts: *timeouts, flow_mask: sizes.buckets() - 1, ..self.settings };
+        let (flow_mask, wide_flow_mask) = (sizes.buckets() - 1, sizes.wide_buckets() - 1);
+        let settings = Settings { timeouts: *timeouts, flow_mask, wide_flow_mask, ..self.settings };
         self.exchange(there | features, settings, sizes)
     }
 
@@ -454,8 +528,14 @@ impl XdpPlane {
         let Some(post) = self.post.get().map(Arc::clone) else { return Err(XdpError::Features) };
         let (pins, _) = Pins::in_force(&post.interface.name, post.program_id()).ok_or(XdpError::Features)?;
         let staging = Staging::begin(&post.interface, Some(&pins), &HERITABLE)?;
-        let [more_flows, more_backends] = ["FLOWS", "TRAFFIC"].map(|name| outgrows(name, &self.sizes, &sizes));
-        let anew = [("FLOWS", more_flows), ("TRAFFIC", more_backends), (STATE, sizes != self.sizes)];
+        let [more_flows, more_wide, more_backends] =
+            ["FLOWS", "WIDE_FLOWS", "TRAFFIC"].map(|name| outgrows(name, &self.sizes, &sizes));
+        let anew = [
+            ("FLOWS", more_flows),
+            ("WIDE_FLOWS", more_wide),
+            ("TRAFFIC", more_backends),
+            (STATE, sizes != self.sizes),
+        ];
         let anew: Vec<_> = anew.iter().filter(|(_, anew)| *anew).map(|(name, _)| *name).collect();
         staging.in_force().share(staging.pins(), &anew)?;
         let state = staging.in_force().map(STATE);
@@ -478,10 +558,16 @@ impl XdpPlane {
         } else {
             None
         };
+        let wide = if more_wide {
+            let new = Arc::new(programs.mapped("WIDE_FLOWS", sizes.wide_buckets())?);
+            Some(FlowGrowth::begin(Arc::clone(&self.wide), new, settings.flow_secret))
+        } else {
+            None
+        };
         let traffic = if more_backends { Some(programs.take("TRAFFIC")?) } else { None };
         let stations = map_fd(self.programs.stations()).and_then(|fd| fd.try_clone_to_owned().ok());
         let stations = stations.ok_or_else(|| XdpError::Object("no stations".to_owned()))?;
-        let mut growth = Growth { flows, traffic: None, stations };
+        let mut growth = Growth { flows, wide, traffic: None, stations };
         let hold = growth.finish()?;
         post.exchange(Program::of(programs.entry()?)?, programs.stations())?;
         if let Some(hold) = hold {
@@ -496,6 +582,10 @@ impl XdpPlane {
         if let Some(flows) = growth.flows {
             self.table = Arc::clone(flows.new_table());
             self.flows.table.store(Arc::clone(flows.new_table()));
+        }
+        if let Some(wide) = growth.wide {
+            self.wide = Arc::clone(wide.new_table());
+            self.flows.wide.store(Arc::clone(wide.new_table()));
         }
         if let Some(traffic) = traffic {
             let old = std::mem::replace(&mut self.traffic, traffic);
@@ -515,9 +605,12 @@ impl XdpPlane {
     /// # Errors
     /// What was counted before cannot be noted.
     pub(crate) fn has_grown(&self, growth: Growth) -> Result<(), XdpError> {
-        let Growth { flows, traffic, .. } = growth;
+        let Growth { flows, wide, traffic, .. } = growth;
         if let Some(flows) = flows {
             self.flows.table.store(Arc::clone(flows.new_table()));
+        }
+        if let Some(wide) = wide {
+            self.flows.wide.store(Arc::clone(wide.new_table()));
         }
         traffic.map_or(Ok(()), TrafficGrowth::finish)
     }

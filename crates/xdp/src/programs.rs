@@ -72,6 +72,7 @@ impl Programs {
             .override_global("FEATURES", &features.0, true)
             .override_global("NANOSECONDS_PER_JIFFY", &tick_length, true)
             .map_max_entries("FLOWS", sizes.buckets())
+            .map_max_entries("WIDE_FLOWS", sizes.wide_buckets())
             .map_max_entries("BACKENDS", MOST_BACKENDS)
             // See `TrafficTable`.
             .map_max_entries("TRAFFIC", 2 * sizes.backends)
@@ -80,7 +81,9 @@ impl Programs {
             .map_max_entries("ALLOWANCE", sizes.services.min(MOST_SERVICES) + 1)
             .map_max_entries("ASKED", sizes.asked())
             .map_max_entries("OURS", sizes.addresses)
+            .map_max_entries("WIDE_OURS", sizes.addresses)
             .map_max_entries("NAT_ADDRESSES", settings.nat_addresses.max(1))
+            .map_max_entries("WIDE_NAT", settings.wide_nat_addresses.max(1))
             .load(object)
             .map_err(|error| refused(&error))?;
         let stations = taken(&mut ebpf, STATIONS)?;
@@ -99,9 +102,10 @@ impl Programs {
         Ok(programs)
     }
 
-    /// Puts every station's program into its place.
+    /// Puts the program of every station that packets can need into its place.
     fn man_stations(&mut self) -> Result<(), XdpError> {
-        for (index, station) in (0..).zip(Station::ALL) {
+        let features = self.features;
+        for (index, station) in (0..).zip(Station::ALL).filter(|(_, station)| features.include(station.needs())) {
             let program = self.named_mut(station.name())?;
             program.load().map_err(|error| refused(&error))?;
             let fd = program.fd().map_err(|error| refused(&error))?.try_clone();
@@ -134,7 +138,8 @@ impl Programs {
 
     /// The program that is attached, and the stations.
     pub(crate) fn of_packets(&self) -> impl Iterator<Item = &Xdp> {
-        let names = Station::ALL.iter().map(|station| station.name()).chain([PROGRAM]);
+        let needed = Station::ALL.iter().filter(|station| self.features.include(station.needs()));
+        let names = needed.map(|station| station.name()).chain([PROGRAM]);
         names.filter_map(|name| self.named(name).ok())
     }
 

@@ -31,11 +31,14 @@ pub(crate) struct State {
     pick_secret: [u64; 2],
     flow_secret: [u32; 4],
     flows: u32,
+    wide_flows: u32,
     backends: u32,
     services: u32,
     addresses: u32,
-    /// How many NAT addresses there are; they lie in a table of their own.
+    /// How many IPv4 NAT addresses there are; they lie in a table of their own.
     pub(crate) nat_addresses: u32,
+    /// The same of IPv6.
+    pub(crate) wide_nat_addresses: u32,
     nat_ports: [u16; 2],
     /// The interface's Ethernet address.
     mac: MacAddress,
@@ -61,10 +64,12 @@ impl State {
             pick_secret: secrets.pick,
             flow_secret: secrets.flow,
             flows: sizes.flows,
+            wide_flows: sizes.wide_flows,
             backends: sizes.backends,
             services: sizes.services,
             addresses: sizes.addresses,
-            nat_addresses: nat.addresses.len() as u32,
+            nat_addresses: nat.ipv4().len() as u32,
+            wide_nat_addresses: nat.ipv6().len() as u32,
             nat_ports: nat.ports.into(),
             mac: interface.mac,
             heritable: heritable.into(),
@@ -74,8 +79,8 @@ impl State {
 
     /// The same for tables of other sizes.
     pub(crate) fn with_sizes(self, sizes: &Sizes) -> Self {
-        let Sizes { flows, backends, services, addresses } = *sizes;
-        Self { flows, backends, services, addresses, ..self }
+        let Sizes { flows, wide_flows, backends, services, addresses } = *sizes;
+        Self { flows, wide_flows, backends, services, addresses, ..self }
     }
 
     /// A map that holds it.
@@ -104,7 +109,8 @@ impl State {
 
     /// The sizes of the tables.
     pub(crate) fn sizes(&self) -> Sizes {
-        Sizes { flows: self.flows, backends: self.backends, services: self.services, addresses: self.addresses }
+        let Self { flows, wide_flows, backends, services, addresses, .. } = *self;
+        Sizes { flows, wide_flows, backends, services, addresses }
     }
 
     /// First and last NAT port.

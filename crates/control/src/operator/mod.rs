@@ -31,4 +31,4 @@ pub use reload::ReloadError;
 pub use scrape::{BackendTraffic, Reloads, Scrape, Table};
 pub use status::{BackendStatus, ServiceStatus, State, Status};
 pub use wanted::{Operator, Port};
-pub use ways::Way;
+pub use ways::{Way, question};

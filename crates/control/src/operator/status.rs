@@ -73,7 +73,7 @@ pub struct BackendStatus {
     pub state: State,
     /// Why it is in that state, in words for people.
     pub reason: String,
-    /// What is the matter, in a word for programs: `check` (it fails its checks), `unresolved` (it does not answer ARP),
+    /// What is the matter, in a word for programs: `check` (it fails its checks), `unresolved` (it does not answer ARP or neighbour solicitations),
     /// `elsewhere` (its route leaves by another interface), `no-route`; nothing if nothing is.
     #[serde(default)]
     pub trouble: Option<String>,
@@ -257,7 +257,7 @@ impl<P: Plane> Operator<P> {
             (None, "removed from the configuration".to_owned())
         } else if let Some(failed) = failed {
             (Some("check"), failed.reason.clone())
-        } else if let Some((code, words)) = way.and_then(|way| Some((way.code()?, way.trouble()?))) {
+        } else if let Some((code, words)) = way.and_then(|way| Some((way.code()?, way.trouble(id.address)?))) {
             (Some(code), words)
         } else if self.orders.is_drained(&id) {
             (None, "drained by command".to_owned())

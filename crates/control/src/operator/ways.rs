@@ -8,7 +8,7 @@ use std::net::IpAddr;
 pub enum Way {
     /// The next hop's Ethernet address is known.
     Known,
-    /// The next hop does not answer ARP, and never has.
+    /// The next hop does not answer ARP or neighbour solicitations, and never has.
     Silent,
     /// The next hop has stopped answering. Packets go to where it was: it may only be slow.
     Lost,
@@ -21,12 +21,12 @@ pub enum Way {
 }
 
 impl Way {
-    /// What is the matter, in words for people; nothing if nothing is.
-    pub fn trouble(&self) -> Option<String> {
+    /// What is the matter with the way to this address, in words for people; nothing if nothing is.
+    pub fn trouble(&self, address: IpAddr) -> Option<String> {
         match self {
             Self::Known => None,
-            Self::Silent => Some("does not answer ARP".to_owned()),
-            Self::Lost => Some("does not answer ARP any more".to_owned()),
+            Self::Silent => Some(format!("does not answer {}", question(address))),
+            Self::Lost => Some(format!("does not answer {} any more", question(address))),
             Self::Elsewhere(interface) => Some(format!("its route leaves by another interface, {interface}")),
             Self::Here => Some("is an address of the balancer's own host".to_owned()),
             Self::NoRoute => Some("there is no route to it".to_owned()),
@@ -51,6 +51,11 @@ impl Way {
             Self::Silent | Self::Elsewhere(_) | Self::Here | Self::NoRoute => Leads::No,
         }
     }
+}
+
+/// What asks for the Ethernet address of whoever has this address.
+pub fn question(address: IpAddr) -> &'static str {
+    if address.is_ipv6() { "neighbour solicitations" } else { "ARP" }
 }
 
 /// Whether packets get somewhere.
