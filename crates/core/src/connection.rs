@@ -3,7 +3,7 @@
 use crate::backend::Backend;
 use crate::choose::newcomers;
 use crate::family::Family;
-use crate::flow::{Found, Meta, Now, Record, State, TRIES, find};
+use crate::flow::{Found, Meta, Now, Record, State, TRIES};
 use crate::follow::is_routed;
 use crate::hop::{self, Hop};
 use crate::key::{HopNumber, Key as _, Side};
@@ -157,8 +157,7 @@ fn other_entry<'a, A: Family, T: FamilyTables<A> + ?Sized>(
             (A::Key::new(A::peer(tables, own), service, packet.key.protocol()), packet.key.destination())
         }
     };
-    let (bucket, start) = tables.bucket(&pair_key)?;
-    let pair = find(bucket, pair_key, start)?;
+    let pair = tables.find(&pair_key)?;
     let agrees = pair.meta.side() != side && pair.backend == own.backend && A::peer(tables, &pair) == expected_peer;
     if agrees { Some(pair) } else { None }
 }

@@ -2,7 +2,7 @@
 
 use crate::backend::BackendRef;
 use crate::flow::{Entry, Found, NewEntry, NewWideEntry, Now, Record, WideEntry};
-use crate::key::{FlowKey, HopNumber, Key, Peer, Side, WideKey};
+use crate::key::{FlowKey, HopNumber, Key, Peer, Side, WideAddress, WideKey};
 use crate::network::{self, Network};
 use crate::service::ServiceKey;
 use crate::settings::Settings;
@@ -10,7 +10,7 @@ use crate::station::Station;
 use crate::tables::{FamilyTables, Tables};
 use crate::word::Word;
 use core::fmt::Debug;
-use evenkeel_wire::{IpProtocol, Ipv4Address, Ipv6Address, Port};
+use evenkeel_wire::{IpProtocol, Ipv4Address, Port};
 
 /// A family of addresses, as a type: what a packet is made of is known when its code is compiled, and no packet asks.
 pub trait Family: Copy + Debug + PartialEq + 'static {
@@ -174,12 +174,12 @@ impl Family for V4 {
     }
 }
 
-/// IPv6, clients and backends. An address is two words: single bytes make the compiler waste BPF's stack.
+/// IPv6, clients and backends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct V6;
 
 impl Family for V6 {
-    type Address = [u64; 2];
+    type Address = WideAddress;
     type Key = WideKey;
     type Entry<W: Word> = WideEntry<W>;
     type New = NewWideEntry;
@@ -202,18 +202,20 @@ impl Family for V6 {
     }
 
     #[inline(always)]
-    fn address(words: [u64; 2]) -> [u64; 2] {
-        words
+    fn address(words: [u64; 2]) -> WideAddress {
+        words.into()
     }
 
     #[inline(always)]
-    fn is_host(address: [u64; 2]) -> bool {
-        Ipv6Address::from_bits(address).is_host()
+    fn is_host(WideAddress(first, _): WideAddress) -> bool {
+        // As `Ipv6Address::is_host`, of words.
+        let [highest, ..] = first.to_ne_bytes();
+        first != 0 && highest != 0xff
     }
 
     #[inline(always)]
-    fn service_key(service: Peer<[u64; 2]>, protocol: IpProtocol) -> ServiceKey {
-        ServiceKey { address: Ipv6Address::from_bits(service.address).0, port: service.port, protocol, reserved: 0 }
+    fn service_key(service: Peer<WideAddress>, protocol: IpProtocol) -> ServiceKey {
+        ServiceKey { address: zerocopy::transmute!(service.address.words()), port: service.port, protocol, reserved: 0 }
     }
 
     #[inline(always)]
@@ -228,29 +230,29 @@ impl Family for V6 {
     }
 
     #[inline(always)]
-    fn client_entry(key: &WideKey, owner: &Owner, (number, nat): (u32, Peer<[u64; 2]>), proof: u32) -> NewWideEntry {
+    fn client_entry(key: &WideKey, owner: &Owner, (number, nat): (u32, Peer<WideAddress>), proof: u32) -> NewWideEntry {
         let Owner { backend, idle, hop, now } = *owner;
         NewWideEntry::client(*key, now, backend, idle, (number as u16, nat.port), hop).with_proof(proof)
     }
 
     #[inline(always)]
-    fn reply_entry(key: &WideKey, owner: &Owner, client: Peer<[u64; 2]>) -> NewWideEntry {
+    fn reply_entry(key: &WideKey, owner: &Owner, client: Peer<WideAddress>) -> NewWideEntry {
         let Owner { backend, idle, hop, now } = *owner;
-        NewWideEntry::reply(*key, now, backend, idle, (client.address, client.port), hop)
+        NewWideEntry::reply(*key, now, backend, idle, client, hop)
     }
 
     #[inline(always)]
-    fn reply_hop<'h, W: Word + 'h>(_: impl Fn(HopNumber) -> Option<&'h W>, _: [u64; 2]) -> Option<HopNumber> {
+    fn reply_hop<'h, W: Word + 'h>(_: impl Fn(HopNumber) -> Option<&'h W>, _: WideAddress) -> Option<HopNumber> {
         None
     }
 
     #[inline(always)]
-    fn peer<T: FamilyTables<Self> + ?Sized>(tables: &T, found: &Found<'_, WideEntry<T::Word>>) -> Peer<[u64; 2]> {
+    fn peer<T: FamilyTables<Self> + ?Sized>(tables: &T, found: &Found<'_, WideEntry<T::Word>>) -> Peer<WideAddress> {
         let port = found.meta.peer_port();
         match found.meta.side() {
             Side::Backend => Peer { address: found.address, port },
             Side::Client => {
-                let [number, _] = found.address;
+                let WideAddress(number, _) = found.address;
                 // One that there is not is nobody's: nothing agrees with it, and nothing is sent from it.
                 let address = tables.nat_address(number as u32 & 0xffff).unwrap_or_default();
                 Peer { address, port }

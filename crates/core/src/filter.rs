@@ -1,6 +1,7 @@
 //! The filter that lets packets which are not ours leave early: a bit for the hash of each of our addresses.
 
 use crate::hash;
+use crate::key::WideAddress;
 use evenkeel_wire::{Ipv4Address, Ipv6Address};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
@@ -22,7 +23,7 @@ impl AddressFilter {
 
     /// Adds an IPv6 address.
     pub fn insert_wide(&mut self, address: Ipv6Address) {
-        self.set(hash::wide_filter_bit(address.bits()));
+        self.set(hash::wide_filter_bit(address.into()));
     }
 
     fn set(&mut self, bit: u32) {
@@ -39,7 +40,7 @@ impl AddressFilter {
 
     /// Whether an IPv6 address may have been added.
     #[inline(always)]
-    pub fn may_contain_wide(&self, address: [u64; 2]) -> bool {
+    pub fn may_contain_wide(&self, address: WideAddress) -> bool {
         self.has(hash::wide_filter_bit(address))
     }
 

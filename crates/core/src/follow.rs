@@ -3,7 +3,7 @@
 use crate::backend::{Backend, BackendState, Link};
 use crate::choose::newcomers;
 use crate::connection::{Progress, advance, end};
-use crate::family::{Family, V4};
+use crate::family::Family;
 use crate::features::Features;
 use crate::flow::{Found, Now, State};
 use crate::hop::Hop;
@@ -59,13 +59,28 @@ pub(crate) fn is_routed<T: Tables + ?Sized>(tables: &T, hop: HopNumber) -> bool 
 }
 
 /// What there is to do about a packet of a known connection.
-pub(crate) enum Followed<A: Family = V4> {
+pub(crate) struct Followed {
+    pub(crate) fate: Fate,
+    /// Where its client is reached, if it goes along. Something in any case: what is not said on some path, compilers spill
+    /// without having written it, which BPF's verifier refuses.
+    pub(crate) hop: Hop,
+}
+
+/// See [`Followed`].
+pub(crate) enum Fate {
     /// It goes along.
-    Along(Route<A>),
+    Along,
     /// It is answered by a reset, for this reason.
     Reset(Reason),
     /// The connection is over, and the packet may open a new one.
     Over,
+}
+
+impl Followed {
+    #[inline(always)]
+    fn no_further(fate: Fate) -> Self {
+        Self { fate, hop: Hop(0) }
+    }
 }
 
 /// What becomes of any packet of a known connection, which is brought up to date.
@@ -76,14 +91,14 @@ pub(crate) fn follow<A: Family, T: FamilyTables<A> + ?Sized>(
     segment: &Segment,
     flow: &Found<'_, A::Entry<T::Word>>,
     now: Now,
-) -> Result<Followed<A>, Reason> {
+) -> Result<Followed, Reason> {
     let backend = tables.backend(flow.backend.index).ok_or(Reason::BackendDown)?;
     let link = Link(backend.link.load());
     let side = flow.meta.side();
     let is_gone = link.generation() != flow.backend.generation;
     if side == Side::Client && opens(packet) && (is_gone || goes_elsewhere(tables, packet, flow, link, now)) {
         end(tables, packet, flow, backend);
-        return Ok(Followed::Over);
+        return Ok(Followed::no_further(Fate::Over));
     }
     let resets = tables.features().include(Features::DOWN_RESET) && link.state() == BackendState::Resetting;
     if is_gone || resets {
@@ -103,17 +118,17 @@ pub(crate) fn follow<A: Family, T: FamilyTables<A> + ?Sized>(
             if side == Side::Client || flow.meta.state() != State::Opening {
                 flow.release();
             }
-            return if side == Side::Client { Ok(Followed::Over) } else { Err(Reason::FlowMissing) };
+            return if side == Side::Client { Ok(Followed::no_further(Fate::Over)) } else { Err(Reason::FlowMissing) };
         }
     };
-    route(tables, packet, flow, backend, link, hop).map(Followed::Along)
+    Ok(Followed { fate: Fate::Along, hop })
 }
 
 /// Answers a TCP segment by a reset, unless it is one or a datagram.
 #[inline(always)]
-fn reset<A: Family>(packet: &Packet<A>, answered: Reason, dropped: Reason) -> Result<Followed<A>, Reason> {
+fn reset<A: Family>(packet: &Packet<A>, answered: Reason, dropped: Reason) -> Result<Followed, Reason> {
     let is_answered = packet.key.protocol() == IpProtocol::TCP && !packet.flags.any(TcpFlags::RST);
-    if is_answered { Ok(Followed::Reset(answered)) } else { Err(dropped) }
+    if is_answered { Ok(Followed::no_further(Fate::Reset(answered))) } else { Err(dropped) }
 }
 
 /// Whether a client's SYN or datagram, which could open a connection, leaves the one that it belongs to for another.
@@ -139,6 +154,18 @@ fn goes_elsewhere<A: Family, T: FamilyTables<A> + ?Sized>(
         },
         _ => state == State::Closing && newcomers::<A, T>(tables, &packet.key) != Some(flow.backend),
     }
+}
+
+/// The route of a packet that goes along.
+#[inline(always)]
+pub(crate) fn along<A: Family, T: FamilyTables<A> + ?Sized>(
+    tables: &T,
+    packet: &Packet<A>,
+    flow: &Found<'_, A::Entry<T::Word>>,
+    hop: Hop,
+) -> Result<Route<A>, Reason> {
+    let backend = tables.backend(flow.backend.index).ok_or(Reason::BackendDown)?;
+    route(tables, packet, flow, backend, Link(backend.link.load()), hop)
 }
 
 /// The packet's route, if the Ethernet address at its end is known.

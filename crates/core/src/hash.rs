@@ -1,6 +1,6 @@
 //! Keyed hashes. One places flows in the table and is fast; the other picks backends and is a pseudo-random function.
 
-use crate::key::{FlowKey, WideKey};
+use crate::key::{FlowKey, WideAddress, WideKey};
 use evenkeel_wire::Ipv4Address;
 
 /// Where a flow is kept: bits 32 and up say which bucket, the top bits at which of its entries to begin.
@@ -127,7 +127,7 @@ pub fn filter_bit(address: Ipv4Address) -> u32 {
 
 /// The same of an IPv6 address.
 #[inline(always)]
-pub fn wide_filter_bit([first, second]: [u64; 2]) -> u32 {
+pub fn wide_filter_bit(WideAddress(first, second): WideAddress) -> u32 {
     ((first.rotate_left(23) ^ second).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 48) as u32
 }
 

@@ -3,7 +3,7 @@
 use crate::hash;
 use crate::settings::Settings;
 use core::fmt::Debug;
-use evenkeel_wire::{IpProtocol, Ipv4Address, Port};
+use evenkeel_wire::{IpProtocol, Ipv4Address, Ipv6Address, Port};
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 /// A 5-tuple of either family.
@@ -25,6 +25,32 @@ pub trait Key: Copy + Debug + PartialEq {
 
     /// Where the flow is kept: see [`crate::hash`].
     fn place(&self, settings: &Settings) -> u64;
+}
+
+/// An IPv6 address as [`Ipv6Address::bits`]. A pair, not an array, so that compilers keep it in registers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
+pub struct WideAddress(pub u64, pub u64);
+
+impl WideAddress {
+    /// The two words.
+    #[inline(always)]
+    pub fn words(self) -> [u64; 2] {
+        [self.0, self.1]
+    }
+}
+
+impl From<[u64; 2]> for WideAddress {
+    #[inline(always)]
+    fn from([first, second]: [u64; 2]) -> Self {
+        Self(first, second)
+    }
+}
+
+impl From<Ipv6Address> for WideAddress {
+    #[inline(always)]
+    fn from(address: Ipv6Address) -> Self {
+        address.bits().into()
+    }
 }
 
 /// A 5-tuple of IPv4 as a packet carries it, in the two words that a narrow entry keeps it in.
@@ -88,25 +114,25 @@ pub struct WideKey {
 }
 
 impl Key for WideKey {
-    type Address = [u64; 2];
+    type Address = WideAddress;
 
     #[inline(always)]
-    fn new(source: Peer<[u64; 2]>, destination: Peer<[u64; 2]>, protocol: IpProtocol) -> Self {
+    fn new(source: Peer<WideAddress>, destination: Peer<WideAddress>, protocol: IpProtocol) -> Self {
         Self {
-            source: source.address,
-            destination: destination.address,
+            source: source.address.words(),
+            destination: destination.address.words(),
             ports: ports(source.port, destination.port, protocol),
         }
     }
 
     #[inline(always)]
-    fn source(&self) -> Peer<[u64; 2]> {
-        Peer { address: self.source, port: source_port(self.ports) }
+    fn source(&self) -> Peer<WideAddress> {
+        Peer { address: self.source.into(), port: source_port(self.ports) }
     }
 
     #[inline(always)]
-    fn destination(&self) -> Peer<[u64; 2]> {
-        Peer { address: self.destination, port: destination_port(self.ports) }
+    fn destination(&self) -> Peer<WideAddress> {
+        Peer { address: self.destination.into(), port: destination_port(self.ports) }
     }
 
     #[inline(always)]

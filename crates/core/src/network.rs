@@ -1,6 +1,7 @@
 //! The network layer's headers: where an IPv4 or IPv6 packet says what, and how that is changed.
 
 use crate::frame::Frame;
+use crate::key::WideAddress;
 use crate::verdict::Reason;
 use core::fmt::Debug;
 use evenkeel_wire::{
@@ -57,14 +58,14 @@ pub trait Network {
     /// Reads the header at this byte offset.
     fn read<F: Frame>(frame: &mut F, offset: usize) -> Option<Ip<Self::Address>>;
 
-    /// Changes both addresses, and takes one from how far the packet may travel: the header at this byte offset.
+    /// Changes both addresses, and takes one from how far the packet may travel: the header at this byte offset. Returns what
+    /// that changes in a sum over the addresses.
     fn forward<F: Frame>(
         frame: &mut F,
         offset: usize,
-        addresses: &Adjustment,
         source: Self::Address,
         destination: Self::Address,
-    ) -> Option<()>;
+    ) -> Option<Adjustment>;
 
     /// Turns the packet round: addresses change places, and it sets out anew with `ttl`. `payload`, if any, is how long it is now
     /// behind its `header_length` bytes of headers.
@@ -81,21 +82,22 @@ pub trait Network {
         destination: Self::Address,
     ) -> Option<()>;
 
-    /// What the checksum of an ICMP error covers beside its first header: a packet that is quoted from this byte offset on, its
-    /// headers and eight bytes more, `quoted` in all; and the pseudo-header, where there is one.
-    fn sum_of_message<F: Frame>(
+    /// Whether a packet whose payload is at this byte offset can be quoted in an ICMP error.
+    fn can_be_quoted(payload: usize) -> bool;
+
+    /// What the checksum of an ICMP error covers beside its own header and the payload that it quotes: the quoted packet's headers,
+    /// `quoted` bytes from this offset on, and the pseudo-header, where there is one. `length`: the message's, in bytes; and from whom
+    /// and to whom it goes.
+    fn sum_of_headers<F: Frame>(
         frame: &mut F,
         offset: usize,
         quoted: usize,
-        source: Self::Address,
-        destination: Self::Address,
+        length: u16,
+        ends: (Self::Address, Self::Address),
     ) -> Option<Adjustment>;
 
     /// With an address' words: the pseudo-header of TCP and UDP has it (RFC 9293, section 3.1; RFC 8200, section 8.1).
     fn sum(sum: Adjustment, address: Self::Address) -> Adjustment;
-
-    /// An address that changes.
-    fn replace(sum: Adjustment, old: Self::Address, new: Self::Address) -> Adjustment;
 }
 
 /// What a packet is that is turned round.
@@ -116,6 +118,13 @@ pub struct Turned<A> {
 /// IPv4.
 #[derive(Clone, Copy, Debug)]
 pub struct Four;
+
+impl Four {
+    #[inline(always)]
+    fn replace(sum: Adjustment, old: Ipv4Address, new: Ipv4Address) -> Adjustment {
+        sum.replace_u32(old.bits(), new.bits())
+    }
+}
 
 impl Network for Four {
     type Address = Ipv4Address;
@@ -157,17 +166,18 @@ impl Network for Four {
     fn forward<F: Frame>(
         frame: &mut F,
         offset: usize,
-        addresses: &Adjustment,
         source: Ipv4Address,
         destination: Ipv4Address,
-    ) -> Option<()> {
+    ) -> Option<Adjustment> {
         let header = frame.header::<Ipv4>(offset)?;
+        let addresses = Self::replace(Adjustment::NONE, header.source, source);
+        let addresses = Self::replace(addresses, header.destination, destination);
         let old_ttl = header.ttl_word();
         header.ttl = header.ttl.wrapping_sub(1);
         header.checksum.set(addresses.replace_u16(old_ttl, header.ttl_word()).apply(header.checksum.get()));
         header.source = source;
         header.destination = destination;
-        Some(())
+        Some(addresses)
     }
 
     #[inline(always)]
@@ -205,27 +215,27 @@ impl Network for Four {
     }
 
     #[inline(always)]
-    fn sum_of_message<F: Frame>(
-        frame: &mut F,
-        offset: usize,
-        quoted: usize,
-        _: Ipv4Address,
-        _: Ipv4Address,
+    fn can_be_quoted(_: usize) -> bool {
+        // Headers are at most 60 bytes.
+        true
+    }
+
+    #[inline(always)]
+    fn sum_of_headers<F: Frame>(
+        _: &mut F,
+        _: usize,
+        _: usize,
+        _: u16,
+        _: (Ipv4Address, Ipv4Address),
     ) -> Option<Adjustment> {
         // The quoted IP header, with its own checksum, sums up to nothing (RFC 1071, section 1). If that is wrong, so is this, and
         // nobody believes a message about a packet that nobody would have taken.
-        let [first, second] = *frame.header::<[native_endian::U32; 2]>((offset + quoted).wrapping_sub(8))?;
-        Some(Adjustment::of(first.get()).and(second.get()))
+        Some(Adjustment::NONE)
     }
 
     #[inline(always)]
     fn sum(sum: Adjustment, address: Ipv4Address) -> Adjustment {
         sum.and(address.bits())
-    }
-
-    #[inline(always)]
-    fn replace(sum: Adjustment, old: Ipv4Address, new: Ipv4Address) -> Adjustment {
-        sum.replace_u32(old.bits(), new.bits())
     }
 }
 
@@ -238,10 +248,18 @@ impl Six {
     const EXTENSIONS: usize = 4;
     /// The most that an IPv6 header and its extensions may take, in bytes, to be looked behind.
     const HEADERS: usize = 200;
+
+    #[inline(always)]
+    fn replace(sum: Adjustment, WideAddress(old_first, old_second): WideAddress, WideAddress(first, second): WideAddress) -> Adjustment {
+        sum.replace_u32(old_first as u32, first as u32)
+            .replace_u32((old_first >> 32) as u32, (first >> 32) as u32)
+            .replace_u32(old_second as u32, second as u32)
+            .replace_u32((old_second >> 32) as u32, (second >> 32) as u32)
+    }
 }
 
 impl Network for Six {
-    type Address = [u64; 2];
+    type Address = WideAddress;
 
     const ETHER_TYPE: EtherType = EtherType::IPV6;
     const LENGTH: usize = Ipv6::LENGTH;
@@ -256,12 +274,12 @@ impl Network for Six {
     }
 
     #[inline(always)]
-    fn destination<F: Frame>(frame: &mut F, offset: usize) -> Option<[u64; 2]> {
-        Some(frame.header::<Ipv6>(offset)?.destination.bits())
+    fn destination<F: Frame>(frame: &mut F, offset: usize) -> Option<WideAddress> {
+        Some(frame.header::<Ipv6>(offset)?.destination_bits().into())
     }
 
     #[inline(always)]
-    fn read<F: Frame>(frame: &mut F, offset: usize) -> Option<Ip<[u64; 2]>> {
+    fn read<F: Frame>(frame: &mut F, offset: usize) -> Option<Ip<WideAddress>> {
         let header = frame.header::<Ipv6>(offset)?;
         let mut ip = Ip {
             offset,
@@ -271,8 +289,8 @@ impl Network for Six {
             is_fragment: false,
             ttl: header.hop_limit,
             protocol: header.next_header,
-            source: header.source.bits(),
-            destination: header.destination.bits(),
+            source: header.source_bits().into(),
+            destination: header.destination_bits().into(),
         };
         if !matches!(ip.protocol, IpProtocol::TCP | IpProtocol::UDP) {
             skip_extensions(frame, &mut ip);
@@ -284,27 +302,26 @@ impl Network for Six {
     fn forward<F: Frame>(
         frame: &mut F,
         offset: usize,
-        _: &Adjustment,
-        source: [u64; 2],
-        destination: [u64; 2],
-    ) -> Option<()> {
+        source: WideAddress,
+        destination: WideAddress,
+    ) -> Option<Adjustment> {
         let header = frame.header::<Ipv6>(offset)?;
+        let addresses = Self::replace(Adjustment::NONE, header.source_bits().into(), source);
+        let addresses = Self::replace(addresses, header.destination_bits().into(), destination);
         header.hop_limit = header.hop_limit.wrapping_sub(1);
-        header.source = Ipv6Address::from_bits(source);
-        header.destination = Ipv6Address::from_bits(destination);
-        Some(())
+        header.set_addresses(source.words(), destination.words());
+        Some(addresses)
     }
 
     #[inline(always)]
-    fn turn<F: Frame>(frame: &mut F, ip: &Turned<[u64; 2]>, ttl: u8) -> Option<()> {
+    fn turn<F: Frame>(frame: &mut F, ip: &Turned<WideAddress>, ttl: u8) -> Option<()> {
         let header = frame.header::<Ipv6>(ip.offset)?;
         if let Some(payload) = ip.payload {
             let extensions = (ip.header_length as u16).wrapping_sub(Ipv6::LENGTH as u16);
             header.payload_length.set(extensions.wrapping_add(payload));
         }
         header.hop_limit = ttl;
-        header.source = Ipv6Address::from_bits(ip.source);
-        header.destination = Ipv6Address::from_bits(ip.destination);
+        header.set_addresses(ip.source.words(), ip.destination.words());
         Some(())
     }
 
@@ -315,28 +332,34 @@ impl Network for Six {
         protocol: IpProtocol,
         ttl: u8,
         payload: u16,
-        source: [u64; 2],
-        destination: [u64; 2],
+        source: WideAddress,
+        destination: WideAddress,
     ) -> Option<()> {
-        let (source, destination) = (Ipv6Address::from_bits(source), Ipv6Address::from_bits(destination));
+        let nowhere = Ipv6Address::default();
         let header = frame.header::<Ipv6>(offset)?;
-        *header = Ipv6::new(protocol, NETWORK_CONTROL, ttl, payload, source, destination);
+        *header = Ipv6::new(protocol, NETWORK_CONTROL, ttl, payload, nowhere, nowhere);
+        header.set_addresses(source.words(), destination.words());
         Some(())
     }
 
     #[inline(always)]
-    fn sum_of_message<F: Frame>(
+    fn can_be_quoted(payload: usize) -> bool {
+        // Of a frame 255 bytes may be looked at, and as much comes in front as the message has headers.
+        payload + Ipv6::LENGTH + size_of::<IcmpError>() + 8 <= 255
+    }
+
+    #[inline(always)]
+    fn sum_of_headers<F: Frame>(
         frame: &mut F,
         offset: usize,
         quoted: usize,
-        source: [u64; 2],
-        destination: [u64; 2],
+        length: u16,
+        (source, destination): (WideAddress, WideAddress),
     ) -> Option<Adjustment> {
-        let length = (size_of::<IcmpError>() + quoted) as u32;
-        let protocol = u32::from(IpProtocol::ICMPV6.0);
-        let mut sum = Self::sum(Self::sum(Adjustment::NONE, source), destination).and((length + protocol).to_be());
+        let rest = u32::from(length) + u32::from(IpProtocol::ICMPV6.0);
+        let mut sum = Self::sum(Self::sum(Adjustment::NONE, source), destination).and(rest.to_be());
         let mut at = 0;
-        while at < Self::HEADERS + 8 && at < quoted {
+        while at < Self::HEADERS && at < quoted {
             let [first, second] = *frame.header::<[native_endian::U32; 2]>(offset + at)?;
             sum = sum.and(first.get()).and(second.get());
             at += 8;
@@ -345,23 +368,15 @@ impl Network for Six {
     }
 
     #[inline(always)]
-    fn sum(sum: Adjustment, [first, second]: [u64; 2]) -> Adjustment {
+    fn sum(sum: Adjustment, WideAddress(first, second): WideAddress) -> Adjustment {
         sum.and(first as u32).and((first >> 32) as u32).and(second as u32).and((second >> 32) as u32)
-    }
-
-    #[inline(always)]
-    fn replace(sum: Adjustment, [old_first, old_second]: [u64; 2], [first, second]: [u64; 2]) -> Adjustment {
-        sum.replace_u32(old_first as u32, first as u32)
-            .replace_u32((old_first >> 32) as u32, (first >> 32) as u32)
-            .replace_u32(old_second as u32, second as u32)
-            .replace_u32((old_second >> 32) as u32, (second >> 32) as u32)
     }
 }
 
 /// Finds the protocol behind extension headers. One that cannot be skipped is left as the protocol: what follows it is not ours to
 /// read, as a routing header's is that names more stops (RFC 5095 forbids the only kind that hosts ever heeded).
 #[inline(always)]
-fn skip_extensions<F: Frame>(frame: &mut F, ip: &mut Ip<[u64; 2]>) {
+fn skip_extensions<F: Frame>(frame: &mut F, ip: &mut Ip<WideAddress>) {
     let mut turn = 0;
     let mut has_more = true;
     while turn < Six::EXTENSIONS && has_more {
@@ -375,7 +390,7 @@ fn skip_extensions<F: Frame>(frame: &mut F, ip: &mut Ip<[u64; 2]>) {
 
 /// Skips one, and says whether there was one.
 #[inline(always)]
-fn skip_extension<F: Frame>(frame: &mut F, ip: &mut Ip<[u64; 2]>) -> bool {
+fn skip_extension<F: Frame>(frame: &mut F, ip: &mut Ip<WideAddress>) -> bool {
     let at = ip.offset + ip.header_length;
     match ip.protocol {
         IpProtocol::FRAGMENT => {

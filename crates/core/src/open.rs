@@ -7,7 +7,7 @@ use crate::features::Features;
 use crate::flow::{Insertion, Now, withdraw};
 use crate::hash;
 use crate::hop::renew;
-use crate::key::{HopNumber, Key as _, Side};
+use crate::key::{HopNumber, Key as _, Peer, Side};
 use crate::parse::{Packet, Segment};
 use crate::ports::{PortRequest, claim_port, count_victim};
 use crate::rewrite::Route;
@@ -55,7 +55,8 @@ pub(crate) fn open<A: Family, T: FamilyTables<A> + ?Sized>(
     let owner = Owner { backend: chosen, idle: choice.idle(), hop, now };
     let request = PortRequest { target, key: packet.key, owner, seed };
     let claimed = claim_port(tables, &request)?;
-    let nat = claimed.nat(tables).ok_or(Reason::NatPortsExhausted)?;
+    let address = tables.nat_address(claimed.number()).ok_or(Reason::NatPortsExhausted)?;
+    let nat = Peer { address, port: claimed.port() };
     let proof = segment.sequence.wrapping_add(1);
     let new = A::client_entry(&packet.key, &owner, (claimed.number(), nat), proof);
     let reply = request.reply_key(nat);

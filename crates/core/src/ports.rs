@@ -73,11 +73,10 @@ impl Claimed {
         self.0 as u32
     }
 
-    /// The address and port.
+    /// The port.
     #[inline(always)]
-    pub(crate) fn nat<A: Family, T: FamilyTables<A> + ?Sized>(self, tables: &T) -> Option<Peer<A::Address>> {
-        let port = Port::from_bits((self.0 >> Self::PORT_SHIFT) as u16);
-        Some(Peer { address: tables.nat_address(self.number())?, port })
+    pub(crate) fn port(self) -> Port {
+        Port::from_bits((self.0 >> Self::PORT_SHIFT) as u16)
     }
 
     /// Where in its bucket the reply entry is.

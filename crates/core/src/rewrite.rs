@@ -6,7 +6,7 @@ use crate::key::{Key as _, Peer, Side};
 use crate::network::Network as _;
 use crate::parse::Packet;
 use crate::verdict::Reason;
-use evenkeel_wire::{Adjustment, Ethernet, IpProtocol, MacAddress, Tcp, Udp};
+use evenkeel_wire::{Ethernet, IpProtocol, MacAddress, Port, Tcp, Udp};
 
 /// Where a packet of a connection goes, and as what.
 #[derive(Clone, Copy, Debug)]
@@ -42,33 +42,32 @@ pub(crate) fn send<A: Family, F: Frame>(
     route: &Route<A>,
     mac: MacAddress,
 ) -> Result<(), Reason> {
-    let (old_source, old_destination) = (packet.key.source(), packet.key.destination());
     let Route { source, destination, .. } = *route;
-    // Both the IPv4 header and, by the pseudo-header (RFC 9293, section 3.1; RFC 768; RFC 8200, section 8.1), the transport's
-    // checksum cover the addresses.
-    let addresses = A::Network::replace(Adjustment::NONE, old_source.address, source.address);
-    let addresses = A::Network::replace(addresses, old_destination.address, destination.address);
-    let ports = addresses
-        .replace_u16(old_source.port.bits(), source.port.bits())
-        .replace_u16(old_destination.port.bits(), destination.port.bits());
-
     let ethernet = frame.header::<Ethernet>(0).ok_or(Reason::Truncated)?;
     ethernet.destination = MacAddress::from_bits(route.mac);
     ethernet.source = mac;
 
     let ip_offset = usize::from(packet.ip_offset);
-    A::Network::forward(frame, ip_offset, &addresses, source.address, destination.address).ok_or(Reason::Truncated)?;
+    let addresses = A::Network::forward(frame, ip_offset, source.address, destination.address);
+    // Both the IPv4 header and, by the pseudo-header (RFC 9293, section 3.1; RFC 768; RFC 8200, section 8.1), the transport's
+    // checksum cover the addresses.
+    let addresses = addresses.ok_or(Reason::Truncated)?;
+    let ports = |old_source: Port, old_destination: Port| {
+        addresses
+            .replace_u16(old_source.bits(), source.port.bits())
+            .replace_u16(old_destination.bits(), destination.port.bits())
+    };
 
     if packet.key.protocol() == IpProtocol::TCP {
         let tcp = frame.header::<Tcp>(usize::from(packet.transport_offset)).ok_or(Reason::Malformed)?;
+        tcp.checksum.set(ports(tcp.source, tcp.destination).apply(tcp.checksum.get()));
         tcp.source = source.port;
         tcp.destination = destination.port;
-        tcp.checksum.set(ports.apply(tcp.checksum.get()));
     } else {
         let udp = frame.header::<Udp>(usize::from(packet.transport_offset)).ok_or(Reason::Malformed)?;
+        udp.checksum.set(ports(udp.source, udp.destination).apply_udp(udp.checksum.get()));
         udp.source = source.port;
         udp.destination = destination.port;
-        udp.checksum.set(ports.apply_udp(udp.checksum.get()));
     }
     Ok(())
 }

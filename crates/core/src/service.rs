@@ -2,11 +2,13 @@
 
 use crate::allowance::Pace;
 use evenkeel_wire::{IpProtocol, Ipv4Address, Port};
-use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// What a service is found by.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
-#[repr(C)]
+///
+/// Aligned, or compilers would put it where they like on BPF's stack, and its halves where the verifier does not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, FromBytes, IntoBytes, KnownLayout, Immutable)]
+#[repr(C, align(4))]
 pub struct ServiceKey {
     /// An IPv6 address; IPv4 as ::ffff:a.b.c.d (RFC 4291, section 2.5.5.2), so that one table serves both families.
     pub address: [u8; 16],

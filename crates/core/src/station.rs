@@ -8,8 +8,7 @@
 use crate::answer::{expire, other, refuse, reset};
 use crate::family::{Family, V4, V6};
 use crate::features::Features;
-use crate::flow::find;
-use crate::follow::{Followed, follow};
+use crate::follow::{Fate, Followed, along, follow};
 use crate::frame::Frame;
 use crate::network::Ip;
 use crate::open::open;
@@ -128,16 +127,19 @@ fn visit_six<F: Frame, T: FamilyTables<V6>>(frame: &mut F, tables: &T) -> Result
 #[inline(always)]
 fn visit_follow<A: Family, F: Frame, T: FamilyTables<A>>(frame: &mut F, tables: &T) -> Result<Next, Reason> {
     let (packet, segment) = segment::<A, F, T>(frame, tables)?;
-    let (bucket, start) = tables.bucket(&packet.key).ok_or(Reason::FlowTableFull)?;
     // It may have gone since the packet was sent here.
-    let Some(flow) = find(bucket, packet.key, start) else { return Ok(Next::Go(A::OPEN)) };
+    let Some(flow) = tables.find(&packet.key) else { return Ok(Next::Go(A::OPEN)) };
     if packet.ttl <= 1 {
         return expired::<A, T>(tables);
     }
-    match follow::<A, T>(tables, &packet, &segment, &flow, tables.now())? {
-        Followed::Over => Ok(Next::Go(A::OPEN)),
-        Followed::Reset(reason) => reset(frame, &packet).map(|()| Next::Done(reason)),
-        Followed::Along(route) => leave(frame, tables, &packet, &route).map(Next::Done),
+    let Followed { fate, hop } = follow::<A, T>(tables, &packet, &segment, &flow, tables.now())?;
+    match fate {
+        Fate::Over => Ok(Next::Go(A::OPEN)),
+        Fate::Reset(reason) => reset(frame, &packet).map(|()| Next::Done(reason)),
+        Fate::Along => {
+            let route = along::<A, T>(tables, &packet, &flow, hop)?;
+            leave(frame, tables, &packet, &route).map(Next::Done)
+        }
     }
 }
 

@@ -5,7 +5,7 @@ use crate::backend::{Backend, BackendRef};
 use crate::choose::choose;
 use crate::family::{Family, V4, V6};
 use crate::features::Features;
-use crate::flow::{self, BucketOf, Insertion, Now, Record, Tick};
+use crate::flow::{self, BucketOf, Found, Insertion, Located, Now, Record, Tick};
 use crate::hash;
 use crate::hop;
 use crate::key::{HopNumber, Key as _, Side};
@@ -118,6 +118,15 @@ pub trait FamilyTables<A: Family>: Tables {
         Some((self.flows(hash::bucket(place, A::flow_mask(settings)))?, hash::start(place)))
     }
 
+    /// The live entry with this key, which may be expired; see [`flow::find`].
+    ///
+    /// Provided, and overridden for the same reason as [`FamilyTables::insert`], by way of [`locate`] and [`located`].
+    #[inline(always)]
+    fn find(&self, key: &A::Key) -> Option<Found<'_, A::Entry<Self::Word>>> {
+        let (bucket, start) = self.bucket(key)?;
+        flow::find(bucket, *key, start)
+    }
+
     /// Inserts an entry into its bucket of the flow table; see [`flow::insert`]. What came of it is as [`Insertion::bits`] has it.
     ///
     /// Provided. A plane overrides it only to put a call where it needs one: BPF's verifier walks every path of what is
@@ -165,6 +174,27 @@ pub trait FamilyTables<A: Family>: Tables {
 pub trait AllTables: FamilyTables<V4> + FamilyTables<V6> {}
 
 impl<T: FamilyTables<V4> + FamilyTables<V6> + ?Sized> AllTables for T {}
+
+/// Where the live entry with this key is: the first half of what [`FamilyTables::find`] does.
+#[inline(always)]
+pub fn locate<A: Family, T: FamilyTables<A> + ?Sized>(tables: &T, key: &A::Key) -> Located {
+    let settings = tables.settings();
+    let place = key.place(settings);
+    let index = hash::bucket(place, A::flow_mask(settings));
+    match tables.flows(index) {
+        Some(bucket) => Located::search((index, bucket), key, hash::start(place)),
+        None => Located(0),
+    }
+}
+
+/// The second half.
+#[inline(always)]
+pub fn located<A: Family, T: FamilyTables<A> + ?Sized>(
+    tables: &T,
+    place: Located,
+) -> Option<Found<'_, A::Entry<T::Word>>> {
+    place.read(tables.flows(place.index())?)
+}
 
 /// Inserts an entry into its bucket: what [`FamilyTables::insert`] does.
 #[inline(always)]

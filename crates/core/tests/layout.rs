@@ -6,7 +6,7 @@
 use core::mem::{align_of, offset_of, size_of};
 use evenkeel_core::backend::{Backend, BackendRef, BackendState, Kind, Link, Ports, Standing};
 use evenkeel_core::flow::{
-    Bucket, Entry, FlowKey, HopNumber, Meta, NewEntry, NewWideEntry, Now, Peer, Side, State, WAYS, WideBucket,
+    Bucket, Entry, FlowKey, HopNumber, Key as _, Meta, NewEntry, NewWideEntry, Now, Peer, Side, State, WAYS, WideBucket,
     WideEntry, WideKey,
 };
 use evenkeel_core::hash;
@@ -105,10 +105,12 @@ fn words(text: &mut String) {
         }
         writeln!(text, "{:x}", hash::place(key(protocol), &SECRET)).expect("text grows");
         let port = Port::from_number;
-        let wide = WideKey::new((A, port(40_000)), (B, port(443)), protocol);
+        let wide = WideKey::new(Peer { address: A.into(), port: port(40_000) }, Peer { address: B.into(), port: port(443) }, protocol);
         let client = NewWideEntry::client(wide, Now(0x12_abcd), BACKEND, 5, (3, port(1024)), HOP);
-        let reply = NewWideEntry::reply(wide, Now(0x12_abcd), BACKEND, 5, (A, port(1024)), HOP);
+        let reply = NewWideEntry::reply(wide, Now(0x12_abcd), BACKEND, 5, Peer { address: A.into(), port: port(1024) }, HOP);
         writeln!(text, "{:x?} {:x?}", client.as_bytes(), reply.as_bytes()).expect("text grows");
+        let place = hash::wide_place(&wide, &SECRET, &hash::wide_secret(&SECRET));
+        writeln!(text, "{place:x} {:x}", hash::wide_filter_bit(A.into())).expect("text grows");
     }
     for state in STATES {
         writeln!(text, "{state:?} {:x}", Meta(0x00ff_ffff_ffff_fff8).with_state(state).released().0)

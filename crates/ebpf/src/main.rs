@@ -7,6 +7,7 @@
 
 mod cell;
 mod clock;
+mod desk;
 mod frame;
 mod maps;
 mod stations;

@@ -4,6 +4,7 @@
 //! the control side both write are memory-mappable.
 
 use crate::cell::Cell;
+use crate::desk::Desk;
 use aya_ebpf::bindings::{BPF_F_MMAPABLE, BPF_F_NO_PREALLOC};
 use aya_ebpf::btf_maps::{Array, ArrayOfMaps, HashMap, PerCpuArray};
 use aya_ebpf::macros::btf_map;
@@ -13,7 +14,7 @@ use evenkeel_core::hop::HOPS as HOP_COUNT;
 use evenkeel_core::{
     AddressFilter, Asked, Backend, Counters, Features, MAGLEV_SLOTS, Ours, Service, ServiceKey, Settings, Traffic,
 };
-use evenkeel_wire::{Ipv4Address, Ipv6Address};
+use evenkeel_wire::Ipv4Address;
 
 /// Written once by the loader, before the program is attached.
 #[repr(transparent)]
@@ -61,9 +62,9 @@ pub(crate) static OURS_FILTER: Array<AddressFilter, 1> = Array::new();
 #[btf_map]
 pub(crate) static OURS: HashMap<Ipv4Address, Ours, 1, { BPF_F_NO_PREALLOC as usize }> = HashMap::new();
 
-/// The same of IPv6.
+/// The same of IPv6, in memory order.
 #[btf_map]
-pub(crate) static WIDE_OURS: HashMap<Ipv6Address, Ours, 1, { BPF_F_NO_PREALLOC as usize }> = HashMap::new();
+pub(crate) static WIDE_OURS: HashMap<[u64; 2], Ours, 1, { BPF_F_NO_PREALLOC as usize }> = HashMap::new();
 
 /// How many packets may be answered unasked, and open a connection of each service.
 #[btf_map]
@@ -79,6 +80,10 @@ pub(crate) static NAT_ADDRESSES: Array<Ipv4Address, 1> = Array::new();
 /// Of IPv6, in memory order.
 #[btf_map]
 pub(crate) static WIDE_NAT: Array<[u64; 2], 1> = Array::new();
+
+/// See [`crate::desk`].
+#[btf_map]
+pub(crate) static DESK: PerCpuArray<Desk, 1> = PerCpuArray::new();
 
 #[btf_map]
 pub(crate) static COUNTERS: PerCpuArray<Counters, 1> = PerCpuArray::new();

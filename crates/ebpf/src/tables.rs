@@ -4,18 +4,20 @@
 //! that leads there. Only numbers and plain memory may cross.
 
 use crate::cell::Cell;
+use crate::desk;
 use crate::maps::{
     ALLOWANCE, ASKED, BACKENDS, COUNTERS, FEATURES, FLOWS, HOPS, MAGLEV, NAT_ADDRESSES, OURS, OURS_FILTER, SERVICES,
     SETTINGS, TRAFFIC, WIDE_FLOWS, WIDE_NAT, WIDE_OURS,
 };
 use evenkeel_core::flow::{
-    Bucket, FlowKey, HopNumber, Insertion, NewEntry, NewWideEntry, Now, Side, Tick, WideBucket, WideKey,
+    Bucket, FlowKey, Found, HopNumber, Insertion, Located, NewEntry, NewWideEntry, Now, Side, Tick, WideBucket, WideEntry,
+    WideAddress, WideKey,
 };
 use evenkeel_core::{
     Asked, Backend, BackendRef, Event, FamilyTables, Features, Ours, Reason, Service, ServiceKey, Settings, Tables, V4,
-    V6, hop, reply,
+    V6, hop, locate, located, reply,
 };
-use evenkeel_wire::{Ipv4Address, Ipv6Address};
+use evenkeel_wire::Ipv4Address;
 
 pub(crate) struct Maps;
 
@@ -165,14 +167,14 @@ impl FamilyTables<V4> for Maps {
 
 impl FamilyTables<V6> for Maps {
     #[inline(always)]
-    fn may_be_ours(&self, address: [u64; 2]) -> bool {
+    fn may_be_ours(&self, address: WideAddress) -> bool {
         OURS_FILTER.get(0).is_some_and(|filter| filter.may_contain_wide(address))
     }
 
     #[inline(always)]
-    fn ours(&self, address: [u64; 2]) -> Option<Ours> {
+    fn ours(&self, address: WideAddress) -> Option<Ours> {
         // SAFETY: as for IPv4.
-        unsafe { WIDE_OURS.get(&Ipv6Address::from_bits(address)) }.copied()
+        unsafe { WIDE_OURS.get(&address.words()) }.copied()
     }
 
     #[inline(always)]
@@ -181,28 +183,33 @@ impl FamilyTables<V6> for Maps {
     }
 
     #[inline(always)]
-    fn nat_address(&self, index: u32) -> Option<[u64; 2]> {
-        WIDE_NAT.get(index).copied()
+    fn nat_address(&self, index: u32) -> Option<WideAddress> {
+        WIDE_NAT.get(index).map(|&words| words.into())
+    }
+
+    #[inline(always)]
+    fn find(&self, key: &WideKey) -> Option<Found<'_, WideEntry<Cell>>> {
+        located::<V6, Self>(self, Located(evenkeel_find_wide(desk::put(key))))
     }
 
     #[inline(always)]
     fn insert(&self, new: &NewWideEntry, now: Now) -> u32 {
-        evenkeel_insert_wide(new, now.0)
+        evenkeel_insert_wide(desk::put(new), now.0)
     }
 
     #[inline(always)]
     fn choose(&self, key: &WideKey) -> u64 {
-        evenkeel_choose_wide(key)
+        evenkeel_choose_wide(desk::put(key))
     }
 
     #[inline(always)]
     fn admits(&self, key: &WideKey, now: Now) -> bool {
-        evenkeel_admits_wide(key, now.0) != 0
+        evenkeel_admits_wide(desk::put(key), now.0) != 0
     }
 
     #[inline(always)]
     fn take_over(&self, new: &NewWideEntry, now: Now) -> u32 {
-        evenkeel_take_over_wide(new, now.0)
+        evenkeel_take_over_wide(desk::put(new), now.0)
     }
 }
 
@@ -235,7 +242,7 @@ extern "C" fn evenkeel_admits(addresses: u64, ports: u64, now: u32) -> u32 {
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn evenkeel_insert_wide(new: *const NewWideEntry, now: u32) -> u32 {
-    // SAFETY: as for `evenkeel_insert`.
+    // SAFETY: the only caller passes what `desk::put` returns.
     match unsafe { new.as_ref() } {
         Some(new) => evenkeel_core::insert::<V6, Maps>(&Maps, new, Now(now)).bits(),
         None => Insertion::Full.bits(),
@@ -251,6 +258,14 @@ extern "C" fn evenkeel_take_over_wide(new: *const NewWideEntry, now: u32) -> u32
         Some(new) => evenkeel_core::take_over::<V6, Maps>(&Maps, new, Now(now)).bits(),
         None => Insertion::Full.bits(),
     }
+}
+
+/// `FamilyTables::find`, its first half, for IPv6, as a call.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn evenkeel_find_wide(key: *const WideKey) -> u64 {
+    // SAFETY: as for `evenkeel_insert_wide`.
+    unsafe { key.as_ref() }.map_or(0, |key| locate::<V6, Maps>(&Maps, key).0)
 }
 
 /// [`evenkeel_choose`] for IPv6. 0, which is no outcome, if there is no key.

@@ -35,6 +35,12 @@ impl Adjustment {
         Self(self.0 + u64::from(word))
     }
 
+    /// With everything that is in another.
+    #[inline(always)]
+    pub fn with(self, other: Self) -> Self {
+        Self(self.0 + other.0)
+    }
+
     /// The checksum over all of these words (RFC 1071, section 1).
     #[inline(always)]
     pub fn checksum(self) -> u16 {

@@ -1,7 +1,7 @@
 //! IPv6 (RFC 8200).
 
 use crate::{IpProtocol, Ipv6Address};
-use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned, big_endian};
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned, big_endian, native_endian};
 
 impl IpProtocol {
     /// Hop-by-hop options (RFC 8200, section 4.3), an extension header.
@@ -30,10 +30,10 @@ pub struct Ipv6 {
     pub next_header: IpProtocol,
     /// How far the packet may travel yet, in hops.
     pub hop_limit: u8,
-    /// Where the packet came from.
-    pub source: Ipv6Address,
+    /// Where the packet came from. Words, because sixteen single bytes make compilers move each of them by itself.
+    source: [native_endian::U64; 2],
     /// Where it goes.
-    pub destination: Ipv6Address,
+    destination: [native_endian::U64; 2],
 }
 
 impl Ipv6 {
@@ -56,9 +56,44 @@ impl Ipv6 {
             payload_length: big_endian::U16::new(payload),
             next_header,
             hop_limit,
-            source,
-            destination,
+            source: source.bits().map(native_endian::U64::new),
+            destination: destination.bits().map(native_endian::U64::new),
         }
+    }
+
+    /// Where the packet came from.
+    #[inline(always)]
+    pub fn source(&self) -> Ipv6Address {
+        Ipv6Address::from_bits(self.source_bits())
+    }
+
+    /// Where it goes.
+    #[inline(always)]
+    pub fn destination(&self) -> Ipv6Address {
+        Ipv6Address::from_bits(self.destination_bits())
+    }
+
+    /// [`Ipv6::source`] as [`Ipv6Address::bits`].
+    #[inline(always)]
+    pub fn source_bits(&self) -> [u64; 2] {
+        let [first, second] = self.source;
+        [first.get(), second.get()]
+    }
+
+    /// [`Ipv6::destination`] as [`Ipv6Address::bits`].
+    #[inline(always)]
+    pub fn destination_bits(&self) -> [u64; 2] {
+        let [first, second] = self.destination;
+        [first.get(), second.get()]
+    }
+
+    /// Changes both addresses, given as [`Ipv6Address::bits`].
+    #[inline(always)]
+    pub fn set_addresses(&mut self, source: [u64; 2], destination: [u64; 2]) {
+        let [first, second] = source;
+        self.source = [native_endian::U64::new(first), native_endian::U64::new(second)];
+        let [first, second] = destination;
+        self.destination = [native_endian::U64::new(first), native_endian::U64::new(second)];
     }
 
     /// The IP version; 6 in every valid header.
@@ -130,6 +165,7 @@ const _: () = assert!(Ipv6::LENGTH == 40 && size_of::<Ipv6Extension>() == 4 && I
 #[cfg(test)]
 mod tests {
     use super::*;
+    extern crate std;
 
     #[test]
     fn a_header_says_what_it_was_made_of() {
@@ -142,6 +178,8 @@ mod tests {
         // The first bytes as RFC 8200, section 3, draws them.
         assert_eq!(header.as_bytes()[..8], [0x6c, 0, 0, 0, 0, 24, 58, 255]);
         assert_eq!((header.version(), header.traffic_class(), header.flow_label()), (6, 0xc0, 0));
+        assert_eq!((header.source(), header.destination()), (source, destination));
+        assert_eq!(header.as_bytes()[8..], [source.0, destination.0].concat());
         let labelled = Ipv6::read_from_bytes(&{
             let mut bytes = [0; Ipv6::LENGTH];
             bytes[..4].copy_from_slice(&[0x6a, 0xb1, 0x23, 0x45]);

@@ -7,13 +7,11 @@ use crate::key::Key as _;
 use crate::network::Network;
 use crate::parse::Packet;
 use crate::verdict::Reason;
-use evenkeel_wire::{Ethernet, IcmpError, IcmpType, VlanTag};
+use evenkeel_wire::{Adjustment, Ethernet, IcmpError, IcmpType, VlanTag};
 use zerocopy::native_endian;
 
 /// What is quoted of the packet behind its IP header, in bytes (RFC 792): ports, and a TCP segment's sequence number.
 const QUOTED: usize = 8;
-/// Bytes of a frame that may be looked at.
-const VISIBLE: usize = 255;
 
 /// Turns a TCP segment or UDP datagram into the message that nobody has the port that it is for.
 ///
@@ -47,9 +45,11 @@ fn icmp_error<A: Family, F: Frame>(
     let headers = A::Network::LENGTH + IcmpError::LENGTH;
     let link = usize::from(packet.ip_offset);
     let transport = usize::from(packet.transport_offset);
-    if headers + transport + QUOTED > VISIBLE {
+    if !A::Network::can_be_quoted(transport) {
         return Err(unanswered);
     }
+    let [first, second] = *frame.header::<[native_endian::U32; 2]>(transport).ok_or(Reason::Malformed)?;
+    let quote = Adjustment::of(first.get()).and(second.get());
     if !frame.trim(transport + QUOTED) || !frame.grow_front(headers) {
         return Err(Reason::AnswerLimit);
     }
@@ -65,10 +65,10 @@ fn icmp_error<A: Family, F: Frame>(
     }
 
     let (peer, own) = (packet.key.source().address, packet.key.destination().address);
-    let quoted = transport - link + QUOTED;
-    let length = (IcmpError::LENGTH + quoted) as u16;
+    let length = (IcmpError::LENGTH + transport - link + QUOTED) as u16;
     A::Network::begin(frame, link, A::Network::ICMP, TTL, length, own, peer).ok_or(Reason::AnswerLimit)?;
-    let sum = A::Network::sum_of_message(frame, headers + link, quoted, own, peer).ok_or(Reason::AnswerLimit)?;
+    let sum = A::Network::sum_of_headers(frame, headers + link, transport - link, length, (own, peer));
+    let sum = sum.ok_or(Reason::AnswerLimit)?.with(quote);
 
     let icmp = frame.header::<IcmpError>(link + A::Network::LENGTH).ok_or(Reason::AnswerLimit)?;
     *icmp = IcmpError { kind, code, checksum: native_endian::U16::ZERO, unused: [0; 4] };

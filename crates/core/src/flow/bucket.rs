@@ -114,15 +114,25 @@ pub fn read<E: Record>(entry: &E) -> Option<Found<'_, E>> {
 /// The live entry with this key. It may be expired; that is for the caller to judge.
 #[inline(always)]
 pub fn find<E: Record, const N: usize>(bucket: &BucketOf<E, N>, key: E::Key, start: usize) -> Option<Found<'_, E>> {
+    Some(search(bucket, &key, start)?.1)
+}
+
+/// The same, and where it is.
+#[inline(always)]
+pub(super) fn search<'b, E: Record, const N: usize>(
+    bucket: &'b BucketOf<E, N>,
+    key: &E::Key,
+    start: usize,
+) -> Option<(usize, Found<'b, E>)> {
     for step in 0..N {
         let entry = bucket.entry(start + step)?;
-        if !entry.resembles(&key) {
+        if !entry.resembles(key) {
             continue;
         }
         if let Some(found) = read(entry)
-            && found.key == key
+            && found.key == *key
         {
-            return Some(found);
+            return Some(((start + step) & (N - 1), found));
         }
     }
     None

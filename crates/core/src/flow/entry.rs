@@ -35,7 +35,7 @@ use super::meta::Meta;
 use super::time::Now;
 use super::timeouts::IDLE_CLASSES;
 use crate::backend::BackendRef;
-use crate::key::{FlowKey, HopNumber, Key as _, Peer, Side, WideKey};
+use crate::key::{FlowKey, HopNumber, Key as _, Peer, Side, WideAddress, WideKey};
 use crate::word::Word;
 use evenkeel_wire::{Ipv4Address, Port};
 use zerocopy::{FromBytes, Immutable, IntoBytes};
@@ -287,18 +287,18 @@ impl NewWideEntry {
         WideKey { source, destination, ports: ports & FlowKey::PORTS_MASK }
     }
 
-    /// A reply entry in the same state; `client` is the client's address, as wire bytes in memory order, and port.
+    /// A reply entry in the same state; `client` is the client's address and port.
     #[inline(always)]
     pub fn reply(
         key: WideKey,
         now: Now,
         backend: BackendRef,
         class: u16,
-        client: ([u64; 2], Port),
+        client: Peer<WideAddress>,
         hop: HopNumber,
     ) -> Self {
-        let meta = Meta::opening(Side::Backend, key.protocol(), now, hop, client.1);
-        Self::new(key, meta, owner(backend, class), client.0)
+        let meta = Meta::opening(Side::Backend, key.protocol(), now, hop, client.port);
+        Self::new(key, meta, owner(backend, class), client.address.words())
     }
 
     #[inline(always)]
@@ -311,7 +311,7 @@ impl NewWideEntry {
 impl<W: Word> Record for WideEntry<W> {
     type Word = W;
     type Key = WideKey;
-    type Peer = [u64; 2];
+    type Peer = WideAddress;
     type New = NewWideEntry;
 
     #[inline(always)]
@@ -355,8 +355,8 @@ impl<W: Word> Record for WideEntry<W> {
     }
 
     #[inline(always)]
-    fn peer(&self) -> [u64; 2] {
-        [self.peer[0].load(), self.peer[1].load()]
+    fn peer(&self) -> WideAddress {
+        WideAddress(self.peer[0].load(), self.peer[1].load())
     }
 
     #[inline(always)]

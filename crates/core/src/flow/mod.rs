@@ -16,16 +16,18 @@
 mod bucket;
 mod entry;
 mod insertion;
+mod located;
 mod meta;
 mod time;
 mod timeouts;
 pub(crate) mod worth;
 
-pub use crate::key::{FlowKey, HopNumber, Key, Peer, Side, WideKey};
+pub use crate::key::{FlowKey, HopNumber, Key, Peer, Side, WideAddress, WideKey};
 pub use bucket::{Bucket, BucketOf, Found, WAYS, WideBucket, find, read};
 pub use entry::{Entry, NewEntry, NewWideEntry, Record, WideEntry};
 pub(crate) use insertion::TRIES;
 pub use insertion::{Insertion, insert, take_over, withdraw};
+pub use located::Located;
 pub use meta::{Meta, State};
 pub use time::{Now, Tick};
 pub use timeouts::{IDLE_CLASSES, IdleTimes, Timeouts};
