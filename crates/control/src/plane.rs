@@ -4,7 +4,7 @@ use crate::config::{BackendId, Protocol, ServiceId};
 use crate::sizes::Sizes;
 use evenkeel_core::backend::{Link, Ports};
 use evenkeel_core::flow::{
-    Bucket, BucketOf, Found, Key, Meta, Now, Peer, Record, Side, State, Timeouts, WideBucket, read,
+    Bucket, BucketOf, Found, Key, Meta, Now, Peer, Record, Side, State, Timeouts, WideAddress, WideBucket, read,
 };
 use evenkeel_core::{
     Backend, BackendRef, BackendState, Counters, Features, Kind, Service, ServiceKey, Standing, Traffic, Word,
@@ -248,7 +248,7 @@ impl FlowView {
         visit: &mut dyn FnMut(Self),
     ) {
         let address = |number: u64| nat.get(number as usize & 0xffff).copied().unwrap_or(Ipv6Addr::UNSPECIFIED);
-        visit_living(table, timeouts, now, |found| address(found.address[0]).into(), visit);
+        visit_living(table, timeouts, now, |found| address(found.address.0).into(), visit);
     }
 }
 
@@ -300,9 +300,9 @@ impl Shown for Ipv4Address {
     }
 }
 
-impl Shown for [u64; 2] {
+impl Shown for WideAddress {
     fn shown(self) -> IpAddr {
-        IpAddr::V6(Ipv6Address::from_bits(self).into())
+        IpAddr::V6(Ipv6Address::from_bits(self.words()).into())
     }
 }
 
