@@ -98,17 +98,17 @@ pub(crate) fn news(
             });
             announcer.say(&format!(
                 "warning: backend {backend} does not answer ARP; it gets no connections until it does{}.{hint}",
-                services.behind(*backend)
+                services.behind((*backend).into())
             ));
         }
         News::Backend(backend, Resolution::Lost) => announcer.say(&format!(
             "warning: backend {backend} does not answer ARP any more; its connections still go to where it was{}.",
-            services.behind(*backend)
+            services.behind((*backend).into())
         )),
         News::Backend(backend, Resolution::NoRoute) => announcer.say(&format!(
             "warning: backend {backend} is not in our network, and there is no gateway; it gets no connections{}. \
              Name one in the file's [dataplane] section.",
-            services.behind(*backend)
+            services.behind((*backend).into())
         )),
         News::Conflict(address, mac) => {
             announcer.say(&format!("warning: {mac} says that it has {address}, too; clients may reach either."));

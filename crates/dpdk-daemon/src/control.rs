@@ -11,7 +11,7 @@ use evenkeel_daemon::{Announcer, Services, Stop};
 use evenkeel_dpdk::host::{Host, Network, News, Outcome, Resolution};
 use evenkeel_dpdk::{Bell, Burst, DpdkPlane, Pool, PortInfo, Ring};
 use std::collections::{BTreeSet, HashSet};
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 use tokio::time::sleep;
@@ -40,7 +40,7 @@ pub(crate) struct Control<'a, 'p> {
     daemon: Daemon<DpdkPlane>,
     host: Host,
     /// Addresses and backends that the host knows of.
-    told: Option<(BTreeSet<Ipv4Addr>, HashSet<Ipv4Addr>)>,
+    told: Option<(BTreeSet<IpAddr>, HashSet<IpAddr>)>,
     begun: Instant,
     is_connected: bool,
     /// Whether answers of some service go by routes.
@@ -109,7 +109,7 @@ impl<'a, 'p> Control<'a, 'p> {
             return;
         }
         let services = Services::of(self.daemon.operator().config());
-        let role = |address| self.daemon.operator().balancer().role(address);
+        let role = |address: Ipv4Addr| self.daemon.operator().balancer().role(address.into());
         for news in self.unsaid.drain(..) {
             announce::news(self.surroundings.announcer, self.surroundings.port, role, &news, &services);
         }
@@ -132,8 +132,8 @@ impl<'a, 'p> Control<'a, 'p> {
         if self.told.as_ref() == Some(&wanted) {
             return;
         }
-        self.host.set_addresses(wanted.0.iter().copied(), self.begun.elapsed());
-        let news = self.host.set_backends(wanted.1.iter().copied());
+        self.host.set_addresses(wanted.0.iter().filter_map(ipv4), self.begun.elapsed());
+        let news = self.host.set_backends(wanted.1.iter().filter_map(ipv4));
         self.told = Some(wanted);
         self.daemon.operator_mut().balancer_mut().plane_mut().hear(self.host.heard());
         self.act(Outcome { frames: Vec::new(), news });
@@ -192,11 +192,11 @@ impl<'a, 'p> Control<'a, 'p> {
             let operator = self.daemon.operator_mut();
             if let News::Backend(address, resolution) = news {
                 if let Resolution::Known(mac) = resolution
-                    && let Err(error) = operator.balancer_mut().set_next_hop(NextHop { address, mac })
+                    && let Err(error) = operator.balancer_mut().set_next_hop(NextHop { address: address.into(), mac })
                 {
                     operator.failed(&error);
                 }
-                operator.note_way(address, way(resolution));
+                operator.note_way(address.into(), way(resolution));
             }
             self.unsaid.push(news);
         }
@@ -213,6 +213,11 @@ fn reply_routes(dataplane: &Dataplane) -> Vec<ReplyRoute> {
         ReplyRoute { network: own.address, length: own.prefix, router: None },
         ReplyRoute { network: Ipv4Addr::UNSPECIFIED, length: 0, router: Some(gateway) },
     ]
+}
+
+/// Whom the host can find.
+fn ipv4(address: &IpAddr) -> Option<Ipv4Addr> {
+    if let IpAddr::V4(address) = address { Some(*address) } else { None }
 }
 
 fn way(resolution: Resolution) -> Way {

@@ -6,7 +6,7 @@ use crate::claim::Claims;
 use crate::control::{Control, Surroundings};
 use crate::error::RunError;
 use crate::starting::Starting;
-use evenkeel_control::config::{Config, Idle};
+use evenkeel_control::config::{Backend, Config, Idle};
 use evenkeel_control::daemon::Daemon;
 use evenkeel_control::{Balancer, BalancerError, MOST_BACKENDS, Operator, Secrets, Sizes, operator};
 use evenkeel_core::flow::IdleTimes;
@@ -16,6 +16,7 @@ use evenkeel_dpdk::{
     Worker, captured,
 };
 use std::io::{Write as _, stderr};
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -210,9 +211,11 @@ fn balance(run: &Run) -> Result<(), RunError> {
 /// Refuses what no waiting will mend: a backend in another network, and no gateway.
 fn check_ways(config: &Config) -> Result<(), RunError> {
     let (Some(own), None) = (config.dataplane.address, config.dataplane.gateway) else { return Ok(()) };
-    let mut backends = config.services.iter().flat_map(|service| &service.backends);
-    match backends.find(|backend| !own.has_near(backend.address)) {
-        Some(backend) => Err(RunError::NoWay { backend: backend.address, own }),
+    let backends = config.services.iter().flat_map(|service| &service.backends);
+    let is_far = |address: &Ipv4Addr| !own.has_near(*address);
+    let ipv4 = |backend: &Backend| if let IpAddr::V4(address) = backend.address { Some(address) } else { None };
+    match backends.filter_map(ipv4).find(is_far) {
+        Some(backend) => Err(RunError::NoWay { backend, own }),
         None => Ok(()),
     }
 }

@@ -4,16 +4,16 @@
 //! taken once: connections that are a while old have gone on without us.
 
 use crate::tables::{Directory, Tables};
-use evenkeel_control::carry;
+use evenkeel_control::carry::{Carried, Placement};
 use evenkeel_control::config::Nat;
 use evenkeel_control::private::{Others, PrivateDirectory, PrivateError, create_private, read_private};
 use evenkeel_control::{MOST_FLOWS, Secrets, Sizes};
-use evenkeel_core::flow::{Entry, Meta, WAYS};
+use evenkeel_core::flow::{BucketOf, WAYS};
 use evenkeel_core::hop::HOPS;
 use evenkeel_core::{Backend, LAYOUT, Service, ServiceKey, Word};
 use std::fs::{self, File};
 use std::io::{self, BufReader, BufWriter, Read, Write};
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -59,6 +59,9 @@ struct Head {
     magic: [u8; 8],
     layout: u32,
     flow_mask: u32,
+    wide_flow_mask: u32,
+    /// How many NAT addresses of IPv6 there are.
+    wide_addresses: u32,
     /// Tells one boot of the machine from another: the clock begins anew.
     boot: [u8; 16],
     /// When it was written, in seconds of that clock.
@@ -70,16 +73,16 @@ struct Head {
     backends: u64,
     hops: u64,
     entries: u64,
+    wide_entries: u64,
     services: u64,
 }
 
-/// An entry and its place.
+/// The place of an entry. In the file its words follow.
 #[derive(FromBytes, IntoBytes, KnownLayout, Immutable)]
 #[repr(C)]
-struct Placed {
+struct Place {
     bucket: u32,
     slot: u32,
-    words: [u64; 4],
 }
 
 /// A service: which idle times its connections live by.
@@ -103,7 +106,9 @@ struct NumberedHop {
 pub struct Handover {
     secrets: Secrets,
     flow_mask: u32,
-    addresses: Vec<Ipv4Addr>,
+    wide_flow_mask: u32,
+    /// Those of IPv4 first.
+    addresses: Vec<IpAddr>,
     /// First and last port that full NAT uses.
     ports: (u16, u16),
     services: Vec<KnownService>,
@@ -112,6 +117,7 @@ pub struct Handover {
     hops: Vec<NumberedHop>,
     /// Each with its place within its bucket.
     entries: Vec<(u32, [u64; 4])>,
+    wide_entries: Vec<(u32, [u64; 8])>,
 }
 
 impl Handover {
@@ -170,12 +176,20 @@ impl Handover {
         self.secrets
     }
 
-    /// How large tables must be that have these sizes and room for what there is. The flow table is never smaller than it was:
+    /// How large tables must be that have these sizes and room for what there is. The flow tables are never smaller than they were:
     /// connections might have no place.
     pub fn grown(&self, sizes: Sizes) -> Sizes {
+        let buckets = |mask: u32| mask.saturating_add(1);
         // As many as have so many buckets.
-        let flows = self.flow_mask.saturating_add(1).saturating_mul(WAYS as u32 / 4);
-        if flows / (WAYS as u32 / 4) > sizes.buckets() { Sizes { flows, ..sizes } } else { sizes }
+        let flows = |mask| buckets(mask).saturating_mul(WAYS as u32 / 4);
+        let mut grown = sizes;
+        if buckets(self.flow_mask) > sizes.buckets() {
+            grown.flows = flows(self.flow_mask);
+        }
+        if buckets(self.wide_flow_mask) > sizes.wide_buckets() {
+            grown.wide_flows = flows(self.wide_flow_mask);
+        }
+        grown
     }
 
     /// Whether connections can go on with tables of these sizes, or larger ones, and this NAT.
@@ -183,7 +197,8 @@ impl Handover {
     /// # Errors
     /// They cannot.
     pub fn check(&self, sizes: &Sizes, nat: &Nat) -> Result<(), HandoverError> {
-        let is_same_nat = self.addresses == nat.addresses && self.ports == nat.own_ports();
+        let old = Nat { addresses: self.addresses.clone(), ports: nat.ports };
+        let is_same_nat = (old.ipv4(), old.ipv6(), self.ports) == (nat.ipv4(), nat.ipv6(), nat.own_ports());
         let fits = is_same_nat
             && self.backends.len() <= sizes.backends as usize
             && self.services.len() <= sizes.services as usize;
@@ -207,9 +222,12 @@ impl Handover {
                 Word::store(word, hop.word);
             }
         }
-        let (table, secret) = (tables.flow_table(), tables.settings.flow_secret);
-        let restored = self.entries.iter().filter(|(slot, words)| carry::put(&table, *slot as usize, *words, &secret));
-        restored.count() / 2
+        let placement = Placement::new(tables.settings.flow_secret);
+        let (table, wide) = (tables.flow_table(), tables.wide_flow_table());
+        let restored =
+            self.entries.iter().filter(|(slot, words)| placement.put(&table, *slot as usize, *words)).count();
+        let wide_entries = self.wide_entries.iter();
+        restored / 2 + wide_entries.filter(|(slot, words)| placement.put(&wide, *slot as usize, *words)).count() / 2
     }
 }
 
@@ -221,18 +239,8 @@ fn beside(path: &Path) -> PathBuf {
 fn write(tables: &Tables, mut file: BufWriter<File>) -> io::Result<()> {
     let settings = &tables.settings;
     let directory = tables.directory.load();
-    let flows = &directory.flows;
     let used = tables.backends.iter().rposition(|backend| Word::load(&backend.link) != 0).map_or(0, |last| last + 1);
-    let entries = || {
-        let places = flows.iter().zip(0_u32..).flat_map(|(bucket, at)| {
-            bucket.0.iter().zip(0_u32..).map(move |(entry, slot)| Placed {
-                bucket: at,
-                slot,
-                words: entry_words(entry).map(Word::load),
-            })
-        });
-        places.filter(|placed| Meta(placed.words[0]).is_live())
-    };
+    let (entries, wide_entries) = (|| living(&directory.flows), || living(&directory.wide));
     let hops = || {
         let numbered = (0..).zip(&tables.hops).map(|(number, word)| NumberedHop { number, word: Word::load(word) });
         numbered.filter(|hop| hop.word != 0)
@@ -241,6 +249,8 @@ fn write(tables: &Tables, mut file: BufWriter<File>) -> io::Result<()> {
         magic: MAGIC,
         layout: LAYOUT,
         flow_mask: directory.settings.flow_mask,
+        wide_flow_mask: directory.settings.wide_flow_mask,
+        wide_addresses: tables.wide_nat.len() as u32,
         boot: boot()?,
         written: now().as_secs(),
         pick_secret: settings.pick_secret,
@@ -250,10 +260,14 @@ fn write(tables: &Tables, mut file: BufWriter<File>) -> io::Result<()> {
         backends: used as u64,
         hops: hops().count() as u64,
         entries: entries().count() as u64,
+        wide_entries: wide_entries().count() as u64,
         services: directory.services.len() as u64,
     };
     file.write_all(head.as_bytes())?;
     for address in &tables.nat {
+        file.write_all(&address.0)?;
+    }
+    for address in &tables.wide_nat {
         file.write_all(&address.0)?;
     }
     for backend in tables.backends.iter().take(used) {
@@ -262,8 +276,13 @@ fn write(tables: &Tables, mut file: BufWriter<File>) -> io::Result<()> {
     for hop in hops() {
         file.write_all(hop.as_bytes())?;
     }
-    for entry in entries() {
-        file.write_all(entry.as_bytes())?;
+    for (place, words) in entries() {
+        file.write_all(place.as_bytes())?;
+        file.write_all(words.as_bytes())?;
+    }
+    for (place, words) in wide_entries() {
+        file.write_all(place.as_bytes())?;
+        file.write_all(words.as_bytes())?;
     }
     for (&key, &service) in &directory.services {
         file.write_all(KnownService { key, service }.as_bytes())?;
@@ -285,7 +304,8 @@ fn read(file: &File, path: &Path) -> Result<Handover, HandoverError> {
     if head.layout != LAYOUT {
         return Err(HandoverError::Layout(name()));
     }
-    if !head.flow_mask.wrapping_add(1).is_power_of_two() || head.flow_mask >= MOST_FLOWS {
+    let is_mask = |mask: u32| mask.wrapping_add(1).is_power_of_two() && mask < MOST_FLOWS;
+    if !is_mask(head.flow_mask) || !is_mask(head.wide_flow_mask) {
         return Err(HandoverError::Damaged(name()));
     }
     let age = now().as_secs().checked_sub(head.written);
@@ -296,9 +316,11 @@ fn read(file: &File, path: &Path) -> Result<Handover, HandoverError> {
     let said = [
         (1, size_of::<Head>()),
         (u64::from(head.addresses), 4),
+        (u64::from(head.wide_addresses), 16),
         (head.backends, 64),
         (head.hops, size_of::<NumberedHop>()),
-        (head.entries, size_of::<Placed>()),
+        (head.entries, size_of::<Place>() + size_of::<[u64; 4]>()),
+        (head.wide_entries, size_of::<Place>() + size_of::<[u64; 8]>()),
         (head.services, size_of::<KnownService>()),
     ];
     let wanted = said.iter().try_fold(0_u64, |sum, (count, size)| sum.checked_add(count.checked_mul(*size as u64)?));
@@ -307,9 +329,14 @@ fn read(file: &File, path: &Path) -> Result<Handover, HandoverError> {
     }
     let mut addresses = Vec::new();
     for _ in 0..head.addresses {
-        let mut address = [0; 4];
+        let mut address = [0_u8; 4];
         file.read_exact(&mut address).map_err(damaged)?;
-        addresses.push(Ipv4Addr::from(address));
+        addresses.push(IpAddr::from(address));
+    }
+    for _ in 0..head.wide_addresses {
+        let mut address = [0_u8; 16];
+        file.read_exact(&mut address).map_err(damaged)?;
+        addresses.push(IpAddr::from(address));
     }
     let mut backends = Vec::new();
     for _ in 0..head.backends {
@@ -326,15 +353,9 @@ fn read(file: &File, path: &Path) -> Result<Handover, HandoverError> {
         }
         hops.push(hop);
     }
-    let mut entries = Vec::new();
-    for _ in 0..head.entries {
-        let mut placed = Placed::new_zeroed();
-        file.read_exact(placed.as_mut_bytes()).map_err(damaged)?;
-        if placed.bucket > head.flow_mask || placed.slot >= WAYS as u32 {
-            return Err(HandoverError::Damaged(name()));
-        }
-        entries.push((placed.slot, placed.words));
-    }
+    let is_damaged = || HandoverError::Damaged(name());
+    let entries = read_entries(&mut file, head.entries, head.flow_mask).ok_or_else(is_damaged)?;
+    let wide_entries = read_entries(&mut file, head.wide_entries, head.wide_flow_mask).ok_or_else(is_damaged)?;
     let mut services = Vec::new();
     for _ in 0..head.services {
         let mut known = KnownService::new_zeroed();
@@ -344,17 +365,42 @@ fn read(file: &File, path: &Path) -> Result<Handover, HandoverError> {
     Ok(Handover {
         secrets: Secrets { pick: head.pick_secret, flow: head.flow_secret },
         flow_mask: head.flow_mask,
+        wide_flow_mask: head.wide_flow_mask,
         addresses,
         ports: head.ports.into(),
         services,
         backends,
         hops,
         entries,
+        wide_entries,
     })
 }
 
-fn entry_words(entry: &Entry<AtomicU64>) -> [&AtomicU64; 4] {
-    [&entry.meta, &entry.addresses, &entry.ports, &entry.peer]
+/// Every entry of a table that stands for a connection, and its place.
+fn living<E: Carried>(table: &[BucketOf<E>]) -> impl Iterator<Item = (Place, E::Words)> {
+    let places = table.iter().zip(0_u32..).flat_map(|(bucket, at)| {
+        bucket.0.iter().zip(0_u32..).map(move |(entry, slot)| (Place { bucket: at, slot }, entry.load()))
+    });
+    places.filter(|(_, words)| E::meta_of_words(words).is_live())
+}
+
+/// So many entries of a table with this mask, each with its place within its bucket; nothing if they are not all there, or one
+/// cannot have been in that table.
+fn read_entries<Words>(file: &mut impl Read, count: u64, mask: u32) -> Option<Vec<(u32, Words)>>
+where
+    Words: FromBytes + IntoBytes,
+{
+    let mut entries = Vec::new();
+    for _ in 0..count {
+        let (mut place, mut words) = (Place::new_zeroed(), Words::new_zeroed());
+        file.read_exact(place.as_mut_bytes()).ok()?;
+        file.read_exact(words.as_mut_bytes()).ok()?;
+        if place.bucket > mask || place.slot >= WAYS as u32 {
+            return None;
+        }
+        entries.push((place.slot, words));
+    }
+    Some(entries)
 }
 
 fn backend_words(backend: &Backend<AtomicU64>) -> [&AtomicU64; 8] {

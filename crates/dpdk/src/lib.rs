@@ -43,5 +43,5 @@ pub use plane::DpdkPlane;
 pub use pool::Pool;
 pub use port::{Port, PortInfo, Queues, RxQueue, TxQueue};
 pub use ring::Ring;
-pub use tables::{FlowTable, Tables, View};
+pub use tables::{FlowTable, Tables, View, WideFlowTable};
 pub use worker::{HostLink, Worker, glances};

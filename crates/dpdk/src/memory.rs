@@ -14,6 +14,8 @@ pub unsafe trait Cells {}
 
 // SAFETY: `repr(C)`, nothing but words (sizes are asserted where the types are defined).
 unsafe impl Cells for evenkeel_core::flow::Bucket<AtomicU64> {}
+// SAFETY: as above.
+unsafe impl Cells for evenkeel_core::flow::WideBucket<AtomicU64> {}
 
 /// What a table lies in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

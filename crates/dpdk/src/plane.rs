@@ -3,18 +3,19 @@
 use crate::clock::coarse_now;
 use crate::error::PlaneError;
 use crate::host::Heard;
-use crate::memory::Memory;
+use crate::memory::{Cells, Memory};
 use crate::quiescence::wait_for_bursts;
-use crate::tables::{Directory, FlowTable, Tables, nobody_has_asked};
-use evenkeel_control::carry::Carrying;
-use evenkeel_control::{Contents, FlowView, FlowWalk, MOST_FLOWS, Plane, Sizes, WalkError};
+use crate::tables::{Directory, FlowTable, Tables, WideFlowTable, nobody_has_asked};
+use evenkeel_control::carry::{Carried, Carrying};
+use evenkeel_control::{Contents, FlowView, FlowWalk, MOST_FLOWS, Plane, Sizes, WalkError, by_family};
 use evenkeel_core::backend::Link;
-use evenkeel_core::flow::{Bucket, Now, Peer, Timeouts};
+use evenkeel_core::flow::{Bucket, BucketOf, Now, Timeouts, WideBucket};
 use evenkeel_core::hop;
 use evenkeel_core::{AddressFilter, Backend, Counters, Features, Service, ServiceKey, Standing, Traffic, Word};
 use evenkeel_wire::IpProtocol;
+use std::collections::HashSet;
 use std::fmt;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, SocketAddr};
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -27,8 +28,10 @@ pub struct DpdkPlane {
     tables: Arc<Tables>,
     /// Directories that lcores may still be looking at. Freed here, once nobody does, and never on an lcore.
     retired: Vec<Arc<Directory>>,
-    /// The flow table in force.
+    /// The table of IPv4 flows in force.
     flows: Arc<FlowTable>,
+    /// The same of IPv6.
+    wide: Arc<WideFlowTable>,
     sizes: Sizes,
     clock: Clock,
 }
@@ -47,8 +50,8 @@ impl DpdkPlane {
 
     /// The same with another clock.
     pub fn with_clock(tables: Arc<Tables>, clock: impl Fn() -> Now + Send + Sync + 'static) -> Self {
-        let (flows, sizes) = (tables.flow_table(), tables.sizes);
-        Self { tables, retired: Vec::new(), flows, sizes, clock: Arc::new(clock) }
+        let (flows, wide, sizes) = (tables.flow_table(), tables.wide_flow_table(), tables.sizes);
+        Self { tables, retired: Vec::new(), flows, wide, sizes, clock: Arc::new(clock) }
     }
 
     /// The tables.
@@ -61,32 +64,49 @@ impl DpdkPlane {
         self.replace(|directory| directory.heard = Some(Arc::new(heard)));
     }
 
-    /// The flow table.
+    /// The table of IPv4 flows.
     pub fn flow_table(&self) -> &[Bucket<AtomicU64>] {
         &self.flows
     }
 
-    /// Puts a larger flow table in the place of the one that is in force, see [`evenkeel_control::carry`]. Lcores go on; packets
+    /// The table of IPv6 flows.
+    pub fn wide_flow_table(&self) -> &[WideBucket<AtomicU64>] {
+        &self.wide
+    }
+
+    /// Puts larger flow tables in the place of those that are in force, see [`evenkeel_control::carry`]. Lcores go on; packets
     /// that would change a connection wait meanwhile, as many as there is room for.
     fn grow(&mut self, sizes: Sizes) -> Result<(), PlaneError> {
         let secret = self.tables.settings.flow_secret;
-        let new = Memory::new("flow table", sizes.buckets() as usize).map_err(PlaneError::Memory)?;
-        let (old, new) = (Arc::clone(&self.flows), Arc::new(new));
-        let mut carrying = Carrying::new(old.len(), secret);
-        carrying.bring_up_to_date(&old, &new);
-        let asked = nobody_has_asked(&sizes);
+        let mut flows = Growth::begin(&self.flows, sizes.buckets(), secret)?;
+        let mut wide = Growth::begin(&self.wide, sizes.wide_buckets(), secret)?;
+        let asked = (sizes.asked() != self.sizes.asked()).then(|| nobody_has_asked(&sizes));
+        let mut catch_up = || {
+            flows.iter_mut().for_each(Growth::catch_up);
+            wide.iter_mut().for_each(Growth::catch_up);
+        };
         // Once more beforehand, so that there is little to be done while packets wait.
-        carrying.bring_up_to_date(&old, &new);
+        catch_up();
         self.replace(|directory| directory.is_held = true);
         wait_for_bursts(&self.tables);
-        carrying.bring_up_to_date(&old, &new);
-        (self.flows, self.sizes) = (Arc::clone(&new), sizes);
+        catch_up();
+        if let Some(flows) = flows {
+            self.flows = flows.new;
+        }
+        if let Some(wide) = wide {
+            self.wide = wide.new;
+        }
+        self.sizes = sizes;
+        let (flows, wide) = (Arc::clone(&self.flows), Arc::clone(&self.wide));
         self.replace(|directory| {
             directory.is_held = false;
             directory.settings.flow_mask = sizes.buckets() - 1;
-            directory.flows = new;
+            directory.settings.wide_flow_mask = sizes.wide_buckets() - 1;
+            (directory.flows, directory.wide) = (flows, wide);
             // Who has asked in vain asks once more.
-            directory.asked = asked;
+            if let Some(asked) = asked {
+                directory.asked = asked;
+            }
         });
         self.tables.note_link_change();
         Ok(())
@@ -115,19 +135,59 @@ impl DpdkPlane {
     }
 }
 
+/// A flow table on its way into a larger one.
+struct Growth<E> {
+    old: Arc<Memory<BucketOf<E>>>,
+    new: Arc<Memory<BucketOf<E>>>,
+    carrying: Carrying,
+}
+
+impl<E: Carried> Growth<E>
+where
+    BucketOf<E>: Cells,
+{
+    /// Carries what is there, if there are to be more buckets. The old table goes on working.
+    fn begin(old: &Arc<Memory<BucketOf<E>>>, buckets: u32, secret: [u32; 4]) -> Result<Option<Self>, PlaneError> {
+        if buckets as usize <= old.len() {
+            return Ok(None);
+        }
+        let new = Arc::new(Memory::new("flow table", buckets as usize).map_err(PlaneError::Memory)?);
+        let carrying = Carrying::new(old.len(), secret);
+        let mut growth = Self { old: Arc::clone(old), new, carrying };
+        growth.catch_up();
+        Ok(Some(growth))
+    }
+
+    /// Carries what has changed since.
+    fn catch_up(&mut self) {
+        self.carrying.bring_up_to_date(&self.old, &self.new);
+    }
+}
+
 impl Plane for DpdkPlane {
     type Error = PlaneError;
 
-    fn set_our_addresses(&mut self, addresses: &[Ipv4Addr]) -> Result<(), PlaneError> {
+    fn set_our_addresses(&mut self, addresses: &[IpAddr]) -> Result<(), PlaneError> {
         if addresses.len() > self.tables.sizes.addresses as usize {
             return Err(self.full("addresses", self.tables.sizes.addresses));
         }
         let mut filter = AddressFilter::EMPTY;
-        addresses.iter().for_each(|&address| filter.insert(address.into()));
-        let ours = addresses.iter().map(|&address| address.into()).collect();
+        let (mut ours, mut wide_ours) = (HashSet::new(), HashSet::new());
+        for address in addresses {
+            match *address {
+                IpAddr::V4(address) => {
+                    filter.insert(address.into());
+                    ours.insert(address.into());
+                }
+                IpAddr::V6(address) => {
+                    filter.insert_wide(address.into());
+                    wide_ours.insert(address.into());
+                }
+            }
+        }
         self.replace(|directory| {
             directory.filter = Arc::new(filter);
-            directory.ours = Arc::new(ours);
+            (directory.ours, directory.wide_ours) = (Arc::new(ours), Arc::new(wide_ours));
         });
         Ok(())
     }
@@ -141,7 +201,7 @@ impl Plane for DpdkPlane {
     }
 
     fn limits(&self) -> Sizes {
-        Sizes { flows: MOST_FLOWS, ..self.sizes }
+        Sizes { flows: MOST_FLOWS, wide_flows: MOST_FLOWS, ..self.sizes }
     }
 
     fn contents(&self) -> Result<Contents, PlaneError> {
@@ -149,11 +209,22 @@ impl Plane for DpdkPlane {
         Ok(Contents {
             places: Contents::read_places(&self.tables.backends),
             services: directory.services.iter().map(|(key, service)| (*key, *service)).collect(),
-            addresses: directory.ours.iter().map(|&address| address.into()).collect(),
+            addresses: directory
+                .ours
+                .iter()
+                .map(|&address| address.into())
+                .chain(directory.wide_ours.iter().map(|&address| address.into()))
+                .collect(),
         })
     }
 
-    fn set_backend(&mut self, index: u16, target: Peer, service: Peer, protocol: IpProtocol) -> Result<(), PlaneError> {
+    fn set_backend(
+        &mut self,
+        index: u16,
+        target: SocketAddr,
+        service: SocketAddr,
+        protocol: IpProtocol,
+    ) -> Result<(), PlaneError> {
         Contents::write_backend(self.backend(index)?, target, service, protocol);
         self.tables.lcores.iter().for_each(|lcore| lcore.forget_traffic(index));
         Ok(())
@@ -233,8 +304,8 @@ impl Plane for DpdkPlane {
     }
 
     fn provide(&mut self, _: Features, timeouts: &Timeouts, room: Sizes) -> Result<(), PlaneError> {
-        let sizes = self.sizes.grown_for(room.flows, 0);
-        if sizes.buckets() > self.sizes.buckets() {
+        let sizes = self.sizes.grown_for((room.flows, room.wide_flows), 0);
+        if sizes.buckets() > self.sizes.buckets() || sizes.wide_buckets() > self.sizes.wide_buckets() {
             self.grow(sizes)?;
         }
         self.sizes = sizes;
@@ -265,20 +336,20 @@ impl Plane for DpdkPlane {
     }
 
     fn visit_flows(&self, visit: &mut dyn FnMut(FlowView)) -> Result<(), PlaneError> {
-        let timeouts = self.tables.timeouts();
-        FlowView::visit(&self.flows, &timeouts, (self.clock)(), visit);
+        let walk = self.walk();
+        walk.visit_these(0..walk.buckets(), visit);
         Ok(())
     }
 
     fn sweep_flows(&self) -> Result<(), PlaneError> {
         let walk = self.walk();
-        walk.sweep_these(0..self.flows.len());
+        walk.sweep_these(0..walk.buckets());
         walk.sweep_the_hops();
         Ok(())
     }
 }
 
-/// The flow table, for other threads of the control side.
+/// The flow tables, for other threads of the control side.
 struct Walk {
     tables: Arc<Tables>,
     clock: Clock,
@@ -286,8 +357,20 @@ struct Walk {
 
 impl Walk {
     fn sweep_these(&self, buckets: Range<usize>) {
-        let (timeouts, now, table) = (self.tables.timeouts(), (self.clock)(), self.tables.flow_table());
-        there(&table, buckets).iter().for_each(|bucket| bucket.sweep(&timeouts, now));
+        let (timeouts, now) = (self.tables.timeouts(), (self.clock)());
+        let (table, wide) = (self.tables.flow_table(), self.tables.wide_flow_table());
+        let (narrow_buckets, wide_buckets) = by_family(buckets, table.len());
+        there(&table, narrow_buckets).iter().for_each(|bucket| bucket.sweep(&timeouts, now));
+        there(&wide, wide_buckets).iter().for_each(|bucket| bucket.sweep(&timeouts, now));
+    }
+
+    fn visit_these(&self, buckets: Range<usize>, visit: &mut dyn FnMut(FlowView)) {
+        let (timeouts, now) = (self.tables.timeouts(), (self.clock)());
+        let (table, wide) = (self.tables.flow_table(), self.tables.wide_flow_table());
+        let nat: Vec<_> = self.tables.wide_nat.iter().map(|&address| address.into()).collect();
+        let (narrow_buckets, wide_buckets) = by_family(buckets, table.len());
+        FlowView::visit(there(&table, narrow_buckets), &timeouts, now, visit);
+        FlowView::visit_wide(there(&wide, wide_buckets), &nat, &timeouts, now, visit);
     }
 
     fn sweep_the_hops(&self) {
@@ -296,18 +379,17 @@ impl Walk {
 }
 
 /// These buckets, as far as the table has them: who asks may have another one in mind.
-fn there(table: &[Bucket<AtomicU64>], buckets: Range<usize>) -> &[Bucket<AtomicU64>] {
+fn there<B>(table: &[B], buckets: Range<usize>) -> &[B] {
     table.get(buckets.start..buckets.end.min(table.len())).unwrap_or_default()
 }
 
 impl FlowWalk for Walk {
     fn buckets(&self) -> usize {
-        self.tables.flow_table().len()
+        self.tables.flow_table().len() + self.tables.wide_flow_table().len()
     }
 
     fn visit(&self, buckets: Range<usize>, visit: &mut dyn FnMut(FlowView)) -> Result<(), WalkError> {
-        let (timeouts, table) = (self.tables.timeouts(), self.tables.flow_table());
-        FlowView::visit(there(&table, buckets), &timeouts, (self.clock)(), visit);
+        self.visit_these(buckets, visit);
         Ok(())
     }
 

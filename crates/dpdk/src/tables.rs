@@ -7,14 +7,16 @@ use crate::mbuf::prefetch;
 use crate::memory::{Backing, Memory};
 use arc_swap::ArcSwap;
 use evenkeel_control::Sizes;
-use evenkeel_core::flow::{Bucket, HopNumber, Now, Side, Timeouts, WAYS};
+use evenkeel_control::config::Nat;
+use evenkeel_core::flow::{Bucket, HopNumber, Now, Side, Timeouts, WAYS, WideBucket};
 use evenkeel_core::hop::HOPS;
 use evenkeel_core::{
-    AddressFilter, Asked, Backend, BackendRef, Event, MAGLEV_SLOTS, Ours, Reason, Service, ServiceKey, Settings, hash,
+    AddressFilter, Asked, Backend, BackendRef, Event, FamilyTables, MAGLEV_SLOTS, Ours, Reason, Service, ServiceKey,
+    Settings, V4, V6, hash,
 };
-use evenkeel_wire::Ipv4Address;
+use evenkeel_wire::{Ipv4Address, Ipv6Address};
 use std::collections::{HashMap, HashSet};
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -29,6 +31,7 @@ pub struct Tables {
     pub(crate) settings: Settings,
     pub(crate) sizes: Sizes,
     pub(crate) nat: Box<[Ipv4Address]>,
+    pub(crate) wide_nat: Box<[Ipv6Address]>,
     pub(crate) hops: Box<[AtomicU64]>,
     pub(crate) backends: Box<[Backend<AtomicU64>]>,
     pub(crate) directory: ArcSwap<Directory>,
@@ -39,20 +42,25 @@ pub struct Tables {
     links: AtomicU64,
 }
 
-/// The flow table in memory.
+/// The table of IPv4 flows in memory.
 pub type FlowTable = Memory<Bucket<AtomicU64>>;
+
+/// The table of IPv6 flows in memory.
+pub type WideFlowTable = Memory<WideBucket<AtomicU64>>;
 
 /// What changes with the configuration only.
 #[derive(Clone, Debug)]
 pub(crate) struct Directory {
     pub(crate) settings: Settings,
     pub(crate) flows: Arc<FlowTable>,
-    /// No packet may change the flow table, whose last changes are being carried into a larger one.
+    pub(crate) wide: Arc<WideFlowTable>,
+    /// No packet may change a flow table, whose last changes are being carried into a larger one.
     pub(crate) is_held: bool,
     /// Who has asked in vain for a connection.
     pub(crate) asked: Arc<[Asked<AtomicU64>]>,
     pub(crate) filter: Arc<AddressFilter>,
     pub(crate) ours: Arc<HashSet<Ipv4Address>>,
+    pub(crate) wide_ours: Arc<HashSet<Ipv6Address>>,
     pub(crate) services: HashMap<ServiceKey, Service>,
     pub(crate) maglev: Vec<Option<MaglevTable>>,
     /// Which ARP is the host's.
@@ -63,26 +71,31 @@ pub(crate) struct Directory {
 pub(crate) type MaglevTable = Arc<[u32; MAGLEV_SLOTS as usize]>;
 
 impl Tables {
-    /// Empty tables of these sizes for so many lcores. `nat` are the NAT addresses.
+    /// Empty tables of these sizes for so many lcores. `nat` are the NAT addresses, of either family.
     ///
     /// # Errors
     /// There is not so much memory.
-    pub fn new(sizes: Sizes, settings: Settings, nat: &[Ipv4Addr], lcores: usize) -> Result<Self, DpdkError> {
+    pub fn new(sizes: Sizes, settings: Settings, nat: &[IpAddr], lcores: usize) -> Result<Self, DpdkError> {
         let nothing = Directory {
             settings,
             flows: Arc::new(Memory::new("flow table", sizes.buckets() as usize)?),
+            wide: Arc::new(Memory::new("flow table", sizes.wide_buckets() as usize)?),
             is_held: false,
             asked: nobody_has_asked(&sizes),
             filter: Arc::new(AddressFilter::EMPTY),
             ours: Arc::default(),
+            wide_ours: Arc::default(),
             services: HashMap::new(),
             maglev: Vec::new(),
             heard: None,
         };
+        let nat = Nat { addresses: nat.to_vec(), ports: (0, 0) };
+        let (narrow, wide) = (nat.ipv4(), nat.ipv6());
         Ok(Self {
             settings,
             sizes,
-            nat: nat.iter().map(|&address| address.into()).collect(),
+            nat: narrow.iter().map(|&address| address.into()).collect(),
+            wide_nat: wide.iter().map(|&address| address.into()).collect(),
             hops: (0..HOPS).map(|_| AtomicU64::new(0)).collect(),
             backends: (0..sizes.backends).map(|_| Backend::default()).collect(),
             directory: ArcSwap::from_pointee(nothing),
@@ -92,9 +105,14 @@ impl Tables {
         })
     }
 
-    /// The flow table.
+    /// The table of IPv4 flows.
     pub fn flow_table(&self) -> Arc<FlowTable> {
         Arc::clone(&self.directory.load().flows)
+    }
+
+    /// The table of IPv6 flows.
+    pub fn wide_flow_table(&self) -> Arc<WideFlowTable> {
+        Arc::clone(&self.directory.load().wide)
     }
 
     /// The hops towards clients.
@@ -107,10 +125,10 @@ impl Tables {
         &self.allowances[0]
     }
 
-    /// What the flow table lies in, and its size in bytes.
+    /// What the flow tables lie in, and their size in bytes.
     pub fn flow_memory(&self) -> (Backing, usize) {
-        let flows = self.flow_table();
-        (flows.backing(), flows.bytes())
+        let (flows, wide) = (self.flow_table(), self.wide_flow_table());
+        (flows.backing(), flows.bytes() + wide.bytes())
     }
 
     /// What the plane was started with.
@@ -155,6 +173,7 @@ pub struct View<'t> {
     pub(crate) directory: &'t Directory,
     /// The directory's, one step nearer.
     flows: &'t [Bucket<AtomicU64>],
+    wide: &'t [WideBucket<AtomicU64>],
     pub(crate) counters: &'t LcoreCounters,
     pub(crate) now: Now,
 }
@@ -162,7 +181,7 @@ pub struct View<'t> {
 impl<'t> View<'t> {
     #[inline(always)]
     pub(crate) fn new(tables: &'t Tables, directory: &'t Directory, counters: &'t LcoreCounters, now: Now) -> Self {
-        Self { tables, directory, flows: &directory.flows, counters, now }
+        Self { tables, directory, flows: &directory.flows, wide: &directory.wide, counters, now }
     }
 
     /// Asks for the two entries at which the search for the flow at this place begins. They are in one line or in two. In
@@ -171,6 +190,16 @@ impl<'t> View<'t> {
     #[inline(always)]
     pub fn prefetch(&self, place: u64) {
         if let Some(bucket) = self.flows.get(hash::bucket(place, self.directory.settings.flow_mask) as usize) {
+            let start = hash::start(place);
+            prefetch(&bucket.0[start % WAYS]);
+            prefetch(&bucket.0[(start + 1) % WAYS]);
+        }
+    }
+
+    /// The same for an IPv6 flow, of which each entry is a line.
+    #[inline(always)]
+    pub fn prefetch_wide(&self, place: u64) {
+        if let Some(bucket) = self.wide.get(hash::bucket(place, self.directory.settings.wide_flow_mask) as usize) {
             let start = hash::start(place);
             prefetch(&bucket.0[start % WAYS]);
             prefetch(&bucket.0[(start + 1) % WAYS]);
@@ -192,17 +221,6 @@ impl evenkeel_core::Tables for View<'_> {
     }
 
     #[inline(always)]
-    fn may_be_ours(&self, address: Ipv4Address) -> bool {
-        self.directory.filter.may_contain(address)
-    }
-
-    #[inline(always)]
-    fn ours(&self, address: Ipv4Address) -> Option<Ours> {
-        // There is no kernel behind.
-        self.directory.ours.contains(&address).then_some(Ours::ALONE)
-    }
-
-    #[inline(always)]
     fn allowance(&self, number: u32) -> Option<&AtomicU64> {
         self.tables.allowances.get(number as usize)
     }
@@ -210,11 +228,6 @@ impl evenkeel_core::Tables for View<'_> {
     #[inline(always)]
     fn asked(&self, index: u32) -> Option<&Asked<AtomicU64>> {
         self.directory.asked.get(index as usize)
-    }
-
-    #[inline(always)]
-    fn flows(&self, index: u32) -> Option<&Bucket<AtomicU64>> {
-        self.flows.get(index as usize)
     }
 
     #[inline(always)]
@@ -241,11 +254,6 @@ impl evenkeel_core::Tables for View<'_> {
     }
 
     #[inline(always)]
-    fn nat_address(&self, index: u32) -> Option<Ipv4Address> {
-        self.tables.nat.get(index as usize).copied()
-    }
-
-    #[inline(always)]
     fn count(&self, reason: Reason) {
         self.counters.count(reason);
     }
@@ -258,5 +266,50 @@ impl evenkeel_core::Tables for View<'_> {
     #[inline(always)]
     fn count_traffic(&self, backend: u16, from: Side, bytes: u32) {
         self.counters.count_traffic(backend, from, bytes);
+    }
+}
+
+impl FamilyTables<V4> for View<'_> {
+    #[inline(always)]
+    fn may_be_ours(&self, address: Ipv4Address) -> bool {
+        self.directory.filter.may_contain(address)
+    }
+
+    #[inline(always)]
+    fn ours(&self, address: Ipv4Address) -> Option<Ours> {
+        // There is no kernel behind.
+        self.directory.ours.contains(&address).then_some(Ours::ALONE)
+    }
+
+    #[inline(always)]
+    fn flows(&self, index: u32) -> Option<&Bucket<AtomicU64>> {
+        self.flows.get(index as usize)
+    }
+
+    #[inline(always)]
+    fn nat_address(&self, index: u32) -> Option<Ipv4Address> {
+        self.tables.nat.get(index as usize).copied()
+    }
+}
+
+impl FamilyTables<V6> for View<'_> {
+    #[inline(always)]
+    fn may_be_ours(&self, address: [u64; 2]) -> bool {
+        self.directory.filter.may_contain_wide(address)
+    }
+
+    #[inline(always)]
+    fn ours(&self, address: [u64; 2]) -> Option<Ours> {
+        self.directory.wide_ours.contains(&Ipv6Address::from_bits(address)).then_some(Ours::ALONE)
+    }
+
+    #[inline(always)]
+    fn flows(&self, index: u32) -> Option<&WideBucket<AtomicU64>> {
+        self.wide.get(index as usize)
+    }
+
+    #[inline(always)]
+    fn nat_address(&self, index: u32) -> Option<[u64; 2]> {
+        self.tables.wide_nat.get(index as usize).map(|address| address.bits())
     }
 }

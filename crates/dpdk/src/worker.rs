@@ -12,7 +12,7 @@ use crate::tables::{Directory, Tables, View};
 use arc_swap::{ArcSwap, Cache};
 use arrayvec::ArrayVec;
 use evenkeel_core::flow::Now;
-use evenkeel_core::{Event, Glance, Next, Reason, Verdict, arrive, decide, glance, visit};
+use evenkeel_core::{Event, Glance, Next, Reason, Seen, Verdict, arrive, decide, glance, visit};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -234,8 +234,10 @@ pub fn glances(burst: &mut Burst<'_>, view: &View<'_>) -> ArrayVec<Glance, BURST
     let mut glances = ArrayVec::new();
     for packet in burst {
         let glance = glance(packet, view);
-        if let Glance::Flow(_, place) = glance {
-            view.prefetch(place);
+        match glance {
+            Glance::Four(Seen::Flow(_, place)) => view.prefetch(place),
+            Glance::Six(Seen::Flow(_, place)) => view.prefetch_wide(place),
+            _ => {}
         }
         glances.push(glance);
     }
