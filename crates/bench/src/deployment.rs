@@ -8,9 +8,9 @@ use crate::segment::segment;
 use evenkeel_control::config::{self, Affinity, Backend, Config, Forward, Nat, Protocol};
 use evenkeel_control::{Balancer, BalancerError, NextHop, Plane, Secrets, Sizes};
 use evenkeel_core::flow::{Bucket, IdleTimes, Now, Peer};
-use evenkeel_core::{Features, Reason, Settings, SliceFrame, Tables, Word, process};
+use evenkeel_core::{AllTables, Features, Reason, Settings, SliceFrame, Word, process};
 use evenkeel_wire::{Ipv4Address, Port};
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::atomic::AtomicU64;
 
 /// Backends, and NAT addresses: enough NAT ports for a million connections many times over.
@@ -36,7 +36,7 @@ impl Deployment {
         Ok(Self { config, secrets, sizes, settings })
     }
 
-    pub(crate) fn nat(&self) -> &[Ipv4Addr] {
+    pub(crate) fn nat(&self) -> &[IpAddr] {
         &self.config.nat.addresses
     }
 
@@ -70,7 +70,7 @@ fn config(newcomers: Option<u32>) -> Config {
         nat: Nat { addresses: (1..=WIDTH).map(|last| [10, 0, 2, last].into()).collect(), ports: (1024, 65535) },
         services: vec![config::Service {
             name: "bench".to_owned(),
-            address: SERVICE,
+            address: SERVICE.into(),
             port: 80,
             last_port: None,
             protocol: Protocol::Tcp,
@@ -104,7 +104,7 @@ pub(crate) struct Connected {
 }
 
 /// Runs handshakes until there are this many connections.
-pub(crate) fn connect<T: Tables>(tables: &T, flows: u32) -> Result<Connected, BenchError> {
+pub(crate) fn connect<T: AllTables>(tables: &T, flows: u32) -> Result<Connected, BenchError> {
     let service = Peer { address: SERVICE.into(), port: Port::from_number(80) };
     let [syn, answer, ack] = [SYN, SYN | ACK, ACK].map(Head::tcp);
     let mut connected = Connected { forth: Vec::new(), back: Vec::new(), refused: 0 };
@@ -142,7 +142,7 @@ pub(crate) fn refresh(flows: &[Bucket<AtomicU64>], now: Now) {
 
 /// Gives the core one packet from one end to another, with these numbers (sequence, acknowledged); returns the verdict, and the
 /// packet as it came out.
-fn run<T: Tables>(tables: &T, head: &Head, ends: (Peer, Peer), numbers: (u32, u32)) -> (Reason, [u8; FRAME]) {
+fn run<T: AllTables>(tables: &T, head: &Head, ends: (Peer, Peer), numbers: (u32, u32)) -> (Reason, [u8; FRAME]) {
     let mut frame = segment(head, ends.0, ends.1, numbers.0, numbers.1);
     (process(&mut SliceFrame(&mut frame), tables), frame)
 }

@@ -8,13 +8,14 @@ use evenkeel_dpdk::{DpdkPlane, Handover, HandoverError, Tables, coarse_now};
 use evenkeel_wire::MacAddress;
 use std::collections::BTreeMap;
 use std::fs;
+use std::net::IpAddr;
 use std::os::unix::fs::{PermissionsExt, chown, symlink};
 use std::path::PathBuf;
 use std::sync::Arc;
 
 const OURS: [u8; 6] = [2, 0, 0, 0, 0, 0x10];
 const CLIENT: [u8; 6] = [2, 0, 0, 0, 0, 1];
-const SIZES: Sizes = Sizes { flows: 4096, backends: 16, services: 4, addresses: 4 };
+const SIZES: Sizes = Sizes { flows: 4096, wide_flows: 0, backends: 16, services: 4, addresses: 4 };
 
 /// The same in every run: with others, a bucket may happen to be too small for its flows.
 const SECRETS: Secrets = Secrets { pick: [1, 2], flow: [0x9d3c_1f7b, 0x2b5e_ab01, 0x77aa_5513, 0xe02f_9c6d] };
@@ -36,7 +37,11 @@ fn tables_of(sizes: Sizes, config: &Config, secrets: &Secrets) -> Arc<Tables> {
 fn balance(mut balancer: Balancer<DpdkPlane>, config: &Config) -> Balancer<DpdkPlane> {
     balancer.apply(config).unwrap();
     for backend in &config.services[0].backends {
-        let mac = MacAddress([2, 0, 1, 0, 0, backend.address.octets()[3]]);
+        let last = match backend.address {
+            IpAddr::V4(address) => address.octets()[3],
+            IpAddr::V6(address) => address.octets()[15],
+        };
+        let mac = MacAddress([2, 0, 1, 0, 0, last]);
         balancer.set_next_hop(NextHop { address: backend.address, mac }).unwrap();
     }
     balancer

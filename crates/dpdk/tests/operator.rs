@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-const SIZES: Sizes = Sizes { flows: 1024, backends: 3, services: 4, addresses: 4 };
+const SIZES: Sizes = Sizes { flows: 1024, wide_flows: 0, backends: 3, services: 4, addresses: 4 };
 
 fn text(services: &str) -> String {
     format!("[nat]\naddresses = [\"10.0.0.10\"]\n{services}")
@@ -153,7 +153,7 @@ fn who_is_not_reached_is_not_up_and_gets_no_connections() {
         (Way::Here, "elsewhere"),
         (Way::NoRoute, "no-route"),
     ] {
-        let words = way.trouble().unwrap();
+        let words = way.trouble([10, 0, 0, 2].into()).unwrap();
         assert_eq!(told(&mut operator, 2, way), [up.clone(), down(code)]);
         assert_eq!(operator.status().unwrap().services[0].backends[1].reason, words);
     }

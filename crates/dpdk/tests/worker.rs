@@ -35,7 +35,7 @@ struct Bench<'a, 'p> {
 
 fn bench(test: impl FnOnce(&mut Bench<'_, '_>)) {
     let config = walkthrough();
-    let sizes = Sizes { flows: 1024, backends: 16, services: 4, addresses: 4 };
+    let sizes = Sizes { flows: 1024, wide_flows: 0, backends: 16, services: 4, addresses: 4 };
     let settings = sizes.settings(&config, &SECRETS, MacAddress(OURS), IdleTimes::DEFAULT);
     let tables = Arc::new(Tables::new(sizes, settings, &config.nat.addresses, 1).unwrap());
     let mut balancer = Balancer::new(DpdkPlane::new(Arc::clone(&tables)), &SECRETS);
@@ -81,7 +81,7 @@ impl Bench<'_, '_> {
 
     fn resolve(&mut self, backend: Ipv4Addr) {
         let mac = MacAddress([2, 0, 1, 0, 0, backend.octets()[3]]);
-        self.balancer.set_next_hop(NextHop { address: backend, mac }).unwrap();
+        self.balancer.set_next_hop(NextHop { address: backend.into(), mac }).unwrap();
     }
 
     fn counted(&self, reason: Reason) -> u64 {

@@ -11,7 +11,7 @@ use crate::error::BenchError;
 use crate::packet::{ACK, Head};
 use crate::shuffle::shuffled;
 use evenkeel_control::Plane;
-use evenkeel_core::{Counters, Glance, Reason};
+use evenkeel_core::{Counters, Glance, Reason, Seen};
 use evenkeel_dpdk::{
     Burst, DpdkPlane, Eal, HostLink, IdlePolicy, Pool, Port, PortInfo, Queues, Ring, Tables, Worker, coarse_now,
     glances,
@@ -143,7 +143,9 @@ fn take_turn<'p>(
                 tables.view(0, coarse_now(), |view| {
                     let glances = glances(&mut burst, view);
                     let flows = glances.iter().filter_map(|glance| match glance {
-                        Glance::Flow(packet, place) if part == Part::LookUp => find(view, packet.key, *place),
+                        Glance::Four(Seen::Flow(packet, place)) if part == Part::LookUp => {
+                            find(view, packet.key, *place)
+                        }
                         _ => None,
                     });
                     flows.for_each(|peer| {

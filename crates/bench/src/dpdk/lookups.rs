@@ -9,7 +9,7 @@ use crate::error::BenchError;
 use crate::shuffle::shuffled;
 use crate::spread::Spread;
 use evenkeel_core::flow::{self, FlowKey, Peer, WAYS};
-use evenkeel_core::{Tables as _, hash};
+use evenkeel_core::{FamilyTables, Tables as _, V4, hash};
 use evenkeel_dpdk::{BURST, DpdkPlane, Eal, Tables, View, coarse_now};
 use evenkeel_wire::IpProtocol;
 use std::hint::black_box;
@@ -182,6 +182,6 @@ fn look_up(view: &View<'_>, keys: &[FlowKey; BURST]) -> usize {
 /// What the flow table says about a key, whose place is known.
 #[inline(always)]
 pub(crate) fn find(view: &View<'_>, key: FlowKey, place: u64) -> Option<Peer> {
-    let bucket = view.flows(hash::bucket(place, view.settings().flow_mask))?;
+    let bucket = FamilyTables::<V4>::flows(view, hash::bucket(place, view.settings().flow_mask))?;
     flow::find(bucket, key, hash::start(place)).map(|found| found.peer())
 }

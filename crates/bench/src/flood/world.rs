@@ -208,7 +208,7 @@ impl World {
             Event::Stranger => self.stranger(view),
             Event::Client(class) => self.client(view, class),
             Event::Answer { backend, nat, number, acknowledged } => {
-                self.answer(view, Peer::from_bits(backend), Peer::from_bits(nat), number, acknowledged);
+                self.answer(view, unpacked(backend), unpacked(nat), number, acknowledged);
             }
             Event::Confirm(number) => self.confirm(view, number),
             Event::Reply(number) => self.reply(view, number),
@@ -247,7 +247,7 @@ impl World {
         let sequence = u32::from_be_bytes(std::array::from_fn(|byte| frame[SEQUENCE + byte]));
         let acknowledged = sequence.wrapping_add(1);
         let (nat, backend, number) = (end(&frame, 26, 34), end(&frame, 30, 36), self.random.u32(..));
-        self.after(BACKEND_DELAY, Event::Answer { backend: backend.bits(), nat: nat.bits(), number, acknowledged });
+        self.after(BACKEND_DELAY, Event::Answer { backend: packed(backend), nat: packed(nat), number, acknowledged });
         Some((nat, backend, number))
     }
 
@@ -255,7 +255,7 @@ impl World {
         let number = self.clients.len();
         self.outcome.clients[class].tried += 1;
         let frame = segment(&self.heads.syn, address(number), SERVICE, self.random.u32(..), 0);
-        let nobody = Peer::from_bits(0);
+        let nobody = Peer::default();
         let (nat, backend, syn_ack) = self.towards_backend(view, frame).unwrap_or((nobody, nobody, 0));
         self.clients.push(Client { class, nat, backend, number: syn_ack, is_established: false });
         if self.now < self.end_of_clients {
@@ -337,4 +337,14 @@ fn config(nat_addresses: u8) -> Result<Config, BenchError> {
     }
     text.push_str("]\n");
     Config::parse("flood", &text).map_err(|error| BenchError::Broken(format!("{error}")))
+}
+
+/// An address and a port as a number, which events are ordered by.
+fn packed(peer: Peer) -> u64 {
+    u64::from(peer.address.bits()) | u64::from(peer.port.bits()) << 32
+}
+
+/// The inverse of [`packed`].
+fn unpacked(bits: u64) -> Peer {
+    Peer { address: Ipv4Address::from_bits(bits as u32), port: Port::from_bits((bits >> 32) as u16) }
 }

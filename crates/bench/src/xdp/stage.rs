@@ -4,23 +4,23 @@
 use crate::deployment::refresh;
 use evenkeel_control::{Contents, FlowView, FlowWalk, Plane, Sizes};
 use evenkeel_core::backend::Link;
-use evenkeel_core::flow::{Bucket, HopNumber, Now, Peer, Side, Timeouts};
+use evenkeel_core::flow::{Bucket, HopNumber, Now, Side, Timeouts, WideBucket};
 use evenkeel_core::{
-    Asked, Backend, BackendRef, Counters, Event, Features, Ours, Reason, Service, ServiceKey, Settings, Standing,
-    Tables, Traffic, Word,
+    Asked, Backend, BackendRef, Counters, Event, FamilyTables, Features, Ours, Reason, Service, ServiceKey, Settings,
+    Standing, Tables, Traffic, V4, V6, Word,
 };
 use evenkeel_wire::{IpProtocol, Ipv4Address};
 use evenkeel_xdp::{XdpError, XdpPlane};
 use std::cell::Cell;
 use std::collections::{HashMap, HashSet};
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 /// The real plane, and a copy of what was written to it.
 pub(crate) struct Stage {
     pub(crate) plane: XdpPlane,
-    nat: Vec<Ipv4Addr>,
+    nat: Vec<Ipv4Address>,
     /// When connections that are opened here are opened; asking the program for every packet would take long.
     time: Cell<Now>,
     ours: HashSet<Ipv4Address>,
@@ -30,11 +30,11 @@ pub(crate) struct Stage {
 }
 
 impl Stage {
-    pub(crate) fn new(plane: XdpPlane, nat: &[Ipv4Addr], backends: usize) -> Self {
+    pub(crate) fn new(plane: XdpPlane, nat: &[IpAddr], backends: usize) -> Self {
         Self {
             plane,
             time: Cell::new(Now(0)),
-            nat: nat.to_vec(),
+            nat: nat.iter().filter_map(ipv4).collect(),
             ours: HashSet::new(),
             services: HashMap::new(),
             maglev: HashMap::new(),
@@ -78,6 +78,10 @@ impl Stage {
     }
 }
 
+fn ipv4(address: &IpAddr) -> Option<Ipv4Address> {
+    if let IpAddr::V4(address) = address { Some((*address).into()) } else { None }
+}
+
 impl Plane for Stage {
     type Error = XdpError;
 
@@ -89,12 +93,18 @@ impl Plane for Stage {
         self.plane.contents()
     }
 
-    fn set_our_addresses(&mut self, addresses: &[Ipv4Addr]) -> Result<(), XdpError> {
-        self.ours = addresses.iter().map(|&address| address.into()).collect();
+    fn set_our_addresses(&mut self, addresses: &[IpAddr]) -> Result<(), XdpError> {
+        self.ours = addresses.iter().filter_map(ipv4).collect();
         self.plane.set_our_addresses(addresses)
     }
 
-    fn set_backend(&mut self, index: u16, target: Peer, service: Peer, protocol: IpProtocol) -> Result<(), XdpError> {
+    fn set_backend(
+        &mut self,
+        index: u16,
+        target: SocketAddr,
+        service: SocketAddr,
+        protocol: IpProtocol,
+    ) -> Result<(), XdpError> {
         Contents::write_backend(self.noted(index)?, target, service, protocol);
         self.plane.set_backend(index, target, service, protocol)
     }
@@ -160,24 +170,12 @@ impl Tables for Stage {
         self.time.get()
     }
 
-    fn may_be_ours(&self, address: Ipv4Address) -> bool {
-        self.is_ours(address)
-    }
-
-    fn ours(&self, address: Ipv4Address) -> Option<Ours> {
-        self.ours.contains(&address).then_some(Ours::ALONE)
-    }
-
     fn allowance(&self, _: u32) -> Option<&AtomicU64> {
         None
     }
 
     fn asked(&self, _: u32) -> Option<&Asked<AtomicU64>> {
         None
-    }
-
-    fn flows(&self, index: u32) -> Option<&Bucket<AtomicU64>> {
-        self.plane.flow_table().get(index as usize)
     }
 
     fn hop(&self, number: HopNumber) -> Option<&AtomicU64> {
@@ -197,13 +195,46 @@ impl Tables for Stage {
         self.backends.get(usize::from(index))
     }
 
-    fn nat_address(&self, index: u32) -> Option<Ipv4Address> {
-        self.nat.get(index as usize).map(|&address| address.into())
-    }
-
     fn count(&self, _: Reason) {}
 
     fn count_events(&self, _: Event, _: u32) {}
 
     fn count_traffic(&self, _: u16, _: Side, _: u32) {}
+}
+
+impl FamilyTables<V4> for Stage {
+    fn may_be_ours(&self, address: Ipv4Address) -> bool {
+        self.ours.contains(&address)
+    }
+
+    fn ours(&self, address: Ipv4Address) -> Option<Ours> {
+        self.ours.contains(&address).then_some(Ours::ALONE)
+    }
+
+    fn flows(&self, index: u32) -> Option<&Bucket<AtomicU64>> {
+        self.plane.flow_table().get(index as usize)
+    }
+
+    fn nat_address(&self, index: u32) -> Option<Ipv4Address> {
+        self.nat.get(index as usize).copied()
+    }
+}
+
+/// No packet of the bench is IPv6.
+impl FamilyTables<V6> for Stage {
+    fn may_be_ours(&self, _: [u64; 2]) -> bool {
+        false
+    }
+
+    fn ours(&self, _: [u64; 2]) -> Option<Ours> {
+        None
+    }
+
+    fn flows(&self, _: u32) -> Option<&WideBucket<AtomicU64>> {
+        None
+    }
+
+    fn nat_address(&self, _: u32) -> Option<[u64; 2]> {
+        None
+    }
 }

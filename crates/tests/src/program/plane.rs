@@ -6,12 +6,12 @@ use super::table;
 use super::xdp;
 use evenkeel_control::{Contents, FlowView, FlowWalk, Plane, Sizes};
 use evenkeel_core::backend::Link;
-use evenkeel_core::flow::{Bucket, Now, Peer, Timeouts};
+use evenkeel_core::flow::{Bucket, Now, Timeouts, WideBucket};
 use evenkeel_core::{Counters, Features, Service, ServiceKey, Settings, Standing, Traffic, hop};
 use evenkeel_dpdk::PlaneError;
 use evenkeel_wire::IpProtocol;
 use evenkeel_xdp::{XdpError, XdpPlane};
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
@@ -62,7 +62,15 @@ impl PlaneUnderTest<'_, '_> {
         }
     }
 
-    /// The flow table.
+    /// The table of IPv6 flows.
+    pub fn wide_flow_table(&self) -> &[WideBucket<AtomicU64>] {
+        match self {
+            Self::Xdp(plane) => plane.wide_flow_table(),
+            Self::Dpdk(dpdk) => dpdk.plane.wide_flow_table(),
+        }
+    }
+
+    /// The table of IPv4 flows.
     pub fn flow_table(&self) -> &[Bucket<AtomicU64>] {
         match self {
             Self::Xdp(plane) => plane.flow_table(),
@@ -102,7 +110,7 @@ impl PlaneUnderTest<'_, '_> {
 impl Plane for PlaneUnderTest<'_, '_> {
     type Error = Refused;
 
-    fn set_our_addresses(&mut self, addresses: &[Ipv4Addr]) -> Result<(), Refused> {
+    fn set_our_addresses(&mut self, addresses: &[IpAddr]) -> Result<(), Refused> {
         each!(self, plane => plane.set_our_addresses(addresses))
     }
 
@@ -121,7 +129,13 @@ impl Plane for PlaneUnderTest<'_, '_> {
         each!(self, plane => plane.contents())
     }
 
-    fn set_backend(&mut self, index: u16, target: Peer, service: Peer, protocol: IpProtocol) -> Result<(), Refused> {
+    fn set_backend(
+        &mut self,
+        index: u16,
+        target: SocketAddr,
+        service: SocketAddr,
+        protocol: IpProtocol,
+    ) -> Result<(), Refused> {
         each!(self, plane => plane.set_backend(index, target, service, protocol))
     }
 

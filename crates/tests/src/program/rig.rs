@@ -15,7 +15,7 @@ use evenkeel_dpdk::Eal;
 use evenkeel_packets::scapy::{self, Translation};
 use evenkeel_packets::{ACK, Draft, FIN, Mac, Packet, SYN, Transport, tcp, udp};
 use evenkeel_wire::{MacAddress, Port};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 
 /// Which plane.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,7 +63,7 @@ fn try_out(plane: PlaneUnderTest, setup: Setup, test: impl FnOnce(&mut Rig)) {
 pub struct Rig<'a, 'p> {
     balancer: Balancer<PlaneUnderTest<'a, 'p>>,
     config: Config,
-    unresolved: Vec<Ipv4Addr>,
+    unresolved: Vec<IpAddr>,
     ledger: Ledger,
     translations: Vec<Translation>,
     /// What was sent that is no packet of a connection.
@@ -105,7 +105,7 @@ impl<'a, 'p> Rig<'a, 'p> {
 
     /// Tells where packets for this backend must be sent.
     pub fn set_next_hop(&mut self, address: impl Into<IpAddr>, mac: Mac) {
-        let address = v4(address.into());
+        let address = address.into();
         self.balancer.set_next_hop(NextHop { address, mac: MacAddress(mac) }).expect("the backend has a place");
     }
 

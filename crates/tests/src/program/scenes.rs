@@ -3,7 +3,6 @@
 use evenkeel_control::Config;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-use super::family::v4;
 use evenkeel_packets::{Mac, end};
 
 /// A web service: port 80 for clients, 8080 and 8081 on the backends, weights 1, 3 and 1.
@@ -33,8 +32,16 @@ pub const WALKTHROUGH: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 10);
 
 /// A backend's Ethernet address.
 pub fn backend_mac(backend: impl Into<IpAddr>) -> Mac {
-    let [_, b, c, d] = v4(backend.into()).octets();
-    [0x02, 0, 1, b, c, d]
+    match backend.into() {
+        IpAddr::V4(address) => {
+            let [_, b, c, d] = address.octets();
+            [0x02, 0, 1, b, c, d]
+        }
+        IpAddr::V6(address) => {
+            let [.., b, c, d] = address.octets();
+            [0x02, 0, 6, b, c, d]
+        }
+    }
 }
 
 /// Client number `n`; all have the same source port.

@@ -5,7 +5,7 @@ use evenkeel_core::flow::IdleTimes;
 use evenkeel_core::{Features, Settings};
 use evenkeel_packets::{Mac, OUR_MAC};
 use evenkeel_wire::MacAddress;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 /// Not random, so that a test that fails fails again.
 pub const SECRETS: Secrets = Secrets {
@@ -27,7 +27,7 @@ pub struct Setup {
     /// Whether XDP's clock stands still as DPDK's does.
     pub is_timeless: bool,
     /// Backends whose Ethernet address is not known.
-    pub unresolved: Vec<Ipv4Addr>,
+    pub unresolved: Vec<IpAddr>,
     /// The balancer's Ethernet address.
     pub mac: Mac,
     /// Pairs of queues that a DPDK port has, each with a worker.
@@ -40,7 +40,7 @@ impl Setup {
     /// This configuration with a table for this many connections, on XDP in a program that can do no more than it needs.
     pub fn new(config: Config, flows: u32) -> Self {
         let features = evenkeel_control::features(&config);
-        let unresolved = vec![super::scenes::LOST_BACKEND];
+        let unresolved = vec![super::scenes::LOST_BACKEND.into()];
         Self {
             config,
             flows,
@@ -56,7 +56,8 @@ impl Setup {
 
     /// How large the tables are made.
     pub fn sizes(&self) -> Sizes {
-        Sizes { flows: self.flows, backends: 64, services: 16, addresses: 16 }
+        let wide_flows = if self.config.has_ipv6() { self.flows } else { 0 };
+        Sizes { flows: self.flows, wide_flows, backends: 64, services: 16, addresses: 16 }
     }
 
     /// What the plane is started with.

@@ -4,7 +4,7 @@ use super::ledger::Connection;
 use super::plane::PlaneUnderTest;
 use super::rig::peer;
 use evenkeel_control::config::Protocol;
-use evenkeel_core::flow::{Bucket, FlowKey, Meta, Now, Peer, Side, State, Tick};
+use evenkeel_core::flow::{Bucket, FlowKey, Key as _, Meta, Now, Peer, Side, State, Tick};
 use evenkeel_core::{BackendRef, hash};
 use evenkeel_wire::IpProtocol;
 use std::collections::{HashMap, HashSet};

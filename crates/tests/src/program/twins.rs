@@ -10,7 +10,7 @@ use evenkeel_control::{Balancer, Config, NextHop, Plane};
 use evenkeel_core::flow::Now;
 use evenkeel_core::{Counters, Traffic, Verdict};
 use evenkeel_wire::MacAddress;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::sync::atomic::Ordering::Relaxed;
 
 /// In what the planes are not alike.
@@ -23,7 +23,7 @@ pub struct Twins<'a, 'p> {
     dpdk: Balancer<PlaneUnderTest<'a, 'p>>,
     config: Config,
     applied: Config,
-    unresolved: Vec<Ipv4Addr>,
+    unresolved: Vec<IpAddr>,
     /// So many packets arrive at DPDK's worker at once.
     burst: usize,
     /// What XDP has had and DPDK has not.
@@ -127,7 +127,7 @@ impl<'a, 'p> Twins<'a, 'p> {
     ///
     /// # Errors
     /// The planes were not alike before.
-    pub fn set_next_hop(&mut self, address: Ipv4Addr, mac: [u8; 6]) -> Result<(), Difference> {
+    pub fn set_next_hop(&mut self, address: IpAddr, mac: [u8; 6]) -> Result<(), Difference> {
         self.catch_up()?;
         let hop = NextHop { address, mac: MacAddress(mac) };
         self.both().into_iter().for_each(|balancer| balancer.set_next_hop(hop).expect("a link can be written"));

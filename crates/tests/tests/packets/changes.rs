@@ -53,7 +53,7 @@ fn no_flow_moves_whatever_is_configured(on: On) {
         for service in more.services.iter_mut().filter(|service| !service.backends.is_empty()) {
             let port = service.backends[0].port;
             service.backends.push(Backend {
-                address: Ipv4Addr::new(10, 1, 0, 50),
+                address: [10, 1, 0, 50].into(),
                 port,
                 weight: 10,
                 drain: false,
@@ -123,7 +123,7 @@ fn a_removed_backend_keeps_its_place_until_its_flows_are_gone(on: On) {
         let connections: Vec<_> = (0..50).map(|n| rig.establish(Tcp, client(n), WEB)).collect();
         let old = backend(rig, &connections[0]);
         let mut other = config.clone();
-        other.services[0].backends[0].address = Ipv4Addr::new(10, 1, 0, 60);
+        other.services[0].backends[0].address = [10, 1, 0, 60].into();
         rig.apply(&other);
         let newcomer = rig.establish(Tcp, client(100), WEB);
         assert_eq!(newcomer.backend.ip(), Ipv4Addr::new(10, 1, 0, 60));
@@ -169,7 +169,7 @@ fn a_place_may_have_more_owners_than_there_are_generations(on: On) {
         let mut config = rig.config().clone();
         config.services.truncate(1);
         for n in 0..260_u16 {
-            config.services[0].backends[0].address = Ipv4Addr::new(10, 2, (n / 250) as u8, (n % 250) as u8);
+            config.services[0].backends[0].address = [10, 2, (n / 250) as u8, (n % 250) as u8].into();
             rig.apply(&config);
             rig.balancer().tidy().unwrap();
             let connection = rig.establish(Tcp, client(n), WEB);
@@ -210,7 +210,7 @@ fn nothing_is_sent_to_a_backend_whose_ethernet_address_is_not_known_any_more(on:
 fn connections_are_opened_from_the_nat_addresses_that_are_configured_now(on: On) {
     trial(on, Setup::new(scenes::rich(), 64), |rig| {
         let mut config = rig.config().clone();
-        config.nat.addresses = vec![NAT[1]];
+        config.nat.addresses = vec![NAT[1].into()];
         // Refused is as good: what must not happen is that a connection is opened whose answers nobody takes.
         if rig.balancer().apply(&config).is_ok() {
             rig.apply(&config);

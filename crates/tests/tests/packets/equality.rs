@@ -214,7 +214,7 @@ impl Stage<'_, '_, '_> {
             Step::Noise(bytes) => self.send(bytes),
             Step::Wait(ticks) => self.twins.wait(*ticks),
             Step::Apply(which) => self.twins.apply(&self.configs[which % self.configs.len()]),
-            Step::NextHop(which, last) => self.twins.set_next_hop(BACKENDS[*which], [2, 0, 1, 9, 9, *last]),
+            Step::NextHop(which, last) => self.twins.set_next_hop(BACKENDS[*which].into(), [2, 0, 1, 9, 9, *last]),
             Step::Tidy => self.twins.tidy(),
         }
     }

@@ -789,7 +789,7 @@ const SILENT_FIXTURES: &[Fixture] = &[
 /// Tells the plane that the host has these addresses as well, if there is a host behind it.
 fn tell_of_host(rig: &mut Rig, addresses: &[Ipv4Addr]) -> bool {
     let PlaneUnderTest::Xdp(plane) = rig.balancer().plane_mut() else { return false };
-    plane.set_host_addresses(addresses.iter().copied().collect()).unwrap();
+    plane.set_host_addresses(addresses.iter().map(|&address| address.into()).collect()).unwrap();
     true
 }
 
@@ -809,7 +809,10 @@ fn patched(draft: &Draft, at: usize, new: &[u8]) -> Vec<u8> {
 
 /// An address that is not ours, but has the bit of one of ours in the filter that keeps other traffic out early.
 fn looks_like_ours(rig: &Rig) -> IpAddr {
-    let ours = rig.config().services[0].address;
+    let ours = match rig.config().services[0].address {
+        IpAddr::V4(ours) => ours,
+        IpAddr::V6(ours) => panic!("{ours} is of the other family"),
+    };
     let bit = hash::filter_bit(ours.into());
     let mut others = (0x0b00_0000..0x0bff_ffff_u32).map(Ipv4Addr::from);
     others.find(|&other| hash::filter_bit(other.into()) == bit).unwrap().into()
