@@ -8,7 +8,7 @@ use crate::memory::{Backing, Memory};
 use arc_swap::ArcSwap;
 use evenkeel_control::Sizes;
 use evenkeel_control::config::Nat;
-use evenkeel_core::flow::{Bucket, HopNumber, Now, Side, Timeouts, WAYS, WideBucket};
+use evenkeel_core::flow::{Bucket, HopNumber, Now, Side, Timeouts, WAYS, WideAddress, WideBucket};
 use evenkeel_core::hop::HOPS;
 use evenkeel_core::{
     AddressFilter, Asked, Backend, BackendRef, Event, FamilyTables, MAGLEV_SLOTS, Ours, Reason, Service, ServiceKey,
@@ -294,13 +294,13 @@ impl FamilyTables<V4> for View<'_> {
 
 impl FamilyTables<V6> for View<'_> {
     #[inline(always)]
-    fn may_be_ours(&self, address: [u64; 2]) -> bool {
+    fn may_be_ours(&self, address: WideAddress) -> bool {
         self.directory.filter.may_contain_wide(address)
     }
 
     #[inline(always)]
-    fn ours(&self, address: [u64; 2]) -> Option<Ours> {
-        self.directory.wide_ours.contains(&Ipv6Address::from_bits(address)).then_some(Ours::ALONE)
+    fn ours(&self, address: WideAddress) -> Option<Ours> {
+        self.directory.wide_ours.contains(&Ipv6Address::from_bits(address.words())).then_some(Ours::ALONE)
     }
 
     #[inline(always)]
@@ -309,7 +309,7 @@ impl FamilyTables<V6> for View<'_> {
     }
 
     #[inline(always)]
-    fn nat_address(&self, index: u32) -> Option<[u64; 2]> {
-        self.tables.wide_nat.get(index as usize).map(|address| address.bits())
+    fn nat_address(&self, index: u32) -> Option<WideAddress> {
+        self.tables.wide_nat.get(index as usize).map(|&address| address.into())
     }
 }
