@@ -345,7 +345,7 @@ mod tests {
         let (client6, service6, nat6) = ("[2001:db8::1]:4000", "[2001:db8::10]:80", "[2001:db8::20]:1024");
         let wide_peer = |text: &str| {
             let end = place(text);
-            Peer { address: Ipv6Address::from(end.ip()).bits(), port: Port::from_number(end.port()) }
+            Peer { address: WideAddress::from(Ipv6Address::from(end.ip())), port: Port::from_number(end.port()) }
         };
         let wide = BucketOf(std::array::from_fn(|_| WideEntry::<AtomicU64>::default()));
         let key = WideKey::new(wide_peer(client6), wide_peer(service6), IpProtocol::UDP);
@@ -353,8 +353,7 @@ mod tests {
         wide.0[5].write(&new);
         wide.0[5].meta().publish(WideEntry::<AtomicU64>::meta_of(&new).0);
         let other = WideKey::new(wide_peer(service6), wide_peer(nat6), IpProtocol::UDP);
-        let reply =
-            NewWideEntry::reply(other, now, backend, 0, (wide_peer(client6).address, Port::default()), HopNumber(1));
+        let reply = NewWideEntry::reply(other, now, backend, 0, wide_peer(client6), HopNumber(1));
         wide.0[6].write(&reply);
         wide.0[6].meta().publish(WideEntry::<AtomicU64>::meta_of(&reply).0);
         let addresses = ["2001:db8::19", "2001:db8::20"].map(|text| text.parse().expect("an address"));

@@ -250,7 +250,11 @@ impl Six {
     const HEADERS: usize = 200;
 
     #[inline(always)]
-    fn replace(sum: Adjustment, WideAddress(old_first, old_second): WideAddress, WideAddress(first, second): WideAddress) -> Adjustment {
+    fn replace(
+        sum: Adjustment,
+        WideAddress(old_first, old_second): WideAddress,
+        WideAddress(first, second): WideAddress,
+    ) -> Adjustment {
         sum.replace_u32(old_first as u32, first as u32)
             .replace_u32((old_first >> 32) as u32, (first >> 32) as u32)
             .replace_u32(old_second as u32, second as u32)

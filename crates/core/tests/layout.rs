@@ -6,8 +6,8 @@
 use core::mem::{align_of, offset_of, size_of};
 use evenkeel_core::backend::{Backend, BackendRef, BackendState, Kind, Link, Ports, Standing};
 use evenkeel_core::flow::{
-    Bucket, Entry, FlowKey, HopNumber, Key as _, Meta, NewEntry, NewWideEntry, Now, Peer, Side, State, WAYS, WideBucket,
-    WideEntry, WideKey,
+    Bucket, Entry, FlowKey, HopNumber, Key as _, Meta, NewEntry, NewWideEntry, Now, Peer, Side, State, WAYS,
+    WideBucket, WideEntry, WideKey,
 };
 use evenkeel_core::hash;
 use evenkeel_core::hop::{HOPS, Hop};
@@ -105,9 +105,14 @@ fn words(text: &mut String) {
         }
         writeln!(text, "{:x}", hash::place(key(protocol), &SECRET)).expect("text grows");
         let port = Port::from_number;
-        let wide = WideKey::new(Peer { address: A.into(), port: port(40_000) }, Peer { address: B.into(), port: port(443) }, protocol);
+        let wide = WideKey::new(
+            Peer { address: A.into(), port: port(40_000) },
+            Peer { address: B.into(), port: port(443) },
+            protocol,
+        );
         let client = NewWideEntry::client(wide, Now(0x12_abcd), BACKEND, 5, (3, port(1024)), HOP);
-        let reply = NewWideEntry::reply(wide, Now(0x12_abcd), BACKEND, 5, Peer { address: A.into(), port: port(1024) }, HOP);
+        let reply =
+            NewWideEntry::reply(wide, Now(0x12_abcd), BACKEND, 5, Peer { address: A.into(), port: port(1024) }, HOP);
         writeln!(text, "{:x?} {:x?}", client.as_bytes(), reply.as_bytes()).expect("text grows");
         let place = hash::wide_place(&wide, &SECRET, &hash::wide_secret(&SECRET));
         writeln!(text, "{place:x} {:x}", hash::wide_filter_bit(A.into())).expect("text grows");

@@ -70,6 +70,9 @@ struct Head {
     flow_secret: [u32; 4],
     ports: [u16; 2],
     addresses: u32,
+    wide_flow_mask: u32,
+    /// How many NAT addresses of IPv6 there are.
+    wide_addresses: u32,
     backends: u64,
     hops: u64,
     entries: u64,

@@ -107,6 +107,94 @@ fn connections_go_on_where_they_were_whatever_the_next_process_would_pick() {
     }
 }
 
+/// A service of each family, or of IPv4 alone.
+fn families(with_ipv6: bool) -> Config {
+    let ipv6 = "[[service]]\nname = \"six\"\naddress = \"2001:db8::10\"\nport = 53\nprotocol = \"udp\"\nbackends = [{ address = \
+                \"2001:db8::2\", port = 53 }, { address = \"2001:db8::3\", port = 53 }]\n";
+    let text = format!(
+        "[dataplane]\nunserved = \"drop\"\n[nat]\naddresses = [\"2001:db8::10\", \"10.0.0.10\", \"2001:db8::11\"]\n[[service]]\nname = \"four\"\naddress = \
+         \"10.0.0.10\"\nport = 53\nprotocol = \"udp\"\nbackends = [{{ address = \"10.0.0.2\", port = 53 }}]\n{}",
+        if with_ipv6 { ipv6 } else { "" }
+    );
+    Config::parse("test", &text).unwrap()
+}
+
+/// An IPv6 client's datagram from this port.
+fn wide_datagram(port: u16) -> Vec<u8> {
+    let address = |last: u8| [0x20, 1, 0x0d, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, last];
+    let mut frame = Vec::new();
+    let builder = etherparse::PacketBuilder::ethernet2(CLIENT, OURS).ipv6(address(1), address(0x10), 64);
+    builder.udp(port, 53).write(&mut frame, b"evenkeel").unwrap();
+    frame
+}
+
+/// From one bucket, where nobody wants any, to as many as are wanted; over a restart, which may have other ideas of how many.
+#[test]
+fn ipv6_connections_go_on_as_the_others_do() {
+    let path = path("families");
+    let (four, both) = (families(false), families(true));
+    let known = |mut balancer: Balancer<DpdkPlane>, config: &Config| {
+        balancer.apply(config).unwrap();
+        for address in balancer.backend_addresses() {
+            balancer.set_next_hop(NextHop { address, mac: MacAddress([2, 0, 1, 0, 0, 2]) }).unwrap();
+        }
+        balancer
+    };
+    let sent = |tables: &Tables| -> Vec<_> { (0..500).map(|n| judge(tables, wide_datagram(20_000 + n))).collect() };
+    let sizes = Sizes { flows: 256, ..SIZES };
+    let before = {
+        let tables = tables_of(sizes, &four, &SECRETS);
+        let mut balancer = known(Balancer::new(DpdkPlane::new(Arc::clone(&tables)), &SECRETS), &four);
+        let unserved = sent(&tables)[0].0;
+        assert_eq!(unserved, Reason::Unserved, "nobody serves it");
+        assert_eq!(tables.wide_flow_table().len(), 1);
+        let mut both = both.clone();
+        both.dataplane.max_flows = 4096;
+        balancer = known(balancer, &both);
+        let wanted = balancer.plane().sizes();
+        assert_eq!((wanted.flows, wanted.wide_flows), (256, 4096), "what the plane was started for is the first word");
+        assert_eq!(tables.wide_flow_table().len(), wanted.wide_buckets() as usize);
+        let sent = sent(&tables);
+        assert!(sent.iter().all(|(reason, _)| *reason == Reason::ToBackend));
+        let flows = {
+            let mut flows = Vec::new();
+            balancer.plane().visit_flows(&mut |flow| flows.push(flow)).unwrap();
+            flows
+        };
+        assert_eq!(flows.len(), 500);
+        let nat: std::collections::BTreeSet<_> = flows.iter().map(|flow| flow.nat.ip().to_string()).collect();
+        assert!(nat.iter().eq(["2001:db8::10", "2001:db8::11"]), "{nat:?}");
+        assert!(flows.iter().all(|flow| flow.service.to_string() == "[2001:db8::10]:53" && flow.client.is_ipv6()));
+        Handover::write(&tables, &path).unwrap();
+        sent
+    };
+    let handover = Handover::read(&path).unwrap().expect("it was left");
+    fs::remove_file(&path).unwrap();
+    handover.check(&sizes, &both.nat).unwrap();
+    let mut reordered = both.nat.clone();
+    reordered.addresses.swap(0, 1);
+    handover.check(&sizes, &reordered).unwrap();
+    reordered.addresses.swap(0, 2);
+    assert!(handover.check(&sizes, &reordered).is_err(), "an entry has its NAT address by number");
+    // A process that wants fewer, as many, and more.
+    for wide_flows in [0, 4096, 1 << 15] {
+        let sizes = handover.grown(Sizes { wide_flows, ..sizes });
+        assert!(sizes.wide_flows >= 4096);
+        let tables = tables_of(sizes, &both, &handover.secrets());
+        assert_eq!(handover.restore(&tables), 500);
+        let plane = DpdkPlane::new(Arc::clone(&tables));
+        let mut balancer = Balancer::adopt(plane, &handover.secrets(), both.nat.clone()).unwrap();
+        balancer.apply(&both).unwrap();
+        assert!(before == sent(&tables), "every packet of every connection leaves as it did before");
+        let larger = Sizes { wide_flows: 4 * sizes.wide_flows, ..sizes };
+        balancer.plane_mut().provide(Features::ALL, &Timeouts::uniform(IdleTimes::DEFAULT), larger).unwrap();
+        assert_eq!(tables.wide_flow_table().len(), larger.wide_buckets() as usize);
+        assert!(before == sent(&tables), "also when they grow while they are at work");
+        let opened = balancer.plane().counters().unwrap().events[evenkeel_core::Event::FlowOpened as usize];
+        assert_eq!(opened, 0, "none was opened anew");
+    }
+}
+
 /// An entry says which idle times it lives by, by number: the next process must not give the number to another service.
 #[test]
 fn numbers_of_idle_times_are_kept_for_those_who_have_them() {

@@ -235,7 +235,8 @@ fn shortened(error: &str) -> String {
     let mut lines = error.lines().map(str::trim).filter(|line| !line.is_empty());
     let first = lines.next().unwrap_or_default();
     // What was counted comes last, whatever the verdict.
-    let is_count = |line: &str| ["processed", "verification", "stack depth"].iter().any(|count| line.starts_with(count));
+    let is_count =
+        |line: &str| ["processed", "verification", "stack depth"].iter().any(|count| line.starts_with(count));
     let verdict = lines.rfind(|line| !is_count(line));
     match verdict {
         Some(verdict) => format!("{first} [...] {verdict}"),

@@ -42,7 +42,7 @@ pub struct Started {
     pub balancer: Balancer<XdpPlane>,
     /// Whether the tables are those of a process before.
     pub inherited: bool,
-    /// The connections that the flow table was made for, if those are more than the configuration says: it does not shrink,
+    /// The connections that a flow table was made for, if those are more than the configuration says: it does not shrink,
     /// since connections might have no place.
     pub larger: Option<u32>,
     /// Why nobody will be able to take them over, where that was wanted and cannot be had.
@@ -100,6 +100,8 @@ pub fn start(claim: &Claim, start: Start<'_>) -> Result<Started, XdpError> {
     let inherited = estate.is_some();
     let balancer =
         if inherited { Balancer::adopt(plane, &secrets, config.nat.clone())? } else { Balancer::new(plane, &secrets) };
-    let larger = (sizes.flows > config.dataplane.max_flows).then_some(sizes.flows);
+    let wanted = Sizes::for_config(config);
+    let larger = [(sizes.flows, wanted.flows), (sizes.wide_flows, wanted.wide_flows)];
+    let larger = larger.into_iter().find_map(|(is, wanted)| (is > wanted).then_some(is));
     Ok(Started { balancer, inherited, larger, unnamed })
 }

@@ -4,7 +4,7 @@
 use crate::deployment::refresh;
 use evenkeel_control::{Contents, FlowView, FlowWalk, Plane, Sizes};
 use evenkeel_core::backend::Link;
-use evenkeel_core::flow::{Bucket, HopNumber, Now, Side, Timeouts, WideBucket};
+use evenkeel_core::flow::{Bucket, HopNumber, Now, Side, Timeouts, WideAddress, WideBucket};
 use evenkeel_core::{
     Asked, Backend, BackendRef, Counters, Event, FamilyTables, Features, Ours, Reason, Service, ServiceKey, Settings,
     Standing, Tables, Traffic, V4, V6, Word,
@@ -222,11 +222,11 @@ impl FamilyTables<V4> for Stage {
 
 /// No packet of the bench is IPv6.
 impl FamilyTables<V6> for Stage {
-    fn may_be_ours(&self, _: [u64; 2]) -> bool {
+    fn may_be_ours(&self, _: WideAddress) -> bool {
         false
     }
 
-    fn ours(&self, _: [u64; 2]) -> Option<Ours> {
+    fn ours(&self, _: WideAddress) -> Option<Ours> {
         None
     }
 
@@ -234,7 +234,7 @@ impl FamilyTables<V6> for Stage {
         None
     }
 
-    fn nat_address(&self, _: u32) -> Option<[u64; 2]> {
+    fn nat_address(&self, _: u32) -> Option<WideAddress> {
         None
     }
 }

@@ -82,7 +82,7 @@ const DATAPLANE: Section = Section {
             "max-flows",
             Kind::Number(64, 1 << 26),
             Some("1048576"),
-            "Connections that the flow table is made for, of 128 bytes each. A reload or a restart makes it larger and loses none; it is made smaller by a start with --fresh only.",
+            "Connections that the flow table is made for, of 128 bytes each; and, if a service has an IPv6 address, as many IPv6 connections in a table of their own, of 256 bytes each. A reload or a restart makes it larger and loses none; it is made smaller by a start with --fresh only.",
         ),
         key(
             "address",
@@ -127,7 +127,12 @@ const NAT: Section = Section {
     name: "[nat]",
     help: "Settled at the start: another value needs a restart.",
     keys: &[
-        key("addresses", Kind::Addresses, None, "Addresses that backends see connections come from."),
+        key(
+            "addresses",
+            Kind::Addresses,
+            None,
+            "Addresses that backends see connections come from. IPv4 and IPv6 may be mixed: IPv6 backends see the IPv6 ones.",
+        ),
         key(
             "ports",
             Kind::Ports,
@@ -142,7 +147,12 @@ const SERVICE: Section = Section {
     help: "",
     keys: &[
         key("name", Kind::Text, None, "Name, for people, commands and metrics; each once."),
-        key("address", Kind::Address, None, "Address that clients connect to."),
+        key(
+            "address",
+            Kind::AnyAddress,
+            None,
+            "Address that clients connect to. Backends have addresses of the same family.",
+        ),
         key(
             "port",
             Kind::ServicePorts,
@@ -179,7 +189,7 @@ const SERVICE: Section = Section {
             "reply",
             Kind::Word(&["source", "route"]),
             Some("source"),
-            "Where answers go: to the Ethernet address that the client's packets come from, or to the router that the host's routes name for the client, followed when it changes. With routers that stand in for one another and send from Ethernet addresses of their own (HSRP, VRRP, MLAG) a download goes on only by the latter when one of them dies. Clients in the host's own network are answered where they are. Connections that are there keep what they began with.",
+            "Where answers go: to the Ethernet address that the client's packets come from, or to the router that the host's routes name for the client, followed when it changes. With routers that stand in for one another and send from Ethernet addresses of their own (HSRP, VRRP, MLAG) a download goes on only by the latter when one of them dies. Clients in the host's own network are answered where they are. Connections that are there keep what they began with. `route` is for services with an IPv4 address only yet.",
         ),
         key("idle", Kind::Table(&IDLE), Some("all defaults"), "How long connections may be idle."),
         key(
@@ -313,7 +323,7 @@ const BACKEND: Section = Section {
     name: "a backend",
     help: "",
     keys: &[
-        key("address", Kind::Address, None, "Address."),
+        key("address", Kind::AnyAddress, None, "Address, of the same family as the service's."),
         key(
             "port",
             Kind::BackendPort,
@@ -392,7 +402,7 @@ impl Kind {
             Self::ServicePorts => "0 to 65535, or `\"FIRST-LAST\"`".to_owned(),
             Self::BackendPort => "0 to 65535".to_owned(),
             Self::Address => "IPv4 address".to_owned(),
-            Self::Addresses => "list of IPv4 addresses".to_owned(),
+            Self::Addresses => "list of IP addresses".to_owned(),
             Self::HostAddress => "address/prefix".to_owned(),
             Self::Socket => "address:port".to_owned(),
             Self::Ports => "FIRST-LAST".to_owned(),
@@ -427,9 +437,7 @@ impl Kind {
             Self::BackendPort => json!({ "type": "integer", "minimum": 0, "maximum": 65535 }),
             Self::AnyAddress => json!({ "anyOf": [{ "format": "ipv4" }, { "format": "ipv6" }], "type": "string" }),
             Self::Address => json!({ "type": "string", "format": "ipv4" }),
-            Self::Addresses => {
-                json!({ "type": "array", "minItems": 1, "items": { "type": "string", "format": "ipv4" } })
-            }
+            Self::Addresses => json!({ "type": "array", "minItems": 1, "items": Self::AnyAddress.schema() }),
             Self::Ports => json!({ "type": "string", "pattern": "^[0-9]+-[0-9]+$" }),
             Self::Flag => json!({ "type": "boolean" }),
             Self::Number(least, most) => json!({ "type": "integer", "minimum": least, "maximum": most }),

@@ -23,7 +23,10 @@ def serve(connection):
             stream.write(len(answer).to_bytes(4, "big") + answer)
         stream.flush()
     connection.close()
-listener = socket.create_server(("", port), backlog=1024)
+if socket.has_dualstack_ipv6():
+    listener = socket.create_server(("::", port), family=socket.AF_INET6, backlog=1024, dualstack_ipv6=True)
+else:
+    listener = socket.create_server(("", port), backlog=1024)
 print("listening", flush=True)
 while True:
     connection = listener.accept()[0]

@@ -1,9 +1,9 @@
 //! Servers that send back every byte, and what can be said through them.
 
-use super::peers::within;
-use socket2::{Domain, Protocol, SockRef, Socket, Type};
+use super::peers::{datagram_sockets, listeners, within};
+use socket2::SockRef;
 use std::io::{self, Read as _, Write as _};
-use std::net::{Ipv4Addr, Shutdown, SocketAddr, SocketAddrV4, TcpListener, TcpStream, UdpSocket};
+use std::net::{Shutdown, SocketAddr, SocketAddrV4, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::thread::{self, JoinHandle};
@@ -19,22 +19,17 @@ const BACKLOG: i32 = 256;
 /// Has a server in each of these namespaces. They end with the test's process.
 pub fn echo_servers(namespaces: &[&'static str], port: u16) {
     for namespace in namespaces {
-        let listener = within(namespace, || {
-            let socket = Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::TCP))?;
-            socket.set_reuse_address(true)?;
-            socket.bind(&SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, port).into())?;
-            socket.listen(BACKLOG)?;
-            io::Result::Ok(TcpListener::from(socket))
-        });
-        let listener = Arc::new(listener.expect("the port is free"));
-        for _ in 0..WORKERS {
-            let listener = Arc::clone(&listener);
-            thread::spawn(move || {
-                let mut buffer = vec![0; 1 << 16];
-                while let Ok((stream, _)) = listener.accept() {
-                    let _ = echo(stream, &mut buffer);
-                }
-            });
+        for listener in within(namespace, || listeners(port, BACKLOG)).expect("the port is free") {
+            let listener = Arc::new(listener);
+            for _ in 0..WORKERS {
+                let listener = Arc::clone(&listener);
+                thread::spawn(move || {
+                    let mut buffer = vec![0; 1 << 16];
+                    while let Ok((stream, _)) = listener.accept() {
+                        let _ = echo(stream, &mut buffer);
+                    }
+                });
+            }
         }
     }
 }
@@ -42,13 +37,14 @@ pub fn echo_servers(namespaces: &[&'static str], port: u16) {
 /// The same for datagrams.
 pub fn datagram_echo_servers(namespaces: &[&'static str], port: u16) {
     for namespace in namespaces {
-        let socket = within(namespace, || UdpSocket::bind((Ipv4Addr::UNSPECIFIED, port))).expect("the port is free");
-        thread::spawn(move || {
-            let mut buffer = [0; 2048];
-            while let Ok((length, client)) = socket.recv_from(&mut buffer) {
-                let _ = socket.send_to(&buffer[..length], client);
-            }
-        });
+        for socket in within(namespace, || datagram_sockets(port)).expect("the port is free") {
+            thread::spawn(move || {
+                let mut buffer = [0; 2048];
+                while let Ok((length, client)) = socket.recv_from(&mut buffer) {
+                    let _ = socket.send_to(&buffer[..length], client);
+                }
+            });
+        }
     }
 }
 
@@ -89,7 +85,7 @@ impl Noise {
 pub struct Transfer {
     is_over: Arc<AtomicBool>,
     carried: Arc<AtomicU64>,
-    from: SocketAddrV4,
+    from: SocketAddr,
     writer: JoinHandle<io::Result<u64>>,
     reader: JoinHandle<Result<u64, String>>,
 }
@@ -102,16 +98,13 @@ impl Transfer {
     ///
     /// # Panics
     /// Nobody takes the connection.
-    pub fn start(to: SocketAddrV4, patience: Duration, rest: Duration, seed: u64) -> Self {
-        let stream = TcpStream::connect(to).expect("somebody takes the connection");
+    pub fn start(to: impl Into<SocketAddr>, patience: Duration, rest: Duration, seed: u64) -> Self {
+        let stream = TcpStream::connect(to.into()).expect("somebody takes the connection");
         // Never so much under way that the end takes long to come.
         let limits = SockRef::from(&stream).set_send_buffer_size(1 << 18);
         let times = stream.set_read_timeout(Some(patience)).and(stream.set_write_timeout(Some(patience)));
         limits.and(times).expect("a socket has buffers and patience");
-        let from = match stream.local_addr() {
-            Ok(SocketAddr::V4(from)) => from,
-            other => panic!("an IPv4 connection has an IPv4 end: {other:?}"),
-        };
+        let from = stream.local_addr().expect("a connection has an end");
         let (is_over, carried) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
         let mut outgoing = stream.try_clone().expect("there are descriptors left");
         let mut incoming = stream;
@@ -152,8 +145,14 @@ impl Transfer {
     }
 
     /// Its client's end.
+    ///
+    /// # Panics
+    /// It is IPv6.
     pub fn from(&self) -> SocketAddrV4 {
-        self.from
+        match self.from {
+            SocketAddr::V4(from) => from,
+            SocketAddr::V6(from) => panic!("{from} is an IPv6 end"),
+        }
     }
 
     /// Bytes that have gone there and back so far.

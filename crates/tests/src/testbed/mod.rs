@@ -122,6 +122,19 @@ impl Testbed {
         Self { plane, work, name, lcores, names: AtomicU32::new(0) }
     }
 
+    /// Gives everybody an IPv6 address beside the IPv4 one: fd00::1 here, fd00::2 and fd00::3 in h2 and h3, fd00::10 in lb where
+    /// there is one. Nobody looks whether somebody else has it, so they are there at once.
+    pub fn add_ipv6(&self) {
+        for (namespace, device, last) in
+            [("", "veth0", "1"), ("h2", "veth2", "2"), ("h3", "veth4", "3"), ("lb", "veth6", "10")]
+        {
+            if namespace != "lb" || self.plane != Plane::Dpdk {
+                let address = format!("fd00::{last}/64");
+                self.do_in(namespace, &["ip", "address", "add", &address, "dev", device, "nodad"]);
+            }
+        }
+    }
+
     /// A name that nothing else in this testbed has.
     fn new_name(&self, kind: &str) -> String {
         format!("{kind}{}", self.names.fetch_add(1, Ordering::Relaxed))

@@ -8,7 +8,7 @@ use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read, Write};
-use std::net::{Ipv4Addr, Shutdown, SocketAddrV4, TcpListener, TcpStream, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, SocketAddrV4, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::AsRawFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
@@ -38,6 +38,38 @@ fn enter(namespace: &str) {
     // SAFETY: a descriptor and a flag; concerns the calling thread only.
     let entered = unsafe { libc::setns(file.as_raw_fd(), libc::CLONE_NEWNET) };
     assert_eq!(entered, 0, "cannot enter {namespace}: {}", io::Error::last_os_error());
+}
+
+/// A socket of each family that the kernel has, bound to this port of any address.
+fn sockets(kind: Type, protocol: Protocol, port: u16) -> io::Result<Vec<Socket>> {
+    let mut sockets = Vec::new();
+    for any in [IpAddr::from(Ipv4Addr::UNSPECIFIED), IpAddr::from(Ipv6Addr::UNSPECIFIED)] {
+        let any = SocketAddr::new(any, port);
+        let socket = match Socket::new(Domain::for_address(any), kind, Some(protocol)) {
+            Err(error) if error.raw_os_error() == Some(libc::EAFNOSUPPORT) => continue,
+            socket => socket?,
+        };
+        if any.is_ipv6() {
+            socket.set_only_v6(true)?;
+        }
+        if kind == Type::STREAM {
+            socket.set_reuse_address(true)?;
+        }
+        socket.bind(&any.into())?;
+        sockets.push(socket);
+    }
+    Ok(sockets)
+}
+
+/// Who listens on this port, for each family.
+pub(super) fn listeners(port: u16, backlog: i32) -> io::Result<Vec<TcpListener>> {
+    let sockets = sockets(Type::STREAM, Protocol::TCP, port)?;
+    sockets.into_iter().map(|socket| socket.listen(backlog).map(|()| TcpListener::from(socket))).collect()
+}
+
+/// The same for datagrams.
+pub(super) fn datagram_sockets(port: u16) -> io::Result<Vec<UdpSocket>> {
+    Ok(sockets(Type::DGRAM, Protocol::UDP, port)?.into_iter().map(UdpSocket::from).collect())
 }
 
 type Received = BTreeMap<Vec<u8>, Vec<String>>;
@@ -70,21 +102,15 @@ impl Servers {
     }
 
     fn listen_tcp(&self, namespace: &'static str, port: u16) {
-        let listener = within(namespace, || {
-            let socket = Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::TCP))?;
-            socket.set_reuse_address(true)?;
-            socket.bind(&SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, port).into())?;
-            socket.listen(1024)?;
-            io::Result::Ok(TcpListener::from(socket))
-        })
-        .expect("the port is free");
-        let servers = self.clone();
-        thread::spawn(move || {
-            for stream in listener.incoming().flatten() {
-                let servers = servers.clone();
-                thread::spawn(move || servers.serve(namespace, stream));
-            }
-        });
+        for listener in within(namespace, || listeners(port, 1024)).expect("the port is free") {
+            let servers = self.clone();
+            thread::spawn(move || {
+                for stream in listener.incoming().flatten() {
+                    let servers = servers.clone();
+                    thread::spawn(move || servers.serve(namespace, stream));
+                }
+            });
+        }
     }
 
     fn serve(&self, namespace: &str, mut stream: TcpStream) {
@@ -99,15 +125,16 @@ impl Servers {
     }
 
     fn listen_udp(&self, namespace: &'static str, port: u16) {
-        let socket = within(namespace, || UdpSocket::bind((Ipv4Addr::UNSPECIFIED, port))).expect("the port is free");
-        let servers = self.clone();
-        thread::spawn(move || {
-            let mut buffer = [0; 2048];
-            while let Ok((length, client)) = socket.recv_from(&mut buffer) {
-                servers.note(namespace, &buffer[..length]);
-                let _ = socket.send_to(&[namespace.as_bytes(), &buffer[..length]].concat(), client);
-            }
-        });
+        for socket in within(namespace, || datagram_sockets(port)).expect("the port is free") {
+            let servers = self.clone();
+            thread::spawn(move || {
+                let mut buffer = [0; 2048];
+                while let Ok((length, client)) = socket.recv_from(&mut buffer) {
+                    servers.note(namespace, &buffer[..length]);
+                    let _ = socket.send_to(&[namespace.as_bytes(), &buffer[..length]].concat(), client);
+                }
+            });
+        }
     }
 
     fn note(&self, namespace: &str, payload: &[u8]) {
@@ -170,8 +197,21 @@ impl Connection {
         Self::connect(socket, patience, port)
     }
 
+    /// A connection to this place, from the local machine.
+    ///
+    /// # Errors
+    /// Nobody answers.
+    pub fn to(place: SocketAddr) -> io::Result<Self> {
+        let socket = Socket::new(Domain::for_address(place), Type::STREAM, Some(Protocol::TCP))?;
+        Self::connect_to(socket, DEADLINE, place)
+    }
+
     fn connect(socket: Socket, patience: Duration, port: u16) -> io::Result<Self> {
-        socket.connect_timeout(&SocketAddrV4::new(SERVICE, port).into(), patience)?;
+        Self::connect_to(socket, patience, SocketAddr::new(SERVICE.into(), port))
+    }
+
+    fn connect_to(socket: Socket, patience: Duration, place: SocketAddr) -> io::Result<Self> {
+        socket.connect_timeout(&place.into(), patience)?;
         let stream = TcpStream::from(socket);
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(patience))?;

@@ -9,6 +9,7 @@ mod dpdk;
 mod extent;
 mod floods;
 mod health;
+mod ipv6;
 mod leaving;
 mod metrics;
 mod nobody;
