@@ -180,12 +180,9 @@ mod tests {
         assert_eq!((header.version(), header.traffic_class(), header.flow_label()), (6, 0xc0, 0));
         assert_eq!((header.source(), header.destination()), (source, destination));
         assert_eq!(header.as_bytes()[8..], [source.0, destination.0].concat());
-        let labelled = Ipv6::read_from_bytes(&{
-            let mut bytes = [0; Ipv6::LENGTH];
-            bytes[..4].copy_from_slice(&[0x6a, 0xb1, 0x23, 0x45]);
-            bytes
-        });
-        let labelled = labelled.expect("any bytes are a header");
+        let mut bytes = [0; Ipv6::LENGTH];
+        bytes[..4].copy_from_slice(&[0x6a, 0xb1, 0x23, 0x45]);
+        let labelled = Ipv6::read_from_bytes(&bytes).expect("any bytes are a header");
         assert_eq!((labelled.version(), labelled.traffic_class(), labelled.flow_label()), (6, 0xab, 0x1_2345));
     }
 

@@ -1,7 +1,7 @@
 //! UDP: who is asked for room, and that neither protocol's floods lock the other one out.
 
 use crate::support::*;
-use evenkeel_core::flow::State;
+use evenkeel_core::flow::{Key as _, State};
 use evenkeel_core::{Event, Reason};
 
 /// Clients that nobody has seen yet.

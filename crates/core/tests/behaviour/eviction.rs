@@ -2,7 +2,7 @@
 
 use crate::support::*;
 use evenkeel_core::flow::{
-    Bucket, FlowKey, HopNumber, IdleTimes, Insertion, Meta, NewEntry, Now, Side, State, Tick, Victim, find, insert,
+    Bucket, FlowKey, Key as _, HopNumber, IdleTimes, Insertion, Meta, NewEntry, Now, Side, State, Tick, Victim, find, insert,
 };
 use evenkeel_core::{Event, Reason};
 use evenkeel_wire::IpProtocol;

@@ -36,7 +36,7 @@ fn two_classes() -> MemoryPlane {
             );
         }
     }
-    let others = plane.add_backend(address(H3), address(OTHER), backend_mac(H3));
+    let others = plane.add_backend(H3, OTHER, backend_mac(H3));
     plane.set_maglev(TABLE, &[FIRST]);
     plane.set_maglev(1, &[others]);
     plane

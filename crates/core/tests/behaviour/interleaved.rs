@@ -3,7 +3,7 @@
 //! What is checked is what holds once both packets are done; see the rules in `evenkeel_core::flow`.
 
 use crate::support::*;
-use evenkeel_core::flow::{Side, State};
+use evenkeel_core::flow::{Key as _, Side, State};
 use evenkeel_core::{Event, Reason};
 use std::collections::HashSet;
 use std::rc::Rc;

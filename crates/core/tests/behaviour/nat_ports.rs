@@ -1,7 +1,7 @@
 //! NAT addresses and ports: who gets which, and when they are free again.
 
 use crate::support::*;
-use evenkeel_core::flow::{IdleTimes, Tick};
+use evenkeel_core::flow::{IdleTimes, Key as _, Tick};
 use evenkeel_core::{Event, PORT_TRIES, Reason};
 use std::collections::HashSet;
 

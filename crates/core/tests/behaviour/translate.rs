@@ -3,7 +3,6 @@
 use crate::support::*;
 use evenkeel_core::Reason;
 use evenkeel_core::flow::Side;
-use evenkeel_wire::Port;
 
 #[test]
 fn a_segment_goes_to_the_backend_and_its_answer_comes_back() {
@@ -130,7 +129,7 @@ fn the_last_hop_of_a_time_to_live_is_not_given_away() {
 fn a_port_of_the_service_is_mapped_to_the_backends_and_back() {
     let mut plane: MemoryPlane = scene(64);
     // "Any port" on both sides: the backend listens where the client asked, and answers from there.
-    let any = |end: SocketAddr| evenkeel_core::flow::Peer { port: Port([0; 2]), ..address(end) };
+    let any = |end: SocketAddr| SocketAddr::new(end.ip(), 0);
     let service = evenkeel_core::Service { table: 1, flags: evenkeel_core::Service::PLAIN, idle: 0, newcomers: 0 };
     plane.add_service([10, 0, 0, 20].into(), 0, evenkeel_wire::IpProtocol::TCP, service);
     let backend = plane.add_backend(any(H2), any(end([10, 0, 0, 20], 0)), backend_mac(H2));

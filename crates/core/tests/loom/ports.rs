@@ -4,14 +4,16 @@
 //! packet of the backend's has gone to another than the one that it was for.
 
 use crate::{LoomWord, explore, word};
-use evenkeel_core::backend::{Backend, Kind, Link};
-use evenkeel_core::flow::{Bucket, BucketOf, Entry, HopNumber, IdleTimes, Meta, Now, Peer, Side, State, Timeouts};
+use evenkeel_core::backend::{Backend, Kind, Link, Ports};
+use evenkeel_core::flow::{
+    Bucket, BucketOf, Entry, HopNumber, IdleTimes, Key as _, Meta, Now, Peer, Side, State, Timeouts, WideAddress, WideBucket,
+};
 use evenkeel_core::{
-    Asked, BackendRef, BackendState, Event, Ours, Reason, Service, ServiceKey, Settings, SliceFrame, Tables, Word,
-    process,
+    Asked, BackendRef, BackendState, Event, FamilyTables, Ours, Reason, Service, ServiceKey, Settings, SliceFrame,
+    Tables, V4, V6, Word, process,
 };
 use evenkeel_packets::{ACK, CLIENT_MAC, Draft, FIN, OUR_MAC, RST, SYN, View, end, tcp};
-use evenkeel_wire::{IpProtocol, Ipv4Address, MacAddress, Port};
+use evenkeel_wire::{IpProtocol, Ipv4Address, Ipv6Address, MacAddress, Port};
 use loom::sync::Arc;
 use loom::thread;
 use std::net::{IpAddr, SocketAddr};
@@ -190,24 +192,12 @@ impl Tables for Plane {
         Now(self.clock.load(Relaxed))
     }
 
-    fn may_be_ours(&self, address: Ipv4Address) -> bool {
-        self.is_ours(address)
-    }
-
-    fn ours(&self, address: Ipv4Address) -> Option<Ours> {
-        [peer(WEB).address, peer(NAT).address].contains(&address).then_some(Ours::HOSTS)
-    }
-
     fn allowance(&self, _: u32) -> Option<&Memory> {
         None
     }
 
     fn asked(&self, _: u32) -> Option<&Asked<Memory>> {
         None
-    }
-
-    fn flows(&self, _: u32) -> Option<&Bucket<Memory>> {
-        Some(&self.bucket)
     }
 
     fn hop(&self, _: HopNumber) -> Option<&Memory> {
@@ -227,15 +217,47 @@ impl Tables for Plane {
         Some(&self.backend)
     }
 
-    fn nat_address(&self, _: u32) -> Option<Ipv4Address> {
-        Some(peer(NAT).address)
-    }
-
     fn count(&self, _: Reason) {}
 
     fn count_events(&self, _: Event, _: u32) {}
 
     fn count_traffic(&self, _: u16, _: Side, _: u32) {}
+}
+
+impl FamilyTables<V4> for Plane {
+    fn may_be_ours(&self, address: Ipv4Address) -> bool {
+        FamilyTables::<V4>::is_ours(self, address)
+    }
+
+    fn ours(&self, address: Ipv4Address) -> Option<Ours> {
+        [peer(WEB).address, peer(NAT).address].contains(&address).then_some(Ours::HOSTS)
+    }
+
+    fn flows(&self, _: u32) -> Option<&Bucket<Memory>> {
+        Some(&self.bucket)
+    }
+
+    fn nat_address(&self, _: u32) -> Option<Ipv4Address> {
+        Some(peer(NAT).address)
+    }
+}
+
+impl FamilyTables<V6> for Plane {
+    fn may_be_ours(&self, _: WideAddress) -> bool {
+        false
+    }
+
+    fn ours(&self, _: WideAddress) -> Option<Ours> {
+        None
+    }
+
+    fn flows(&self, _: u32) -> Option<&WideBucket<Memory>> {
+        None
+    }
+
+    fn nat_address(&self, _: u32) -> Option<WideAddress> {
+        None
+    }
 }
 
 /// Client 1 has come so far, and a while later something of its connection's happens while client 2 wants its port.

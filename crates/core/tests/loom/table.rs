@@ -4,8 +4,8 @@
 
 use crate::{LoomWord, explore, word};
 use evenkeel_core::flow::{
-    BucketOf, Entry, FlowKey, Found, HopNumber, IdleTimes, Insertion, Meta, NewEntry, NewWideEntry, Now, Peer, Record,
-    Side, State, Timeouts, Victim, WideEntry, WideKey, find, insert, take_over, withdraw,
+    BucketOf, Entry, FlowKey, Found, HopNumber, IdleTimes, Insertion, Key as _, Meta, NewEntry, NewWideEntry, Now, Peer,
+    Record, Side, State, Timeouts, Victim, WideAddress, WideEntry, WideKey, find, insert, take_over, withdraw,
 };
 use evenkeel_core::{BackendRef, Word};
 use evenkeel_wire::{IpProtocol, Ipv4Address, Port};
@@ -72,18 +72,20 @@ impl Size for WideEntry<LoomWord> {
     }
 
     fn entry_key(n: u8) -> WideKey {
-        let end = |n: u8| ([u64::from(n), u64::from(n)], Port::from_number(n.into()));
-        WideKey::new(end(n), end(200), IpProtocol::TCP)
+        WideKey::new(wide_peer(n), wide_peer(200), IpProtocol::TCP)
     }
 
     fn entry(n: u8, owner: u8, seen: u32) -> NewWideEntry {
-        let client = ([u64::from(owner); 2], Port::from_number(owner.into()));
-        NewWideEntry::reply(Self::entry_key(n), Now(seen), backend(owner), 0, client, hop_of(owner))
+        NewWideEntry::reply(Self::entry_key(n), Now(seen), backend(owner), 0, wide_peer(owner), hop_of(owner))
     }
 
     fn is_whole(found: &Found<'_, Self>, owner: u8) -> bool {
-        found.address == [u64::from(owner); 2] && found.meta.peer_port().number() == u16::from(owner)
+        found.address == wide_peer(owner).address && found.meta.peer_port().number() == u16::from(owner)
     }
+}
+
+fn wide_peer(n: u8) -> Peer<WideAddress> {
+    Peer { address: WideAddress(n.into(), n.into()), port: Port::from_number(n.into()) }
 }
 
 fn table<E: Size>() -> Arc<Table<E>> {

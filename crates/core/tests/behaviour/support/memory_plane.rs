@@ -1,16 +1,19 @@
 //! The smallest plane that there can be: everything in plain memory, and a clock that tests turn.
 
-use evenkeel_core::backend::Link;
-use evenkeel_core::flow::{Bucket, BucketOf, Entry, FlowKey, HopNumber, IdleTimes, Meta, Now, Peer, Side, Timeouts};
+use evenkeel_core::backend::{Link, Ports};
+use evenkeel_core::flow::{
+    Bucket, BucketOf, Entry, FlowKey, HopNumber, IdleTimes, Meta, Now, Peer, Side, Timeouts, WideAddress, WideBucket,
+    WideEntry,
+};
 use evenkeel_core::reply::KEPT;
 use evenkeel_core::{
-    Asked, Backend, BackendRef, BackendState, Event, Features, Frame, Ours, Reason, Service, ServiceKey, Settings,
-    Tables, Verdict, Word, process,
+    Asked, Backend, BackendRef, BackendState, Event, FamilyTables, Features, Frame, Ours, Reason, Service, ServiceKey, Settings,
+    Tables, V4, V6, Verdict, Word, hash, process,
 };
 use evenkeel_packets::{Draft, OUR_MAC, View};
-use evenkeel_wire::{Header, IpProtocol, Ipv4Address, MacAddress};
+use evenkeel_wire::{Header, IpProtocol, Ipv4Address, Ipv6Address, MacAddress, Port};
 use std::collections::HashMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::RwLock;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 
@@ -31,6 +34,9 @@ pub(crate) struct MemoryPlane<W = AtomicU64> {
     pub(crate) maglev: RwLock<Vec<Vec<BackendRef>>>,
     pub(crate) backends: Vec<Backend<W>>,
     pub(crate) buckets: Vec<Bucket<W>>,
+    pub(crate) wide_addresses: Vec<WideAddress>,
+    pub(crate) wide_nat_addresses: Vec<WideAddress>,
+    pub(crate) wide_buckets: Vec<WideBucket<W>>,
     /// A power of two of them; numbers beyond are taken modulo.
     pub(crate) hops: Vec<W>,
     /// Those of the control side.
@@ -66,14 +72,6 @@ impl Frame for Roomy<'_> {
     }
 }
 
-/// An address as the tables have it.
-pub(crate) fn ipv4(address: IpAddr) -> Ipv4Address {
-    match address {
-        IpAddr::V4(address) => address.into(),
-        IpAddr::V6(address) => panic!("there are no tables for {address}"),
-    }
-}
-
 /// A live entry, for tests that look into the table.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Remembered {
@@ -86,12 +84,22 @@ pub(crate) struct Remembered {
 impl<W: Word + From<u64>> MemoryPlane<W> {
     /// A plane with no service, no backend and this many buckets, a power of two.
     pub(crate) fn empty(buckets: u32) -> Self {
+        let wide_entry = || WideEntry {
+            meta: W::from(0),
+            source: [0, 0].map(W::from),
+            destination: [0, 0].map(W::from),
+            ports: W::from(0),
+            peer: [0, 0].map(W::from),
+        };
+        let flow_secret = [0x9d3c_1f7b, 0x2b5e_ab01, 0x77aa_5513, 0xe02f_9c6d];
         let entry = || Entry { meta: W::from(0), addresses: W::from(0), ports: W::from(0), peer: W::from(0) };
         Self {
             settings: Settings {
                 pick_secret: [0x0706_0504_0302_0100, 0x0f0e_0d0c_0b0a_0908],
-                flow_secret: [0x9d3c_1f7b, 0x2b5e_ab01, 0x77aa_5513, 0xe02f_9c6d],
+                flow_secret,
+                wide_secret: hash::wide_secret(&flow_secret),
                 flow_mask: buckets - 1,
+                wide_flow_mask: buckets - 1,
                 nat_port_first: 10_000,
                 nat_port_last: 19_999,
                 mac: MacAddress(OUR_MAC),
@@ -109,6 +117,9 @@ impl<W: Word + From<u64>> MemoryPlane<W> {
             maglev: RwLock::default(),
             backends: Vec::new(),
             buckets: (0..buckets).map(|_| BucketOf(std::array::from_fn(|_| entry()))).collect(),
+            wide_addresses: Vec::new(),
+            wide_nat_addresses: Vec::new(),
+            wide_buckets: (0..buckets).map(|_| BucketOf(std::array::from_fn(|_| wide_entry()))).collect(),
             hops: (0..64).map(|_| W::from(0)).collect(),
             kept: (0..KEPT).map(|_| W::from(0)).collect(),
             // Not zero: an entry that nobody has written must not look fresh by accident.
@@ -120,28 +131,50 @@ impl<W: Word + From<u64>> MemoryPlane<W> {
     }
 
     pub(crate) fn add_nat_address(&mut self, address: IpAddr) {
-        self.nat_addresses.push(ipv4(address));
-        self.addresses.push(ipv4(address));
-        self.settings.nat_addresses += 1;
+        self.add_address(address);
+        match address {
+            IpAddr::V4(address) => {
+                self.nat_addresses.push(address.into());
+                self.settings.nat_addresses += 1;
+            }
+            IpAddr::V6(address) => {
+                self.wide_nat_addresses.push(Ipv6Address::from(address).into());
+                self.settings.wide_nat_addresses += 1;
+            }
+        }
     }
 
     pub(crate) fn add_service(&mut self, address: IpAddr, port: u16, protocol: IpProtocol, service: Service) {
-        let address = ipv4(address);
-        self.services.insert(ServiceKey::ipv4(address, evenkeel_wire::Port::from_number(port), protocol), service);
-        self.addresses.push(address);
+        let key = ServiceKey {
+            address: Ipv6Address::from(address).0,
+            port: Port::from_number(port),
+            protocol,
+            reserved: 0,
+        };
+        self.services.insert(key, service);
+        self.add_address(address);
+    }
+
+    fn add_address(&mut self, address: IpAddr) {
+        match address {
+            IpAddr::V4(address) => self.addresses.push(address.into()),
+            IpAddr::V6(address) => self.wide_addresses.push(Ipv6Address::from(address).into()),
+        }
     }
 
     /// A backend at the next place, up, in the first use of that place.
-    pub(crate) fn add_backend(&mut self, target: Peer, service: Peer, mac: [u8; 6]) -> BackendRef {
+    pub(crate) fn add_backend(&mut self, target: SocketAddr, service: SocketAddr, mac: [u8; 6]) -> BackendRef {
+        let port = |end: SocketAddr| Port::from_number(end.port());
+        let address = |end: SocketAddr| Ipv6Address::from(end.ip()).bits().map(W::from);
         let backend = BackendRef { index: self.backends.len() as u16, generation: 1 };
         let link = Link::new(MacAddress(mac), backend.generation, BackendState::Up);
         self.backends.push(Backend {
             link: W::from(link.0),
             kind: W::from(0),
-            ports: W::from(Ports::new(target.port, service.port, Port::default()).0),
+            ports: W::from(Ports::new(port(target), port(service), Port::default()).0),
             reserved: W::from(0),
-            target: Ipv6Address::mapped(target.address).bits().map(W::from),
-            service: Ipv6Address::mapped(service.address).bits().map(W::from),
+            target: address(target),
+            service: address(service),
         });
         backend
     }
@@ -175,7 +208,9 @@ impl<W: Word + From<u64>> MemoryPlane<W> {
 
     /// Frees the entries whose place may be given away.
     pub(crate) fn sweep(&self) {
-        self.buckets.iter().for_each(|bucket| bucket.sweep(&self.settings.timeouts, self.time()));
+        let (timeouts, now) = (&self.settings.timeouts, self.time());
+        self.buckets.iter().for_each(|bucket| bucket.sweep(timeouts, now));
+        self.wide_buckets.iter().for_each(|bucket| bucket.sweep(timeouts, now));
     }
 
     /// Now.
@@ -266,15 +301,6 @@ impl<W: Word> Tables for MemoryPlane<W> {
         Now(self.clock.load(Relaxed))
     }
 
-    fn may_be_ours(&self, address: Ipv4Address) -> bool {
-        // Half of all addresses pass for ours, so that wrong guesses are tried as much as right ones.
-        self.is_ours(address) || address.0[3].is_multiple_of(2)
-    }
-
-    fn ours(&self, address: Ipv4Address) -> Option<Ours> {
-        self.addresses.contains(&address).then_some(self.ours)
-    }
-
     fn allowance(&self, number: u32) -> Option<&W> {
         match number.checked_sub(1) {
             None => Some(&self.allowance),
@@ -288,10 +314,6 @@ impl<W: Word> Tables for MemoryPlane<W> {
 
     fn features(&self) -> Features {
         self.features
-    }
-
-    fn flows(&self, index: u32) -> Option<&Bucket<W>> {
-        self.buckets.get(index as usize)
     }
 
     fn hop(&self, number: HopNumber) -> Option<&W> {
@@ -312,10 +334,6 @@ impl<W: Word> Tables for MemoryPlane<W> {
         self.backends.get(usize::from(index))
     }
 
-    fn nat_address(&self, index: u32) -> Option<Ipv4Address> {
-        self.nat_addresses.get(index as usize).copied()
-    }
-
     fn count(&self, reason: Reason) {
         self.verdicts[reason as usize].fetch_add(1, Relaxed);
     }
@@ -328,5 +346,42 @@ impl<W: Word> Tables for MemoryPlane<W> {
         let (packets, total) = &self.traffic[usize::from(backend)][from as usize];
         packets.fetch_add(1, Relaxed);
         total.fetch_add(u64::from(bytes), Relaxed);
+    }
+}
+
+impl<W: Word> FamilyTables<V4> for MemoryPlane<W> {
+    fn may_be_ours(&self, address: Ipv4Address) -> bool {
+        // Half of all addresses pass for ours, so that wrong guesses are tried as much as right ones.
+        FamilyTables::<V4>::is_ours(self, address) || address.0[3].is_multiple_of(2)
+    }
+
+    fn ours(&self, address: Ipv4Address) -> Option<Ours> {
+        self.addresses.contains(&address).then_some(self.ours)
+    }
+
+    fn flows(&self, index: u32) -> Option<&Bucket<W>> {
+        self.buckets.get(index as usize)
+    }
+
+    fn nat_address(&self, index: u32) -> Option<Ipv4Address> {
+        self.nat_addresses.get(index as usize).copied()
+    }
+}
+
+impl<W: Word> FamilyTables<V6> for MemoryPlane<W> {
+    fn may_be_ours(&self, address: WideAddress) -> bool {
+        FamilyTables::<V6>::is_ours(self, address) || address.1.to_ne_bytes()[7].is_multiple_of(2)
+    }
+
+    fn ours(&self, address: WideAddress) -> Option<Ours> {
+        self.wide_addresses.contains(&address).then_some(self.ours)
+    }
+
+    fn flows(&self, index: u32) -> Option<&WideBucket<W>> {
+        self.wide_buckets.get(index as usize)
+    }
+
+    fn nat_address(&self, index: u32) -> Option<WideAddress> {
+        self.wide_nat_addresses.get(index as usize).copied()
     }
 }

@@ -1,7 +1,7 @@
 //! The scene that the tests share: one service address, one NAT address, two backends.
 
-use super::memory_plane::{MemoryPlane, ipv4};
-use evenkeel_core::flow::{Peer, State};
+use super::memory_plane::MemoryPlane;
+use evenkeel_core::flow::{Key as _, Peer, State};
 use evenkeel_core::{BackendRef, Service, Word};
 use evenkeel_packets::{ACK, Draft, FIN, Mac, RST, SYN, View, end, tcp, udp};
 use evenkeel_wire::{IpProtocol, Port};
@@ -23,11 +23,16 @@ pub(crate) const SECOND: BackendRef = BackendRef { index: 1, generation: 1 };
 pub(crate) const TABLE: usize = 0;
 
 pub(crate) fn address(end: SocketAddr) -> Peer {
-    Peer { address: ipv4(end.ip()), port: Port::from_number(end.port()) }
+    let IpAddr::V4(address) = end.ip() else { panic!("{end} is not IPv4") };
+    Peer { address: address.into(), port: Port::from_number(end.port()) }
 }
 
 pub(crate) fn backend_mac(backend: SocketAddr) -> Mac {
-    [0x02, 0, 0, 0, 1, ipv4(backend.ip()).0[3]]
+    let last = match backend.ip() {
+        IpAddr::V4(address) => address.octets()[3],
+        IpAddr::V6(address) => address.octets()[15],
+    };
+    [0x02, 0, 0, 0, 1, last]
 }
 
 /// Client number `n`, from 192.0.2.0 upwards.
@@ -44,7 +49,7 @@ pub(crate) fn scene<W: Word + From<u64>>(buckets: u32) -> MemoryPlane<W> {
     plane.add_service(DNS.ip(), DNS.port(), IpProtocol::UDP, service);
     plane.add_nat_address(NAT);
     for backend in [H2, H3] {
-        plane.add_backend(address(backend), address(WEB), backend_mac(backend));
+        plane.add_backend(backend, WEB, backend_mac(backend));
     }
     plane.set_maglev(TABLE, &[FIRST, SECOND]);
     plane
