@@ -315,6 +315,29 @@ mod tests {
     }
 
     #[test]
+    fn each_family_has_a_table_and_nat_ports_of_its_own() {
+        let six = |text: &str| text.replace("10.0.0.", "2001:db8::");
+        let nat = "addresses = [\"192.0.2.1\", \"2001:db8::10\", \"192.0.2.2\"]";
+        let mut text = format!("[dataplane]\nmax-flows = 1048576\n[nat]\n{nat}\n");
+        for (name, address, service) in
+            [("four", "192.0.2.10", tcp(&[(2, 1)], "")), ("six", "2001:db8::10", six(&tcp(&[(2, 1)], "")))]
+        {
+            text += &format!("[[service]]\nname = \"{name}\"\naddress = \"{address}\"\nport = 80\n{service}\n");
+        }
+        let capacity = Capacity::of(&Config::parse("test", &text).expect("it is right"));
+        assert_eq!((capacity.wide_flows, capacity.wide_flow_bytes), (1 << 20, 256 << 20));
+        assert_eq!(capacity.services.iter().map(|service| service.at_once).collect::<Vec<_>>(), [128_512, 64_256]);
+        assert_eq!(capacity.weak.len(), 1, "{:?}", capacity.weak);
+        assert!(
+            capacity.weak[0].contains("one IPv6 NAT address has 64256 ports") && capacity.weak[0].contains("\"six\"")
+        );
+        assert!(capacity.to_string().contains(", 268435456 bytes for 1048576 IPv6 connections"), "{capacity}");
+        let few = self::capacity(1 << 20, NAT, &[&tcp(&[(2, 1)], "")]);
+        assert_eq!((few.wide_flows, few.wide_flow_bytes), (0, 512), "one bucket, for none");
+        assert!(!few.to_string().contains("IPv6"), "{few}");
+    }
+
+    #[test]
     fn what_is_weak_is_said_and_nothing_else() {
         let two_addresses = "addresses = [\"192.0.2.1\", \"192.0.2.2\"]";
         let (few, many) = (tcp(&[(2, 1), (3, 1)], ""), tcp(&[(4, 1), (5, 1), (6, 1), (7, 1), (8, 1)], ""));

@@ -9,6 +9,7 @@ use evenkeel_control::daemon::Turn;
 use evenkeel_control::operator::Note;
 use evenkeel_core::{Counters, Event, Reason};
 use std::io::Write as _;
+use std::net::SocketAddr;
 use std::os::unix::fs::MetadataExt as _;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
@@ -128,7 +129,7 @@ impl Announcer {
                 .iter()
                 .map(|backend| match backend.port {
                     0 => backend.address.to_string(),
-                    port => format!("{}:{port}", backend.address),
+                    port => SocketAddr::new(backend.address, port).to_string(),
                 })
                 .collect();
             self.say(&format!("{} {protocol} {port} -> {} (full NAT)", service.address, backends.join(", ")));

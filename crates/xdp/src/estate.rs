@@ -11,7 +11,7 @@ use crate::state::{STATE, State};
 use aya::Pod;
 use aya::maps::{Array, HashMap, Map, MapData};
 use evenkeel_control::config::Nat;
-use evenkeel_control::{Config, Contents, MOST_BACKENDS, Sizes};
+use evenkeel_control::{BackendId, Config, Contents, MOST_BACKENDS, Sizes};
 use evenkeel_core::{Backend, LAYOUT, Service, ServiceKey, counter_names};
 use evenkeel_wire::{Ipv4Address, Ipv6Address};
 use std::collections::HashSet;
@@ -80,12 +80,16 @@ impl Estate {
     /// configuration. They are never smaller: connections might have no place.
     pub(crate) fn grown(&self, had: Sizes, config: &Config) -> Result<Sizes, XdpError> {
         let mut backends: HashSet<_> = config.backend_ids().collect();
-        if let Some(map) = self.again("BACKENDS") {
-            let places = MappedArray::<Backend<AtomicU64>>::new(map.fd().as_fd(), "BACKENDS", MOST_BACKENDS as usize)?;
-            backends.extend(Contents::read_places(&places).into_iter().filter_map(|place| place.owner));
-        }
+        backends.extend(self.backends()?);
         let Sizes { flows, wide_flows, .. } = Sizes::for_config(config);
         Ok(had.grown_for((flows, wide_flows), backends.len()))
+    }
+
+    /// The backends in them, those included that have left the configuration and have connections.
+    pub(crate) fn backends(&self) -> Result<Vec<BackendId>, XdpError> {
+        let Some(map) = self.again("BACKENDS") else { return Ok(Vec::new()) };
+        let places = MappedArray::<Backend<AtomicU64>>::new(map.fd().as_fd(), "BACKENDS", MOST_BACKENDS as usize)?;
+        Ok(Contents::read_places(&places).into_iter().filter_map(|place| place.owner).collect())
     }
 
     /// The tables, of the sizes `had`, that are too small for these.

@@ -290,3 +290,52 @@ fn leads_to(route: &RouteMessage, interface: u32) -> Result<Option<IpAddr>, Reso
     }
     if leaves_by == interface { Ok(via) } else { Err(Resolution::Elsewhere(leaves_by)) }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn route(kind: RouteType, attributes: &[RouteAttribute]) -> RouteMessage {
+        let mut message = RouteMessage::default();
+        message.header.kind = kind;
+        message.attributes = attributes.to_vec();
+        message
+    }
+
+    #[test]
+    fn a_route_leads_to_its_router_of_either_family() {
+        let (four, six) = (Ipv4Addr::new(10, 0, 0, 1), Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 1));
+        let oif = RouteAttribute::Oif(7);
+        for (gateway, expected) in [
+            (RouteAttribute::Gateway(RouteAddress::Inet(four)), Some(IpAddr::V4(four))),
+            (RouteAttribute::Gateway(RouteAddress::Inet6(six)), Some(IpAddr::V6(six))),
+            (RouteAttribute::Via(RouteVia::Inet6(six)), Some(IpAddr::V6(six))),
+            (RouteAttribute::Priority(1), None),
+        ] {
+            let route = route(RouteType::Unicast, &[oif.clone(), gateway]);
+            assert_eq!(leads_to(&route, 7), Ok(expected));
+            assert_eq!(leads_to(&route, 8), Err(Resolution::Elsewhere(7)));
+        }
+        for (kind, expected) in [
+            (RouteType::Local, Resolution::Here),
+            (RouteType::Unreachable, Resolution::NoRoute),
+            (RouteType::BlackHole, Resolution::NoRoute),
+        ] {
+            assert_eq!(leads_to(&route(kind, &[oif.clone()]), 7), Err(expected), "{kind:?}");
+        }
+    }
+
+    #[test]
+    fn a_backend_is_asked_for_in_its_own_family() {
+        let address = |text: &str| text.parse::<IpAddr>().expect("an address");
+        for (backend, source, length) in [("10.0.0.2", "10.0.0.10", 32), ("fd00::2", "fd00::10", 128)] {
+            let message = question(Some(address(source)), address(backend));
+            assert_eq!(message.header.destination_prefix_length, length);
+            assert_eq!(message.header.source_prefix_length, length);
+            assert_eq!(message.header.address_family == AddressFamily::Inet6, length == 128);
+            // A source of the other family says nothing.
+            let other = if length == 32 { "fd00::10" } else { "10.0.0.10" };
+            assert_eq!(question(Some(address(other)), address(backend)), question(None, address(backend)));
+        }
+    }
+}

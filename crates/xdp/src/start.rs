@@ -93,6 +93,10 @@ pub fn start(claim: &Claim, start: Start<'_>) -> Result<Started, XdpError> {
     }
     // Who cannot exchange the program later has one that can do everything.
     let features = if staging.is_some() && heritable { evenkeel_control::features(config) } else { Features::ALL };
+    // Of a service that has left the file there may be connections.
+    let backends = estate.as_ref().map(Estate::backends).transpose()?.unwrap_or_default();
+    let features =
+        if backends.iter().any(|backend| backend.address.is_ipv6()) { features | Features::IPV6 } else { features };
     let keeps = heritable.then_some(&state);
     let outgrown = estate.as_ref().map(|estate| estate.outgrown(had, &sizes)).transpose()?.flatten();
     let surroundings = Surroundings { staging, keeps, outgrown, ..Surroundings::default() };

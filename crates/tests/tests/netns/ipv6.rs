@@ -272,6 +272,11 @@ fn connections_go_on_over_a_restart_and_a_crash(bed: &Testbed) {
         let flows = bed.told_json(&["flows", "--limit", "1000", "--service", "six"]);
         assert_eq!(flows.as_array().map(Vec::len), Some(8), "none is lost, and none was opened anew: {flows}");
     }
+    // A service that has left the file while nobody was there: its connections go on, whatever the program is loaded for.
+    balancer.signal(libc::SIGTERM);
+    balancer.finish();
+    balancer = start(bed, &file("max-flows = 32768", &[web(FOUR)]));
+    go_on(&all);
     all_whole(all);
     // Another order of the families is no other [nat]; other addresses are.
     balancer.signal(libc::SIGTERM);
