@@ -60,6 +60,8 @@ pub struct Found {
 pub struct Neighbours {
     netlink: Handle,
     interface: u32,
+    /// The VRF that the interface is a port of: routes are those of its table.
+    vrf: Option<u32>,
     /// Where packets for backends come from.
     source: Option<Ipv4Addr>,
     /// By backend, the address that is resolved: its own, or its router's.
@@ -78,6 +80,7 @@ impl Neighbours {
         Self {
             netlink,
             interface: interface.index,
+            vrf: interface.vrf.as_ref().map(|vrf| vrf.index),
             source,
             via: BTreeMap::new(),
             behind: HashMap::new(),
@@ -142,10 +145,10 @@ impl Neighbours {
                 None => unknown.push(backend),
             }
         }
-        let (netlink, interface, source) = (&self.netlink, self.interface, self.source);
+        let (netlink, interfaces, source) = (&self.netlink, (self.interface, self.vrf), self.source);
         let mut answers = stream::iter(unknown)
             .map(|backend| async move {
-                let found = ask("routes", || route(netlink, interface, source, backend)).await;
+                let found = ask("routes", || route(netlink, interfaces, source, backend)).await;
                 found.map(|found| (backend, found))
             })
             .buffer_unordered(AT_ONCE);
@@ -219,16 +222,18 @@ impl Neighbours {
 }
 
 /// The address that leads to a backend, if packets for it leave by the interface: those from `source`, where routes depend on
-/// that.
+/// that. In a VRF, which is named beside the interface, routes are those of its table; they are asked for in its name and not in
+/// the interface's, or the kernel would know of no other interface that they might leave by.
 async fn route(
     netlink: &Handle,
-    interface: u32,
+    (interface, vrf): (u32, Option<u32>),
     source: Option<Ipv4Addr>,
     backend: Ipv4Addr,
 ) -> Result<Result<IpAddr, Resolution>, XdpError> {
     // A kernel that does not have the address itself answers nobody who asks from there.
     for source in source.map(Some).into_iter().chain([None]) {
         let to = RouteMessageBuilder::<Ipv4Addr>::new().destination_prefix(backend, 32);
+        let to = vrf.into_iter().fold(to, RouteMessageBuilder::output_interface);
         let request = source.into_iter().fold(to, |to, source| to.source_prefix(source, 32)).build();
         match pin!(netlink.route().get(request).execute()).next().await {
             Some(Ok(route)) => return Ok(leads_to(&route, interface).map(|gateway| gateway.unwrap_or(backend.into()))),
