@@ -21,8 +21,8 @@ set -euo pipefail
 
 if_possible=
 task=all
-# Seconds: an emulator that hangs shall not hang us; without a hang two side by side take a minute.
-at_most=400
+# Seconds: an emulator that hangs shall not hang us; without a hang two side by side take two to four minutes.
+at_most=800
 memory=768 # MiB
 packages=()
 for argument in "$@"; do
