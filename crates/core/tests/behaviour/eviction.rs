@@ -2,7 +2,8 @@
 
 use crate::support::*;
 use evenkeel_core::flow::{
-    Bucket, FlowKey, Key as _, HopNumber, IdleTimes, Insertion, Meta, NewEntry, Now, Side, State, Tick, Victim, find, insert,
+    Bucket, FlowKey, HopNumber, IdleTimes, Insertion, Key as _, Meta, NewEntry, Now, Side, State, Tick, Victim, find,
+    insert,
 };
 use evenkeel_core::{Event, Reason};
 use evenkeel_wire::IpProtocol;

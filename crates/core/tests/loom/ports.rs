@@ -6,7 +6,8 @@
 use crate::{LoomWord, explore, word};
 use evenkeel_core::backend::{Backend, Kind, Link, Ports};
 use evenkeel_core::flow::{
-    Bucket, BucketOf, Entry, HopNumber, IdleTimes, Key as _, Meta, Now, Peer, Side, State, Timeouts, WideAddress, WideBucket,
+    Bucket, BucketOf, Entry, HopNumber, IdleTimes, Key as _, Meta, Now, Peer, Side, State, Timeouts, WideAddress,
+    WideBucket,
 };
 use evenkeel_core::{
     Asked, BackendRef, BackendState, Event, FamilyTables, Ours, Reason, Service, ServiceKey, Settings, SliceFrame,

@@ -4,8 +4,8 @@
 
 use crate::{LoomWord, explore, word};
 use evenkeel_core::flow::{
-    BucketOf, Entry, FlowKey, Found, HopNumber, IdleTimes, Insertion, Key as _, Meta, NewEntry, NewWideEntry, Now, Peer,
-    Record, Side, State, Timeouts, Victim, WideAddress, WideEntry, WideKey, find, insert, take_over, withdraw,
+    BucketOf, Entry, FlowKey, Found, HopNumber, IdleTimes, Insertion, Key as _, Meta, NewEntry, NewWideEntry, Now,
+    Peer, Record, Side, State, Timeouts, Victim, WideAddress, WideEntry, WideKey, find, insert, take_over, withdraw,
 };
 use evenkeel_core::{BackendRef, Word};
 use evenkeel_wire::{IpProtocol, Ipv4Address, Port};

@@ -7,8 +7,8 @@ use evenkeel_core::flow::{
 };
 use evenkeel_core::reply::KEPT;
 use evenkeel_core::{
-    Asked, Backend, BackendRef, BackendState, Event, FamilyTables, Features, Frame, Ours, Reason, Service, ServiceKey, Settings,
-    Tables, V4, V6, Verdict, Word, hash, process,
+    Asked, Backend, BackendRef, BackendState, Event, FamilyTables, Features, Frame, Ours, Reason, Service, ServiceKey,
+    Settings, Tables, V4, V6, Verdict, Word, hash, process,
 };
 use evenkeel_packets::{Draft, OUR_MAC, View};
 use evenkeel_wire::{Header, IpProtocol, Ipv4Address, Ipv6Address, MacAddress, Port};
@@ -145,12 +145,8 @@ impl<W: Word + From<u64>> MemoryPlane<W> {
     }
 
     pub(crate) fn add_service(&mut self, address: IpAddr, port: u16, protocol: IpProtocol, service: Service) {
-        let key = ServiceKey {
-            address: Ipv6Address::from(address).0,
-            port: Port::from_number(port),
-            protocol,
-            reserved: 0,
-        };
+        let key =
+            ServiceKey { address: Ipv6Address::from(address).0, port: Port::from_number(port), protocol, reserved: 0 };
         self.services.insert(key, service);
         self.add_address(address);
     }
