@@ -59,7 +59,7 @@ impl DpdkPlane {
         &self.tables
     }
 
-    /// Says which ARP lcores hand to the host, from now on.
+    /// Says which messages of neighbours lcores hand to the host, from now on.
     pub fn hear(&mut self, heard: Heard) {
         self.replace(|directory| directory.heard = Some(Arc::new(heard)));
     }

@@ -63,7 +63,7 @@ pub(crate) struct Directory {
     pub(crate) wide_ours: Arc<HashSet<Ipv6Address>>,
     pub(crate) services: HashMap<ServiceKey, Service>,
     pub(crate) maglev: Vec<Option<MaglevTable>>,
-    /// Which ARP is the host's.
+    /// Which messages of neighbours are the host's.
     pub(crate) heard: Option<Arc<Heard>>,
 }
 
