@@ -59,9 +59,6 @@ struct Head {
     magic: [u8; 8],
     layout: u32,
     flow_mask: u32,
-    wide_flow_mask: u32,
-    /// How many NAT addresses of IPv6 there are.
-    wide_addresses: u32,
     /// Tells one boot of the machine from another: the clock begins anew.
     boot: [u8; 16],
     /// When it was written, in seconds of that clock.
