@@ -102,7 +102,7 @@ impl Key for FlowKey {
 
 /// A 5-tuple of which an end is IPv6, in the five words that a wide entry keeps it in. An IPv4 address in it is mapped
 /// (RFC 4291, section 2.5.5.2).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, FromBytes, IntoBytes, Immutable)]
+#[derive(Clone, Copy, Debug, Eq, FromBytes, IntoBytes, Immutable)]
 #[repr(C)]
 pub struct WideKey {
     /// Source address, as wire bytes in memory order.
@@ -111,6 +111,16 @@ pub struct WideKey {
     pub destination: [u64; 2],
     /// As [`FlowKey::ports`].
     pub ports: u64,
+}
+
+impl PartialEq for WideKey {
+    /// Without a branch for each word: BPF's verifier would walk on from all of them.
+    #[inline(always)]
+    fn eq(&self, other: &Self) -> bool {
+        let differ = |one: [u64; 2], other: [u64; 2]| (one[0] ^ other[0]) | (one[1] ^ other[1]);
+        let ends = differ(self.source, other.source) | differ(self.destination, other.destination);
+        ends | (self.ports ^ other.ports) == 0
+    }
 }
 
 impl Key for WideKey {

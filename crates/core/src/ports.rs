@@ -106,8 +106,10 @@ pub(crate) fn claim_port<A: Family, T: FamilyTables<A> + ?Sized>(
         let (number, nat) = ports.candidate(tables, turn).ok_or(Reason::NatPortsExhausted)?;
         let insertion = tables.insert(&request.entry(nat), now);
         if let Insertion::Done { slot, uses, victim } = Insertion::from_bits(insertion) {
-            if turn > 0 {
-                tables.count_events(Event::PortCollision, turn);
+            // Not `turn`: with a number that it knows, BPF's verifier would walk on from every turn.
+            let collisions = ports.turn_of(number, nat.port);
+            if collisions > 0 {
+                tables.count_events(Event::PortCollision, collisions);
             }
             count_victim(tables, victim);
             return Ok(Claimed::new(number, nat.port, slot, uses));
@@ -198,6 +200,15 @@ impl Ports {
         let addresses = NonZeroU32::new(A::nat_addresses(settings))?;
         let candidates = NonZeroU32::new(ports.wrapping_mul(addresses.get()))?;
         Some(Self { first, addresses, candidates, start: hash::scale(seed, candidates.get()) })
+    }
+
+    /// In which turn this one is tried.
+    #[inline(always)]
+    fn turn_of(&self, number: u32, port: Port) -> u32 {
+        let port = u32::from(port.number()).wrapping_sub(self.first);
+        let candidate = port.wrapping_mul(self.addresses.get()).wrapping_add(number);
+        let turns = candidate.wrapping_sub(self.start);
+        if candidate < self.start { turns.wrapping_add(self.candidates.get()) } else { turns }
     }
 
     /// The one that is tried in this turn, and the address' number. No branch: the verifier walks every path through every turn.
