@@ -293,7 +293,8 @@ impl<P: Plane + 'static> Daemon<P> {
     /// Tells the checker whom to watch, if that may have changed.
     fn watch(&mut self) {
         if self.checked.as_ref() != Some(self.operator.config()) {
-            self.checker.watch(self.operator.config(), |backend| !self.operator.is_up(backend));
+            self.checker
+                .watch(self.operator.config(), self.operator.check_device(), |backend| !self.operator.is_up(backend));
             self.checked = Some(self.operator.config().clone());
         }
     }

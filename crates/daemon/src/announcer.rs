@@ -143,6 +143,13 @@ impl Announcer {
         }
     }
 
+    /// Says that of so many next hops it was not said where they are.
+    pub fn many_hops(self, unsaid: usize) {
+        self.say(&format!(
+            "and so on, for {unsaid} more; `evenkeel status` says of each backend whether it is reached."
+        ));
+    }
+
     /// Says what has happened.
     pub fn notes(self, notes: &[Note]) {
         notes.iter().flat_map(notes::sentences).for_each(|sentence| self.say(&sentence));

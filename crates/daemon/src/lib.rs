@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 mod announcer;
+mod crowd;
 mod ending;
 mod messages;
 mod notes;
@@ -14,6 +15,7 @@ mod stop;
 mod usage;
 
 pub use announcer::{Announcer, LogFormat};
+pub use crowd::Crowd;
 pub use ending::Ending;
 pub use refusal::Refusal;
 pub use services::Services;

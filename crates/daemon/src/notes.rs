@@ -65,6 +65,9 @@ fn reloaded(by: &str, outcome: &Result<Vec<Change>, String>) -> Vec<String> {
         Ok(changes) => {
             let heading = format!("read the configuration again, by order of {by}:");
             let mut lines = changes.iter().map(|Change { service, what, moved_share, .. }| {
+                if service == Change::DATAPLANE {
+                    return format!("{service}: {what}.");
+                }
                 let share = moved_share * 100.0;
                 format!("service \"{service}\": {what}; {share:.1} % of new connections go elsewhere.")
             });

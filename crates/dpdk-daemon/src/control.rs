@@ -7,17 +7,19 @@ use evenkeel_control::daemon::{Daemon, every};
 use evenkeel_control::operator::Way;
 use evenkeel_control::{NextHop, Plane, ReplyRoute};
 use evenkeel_core::Counters;
-use evenkeel_daemon::{Announcer, Services, Stop};
+use evenkeel_daemon::{Announcer, Crowd, Services, Stop};
 use evenkeel_dpdk::host::{Host, Network, News, Outcome, Resolution};
 use evenkeel_dpdk::{Bell, Burst, DpdkPlane, Pool, PortInfo, Ring};
 use std::collections::{BTreeSet, HashSet};
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::{Duration, Instant};
 use tokio::sync::Notify;
-use tokio::time::sleep;
+use tokio::time::{sleep, sleep_until};
 
 /// How often the host looks what is due.
 const HOST_TICK: Duration = Duration::from_millis(250);
+/// And when more is due than is done at one time.
+const HOST_HURRY: Duration = Duration::from_millis(20);
 /// Until it is tried again what has panicked.
 const AFTER_A_PANIC: Duration = Duration::from_millis(100);
 
@@ -47,6 +49,10 @@ pub(crate) struct Control<'a, 'p> {
     is_routed: bool,
     /// What there is to say once what follows from it is in force.
     unsaid: Vec<News>,
+    /// How much of that was said of late.
+    crowd: Crowd,
+    /// When the host goes on, if it has more to do than it does at one time.
+    hurries: Option<tokio::time::Instant>,
 }
 
 impl<'a, 'p> Control<'a, 'p> {
@@ -63,6 +69,8 @@ impl<'a, 'p> Control<'a, 'p> {
             is_connected,
             is_routed: false,
             unsaid: Vec::new(),
+            crowd: Crowd::default(),
+            hurries: None,
         }
     }
 
@@ -85,6 +93,7 @@ impl<'a, 'p> Control<'a, 'p> {
             tokio::select! {
                 signal = stop.asked() => return Ok(signal),
                 _ = host.tick() => self.tick()?,
+                () = sleep_until(self.hurries.unwrap_or_else(tokio::time::Instant::now)), if self.hurries.is_some() => self.tick()?,
                 turn = self.daemon.turn() => {
                     self.surroundings.announcer.turn(&turn);
                     self.tell_notes();
@@ -105,12 +114,16 @@ impl<'a, 'p> Control<'a, 'p> {
     /// Tells the user what the host has found out, unless what follows from it is yet to be put in force: who reads that a backend
     /// was found may rely on it.
     fn tell_news(&mut self) {
+        if let Some(unsaid) = self.crowd.unsaid(Instant::now()) {
+            self.surroundings.announcer.many_hops(unsaid);
+        }
         if self.unsaid.is_empty() || self.daemon.operator().is_unsettled() {
             return;
         }
         let services = Services::of(self.daemon.operator().config());
         let role = |address: Ipv4Addr| self.daemon.operator().balancer().role(address.into());
-        for news in self.unsaid.drain(..) {
+        let crowd = &mut self.crowd;
+        for news in self.unsaid.drain(..).filter(|_| crowd.admits(Instant::now())) {
             announce::news(self.surroundings.announcer, self.surroundings.port, role, &news, &services);
         }
     }
@@ -136,7 +149,7 @@ impl<'a, 'p> Control<'a, 'p> {
         let news = self.host.set_backends(wanted.1.iter().filter_map(ipv4));
         self.told = Some(wanted);
         self.daemon.operator_mut().balancer_mut().plane_mut().hear(self.host.heard());
-        self.act(Outcome { frames: Vec::new(), news });
+        self.act(Outcome { news, ..Outcome::default() });
     }
 
     /// Tells the plane of the way to clients, if some service asks for it; its connections go by that to their end.
@@ -163,6 +176,7 @@ impl<'a, 'p> Control<'a, 'p> {
         }
         self.is_connected = is_connected;
         let outcome = self.host.tick(self.now());
+        self.hurries = outcome.has_more.then(|| tokio::time::Instant::now() + HOST_HURRY);
         self.act(outcome);
         Ok(())
     }

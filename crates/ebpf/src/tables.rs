@@ -10,8 +10,8 @@ use crate::maps::{
     SETTINGS, TRAFFIC, WIDE_FLOWS, WIDE_NAT, WIDE_OURS,
 };
 use evenkeel_core::flow::{
-    Bucket, FlowKey, Found, HopNumber, Insertion, Located, NewEntry, NewWideEntry, Now, Side, Tick, WideBucket, WideEntry,
-    WideAddress, WideKey,
+    Bucket, FlowKey, Found, HopNumber, Insertion, Located, NewEntry, NewWideEntry, Now, Side, Tick, WideAddress,
+    WideBucket, WideEntry, WideKey,
 };
 use evenkeel_core::{
     Asked, Backend, BackendRef, Event, FamilyTables, Features, Ours, Reason, Service, ServiceKey, Settings, Tables, V4,

@@ -4,7 +4,9 @@ use crate::error::Failure;
 use crate::table::Table;
 use clap::{Args, Subcommand, ValueEnum};
 use evenkeel_control::api::{Client, ClientError, HostRequest, OrderRequest, ReloadRequest, WeightRequest};
-use evenkeel_control::operator::{Change, FlowStatus, Ordered, OrderedBackend, ServiceStatus, State, Status};
+use evenkeel_control::operator::{
+    Change, FlowOrder, FlowStatus, Ordered, OrderedBackend, ServiceStatus, State, Status,
+};
 use evenkeel_daemon::{Announcer, SetupError};
 use evenkeel_xdp_daemon::LeftAtWork;
 use serde::Serialize;
@@ -109,6 +111,17 @@ pub(crate) enum Sort {
     Backend,
     /// By state.
     State,
+}
+
+impl From<Sort> for FlowOrder {
+    fn from(sort: Sort) -> Self {
+        match sort {
+            Sort::Idle => Self::Idle,
+            Sort::Client => Self::Client,
+            Sort::Backend => Self::Backend,
+            Sort::State => Self::State,
+        }
+    }
 }
 
 /// One backend, or all at an address.
@@ -235,13 +248,13 @@ async fn flows(
     sort: Option<Sort>,
 ) -> Result<Answer, Failure> {
     let Which { service, client: from, backend, state } = which;
-    let sort = sort.and_then(|sort| Some(sort.to_possible_value()?.get_name().to_owned()));
-    let wanted = [("service", service), ("client", from), ("backend", backend), ("state", state), ("sort", sort)];
+    let name = sort.and_then(|sort| Some(sort.to_possible_value()?.get_name().to_owned()));
+    let wanted = [("service", service), ("client", from), ("backend", backend), ("state", state), ("sort", name)];
     let wanted = wanted.into_iter().filter_map(|(key, value)| Some(format!("&{key}={}", encoded(&value?))));
     // One more than is told tells whether there are more.
     let asked = limit.saturating_add(1);
-    let mut flows: Vec<FlowStatus> =
-        client.get(&format!("/v1/flows?limit={asked}{}", wanted.collect::<String>())).await?;
+    let question = format!("/v1/flows?limit={asked}{}", wanted.collect::<String>());
+    let mut flows = client.flows(&question, asked, sort.map(FlowOrder::from)).await?;
     let is_cut = flows.len() > limit;
     flows.truncate(limit);
     let more = format!(

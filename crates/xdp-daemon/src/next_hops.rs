@@ -3,7 +3,7 @@
 use crate::announce;
 use evenkeel_control::operator::Way;
 use evenkeel_control::{BalancerError, NextHop, Operator};
-use evenkeel_daemon::{Announcer, Services};
+use evenkeel_daemon::{Announcer, Crowd, Services};
 use evenkeel_wire::MacAddress;
 use evenkeel_xdp::{Found, Neighbours, Resolution, XdpError, XdpPlane, interface_name};
 use std::collections::{BTreeMap, HashSet};
@@ -29,6 +29,8 @@ pub(crate) struct NextHops {
     doubtful: BTreeMap<IpAddr, Instant>,
     /// What there is to say once what follows from it is in force.
     unsaid: Vec<(IpAddr, Way, Option<MacAddress>)>,
+    /// How much of that was said of late.
+    crowd: Crowd,
     /// Whether it was said that the kernel has no room for all of them.
     is_full: bool,
     /// Whether it was said that the kernel does not answer.
@@ -39,7 +41,7 @@ impl NextHops {
     /// Nothing was told yet.
     pub(crate) fn new(announcer: Announcer) -> Self {
         let (known, doubtful, unsaid) = (BTreeMap::new(), BTreeMap::new(), Vec::new());
-        Self { announcer, known, doubtful, unsaid, is_full: false, is_unanswered: false }
+        Self { announcer, known, doubtful, unsaid, crowd: Crowd::default(), is_full: false, is_unanswered: false }
     }
 
     /// Who tells the user.
@@ -166,11 +168,16 @@ impl NextHops {
     /// Tells the user what is new, unless what follows from it is yet to be put in force: who reads that a backend was found
     /// may rely on it.
     pub(crate) fn tell(&mut self, operator: &Operator<XdpPlane>) {
+        let now = std::time::Instant::now();
+        if let Some(unsaid) = self.crowd.unsaid(now) {
+            self.announcer.many_hops(unsaid);
+        }
         if self.unsaid.is_empty() || operator.is_unsettled() {
             return;
         }
         let services = Services::of(operator.config());
-        for (address, way, mac) in self.unsaid.drain(..) {
+        let crowd = &mut self.crowd;
+        for (address, way, mac) in self.unsaid.drain(..).filter(|_| crowd.admits(now)) {
             let role = operator.balancer().role(address);
             announce::next_hop(self.announcer, role, address, &way, mac, &services.behind(address));
         }

@@ -76,6 +76,14 @@ async fn balance(run: &Run<'_>) -> Result<(), RunError> {
         ));
     }
     let mut operator = Operator::new(balancer, "xdp", config.clone(), file.clone())?;
+    if let Some(vrf) = &interface.vrf {
+        // Where routes to backends are, and where they answer to.
+        operator.check_by(Some(&vrf.name));
+        announcer.say(&format!(
+            "{} is in the VRF {}: routes are those of its table {}, and checks leave by it.",
+            interface.name, vrf.name, vrf.table
+        ));
+    }
     announcer.services(config);
     // Whoever has no file has nothing to change.
     if let Some(collision) = file.as_ref().and_then(|_| Host::here().collision(&config.nat)) {

@@ -4,7 +4,9 @@ use crate::error::XdpError;
 use crate::netlink::{ask, ask_for_all, failed};
 use evenkeel_wire::MacAddress;
 use futures_util::StreamExt;
-use netlink_packet_route::link::{InfoKind, LinkAttribute, LinkInfo, LinkLayerType, LinkMessage, LinkXdp, XdpAttached};
+use netlink_packet_route::link::{
+    InfoData, InfoKind, InfoVrf, LinkAttribute, LinkInfo, LinkLayerType, LinkMessage, LinkXdp, XdpAttached,
+};
 use rtnetlink::{Handle, LinkGetRequest};
 use std::pin::pin;
 
@@ -25,6 +27,20 @@ pub struct Interface {
     pub(crate) program: Option<(u32, bool)>,
     /// The bridge, bond or team that it is a port of.
     pub(crate) master: Option<Master>,
+    /// The VRF that it is a port of.
+    pub vrf: Option<Vrf>,
+}
+
+/// What some interfaces have for themselves: a routing table (Linux, Documentation/networking/vrf.rst).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Vrf {
+    /// The name of the interface that stands for it. A socket that is bound to that speaks there.
+    pub name: String,
+    /// That interface's index. A route that is asked for with it is looked for in the VRF's table, whichever of its ports it leaves
+    /// by.
+    pub index: u32,
+    /// The table.
+    pub table: u32,
 }
 
 /// What has taken an interface for a port of its own: the kernel sends through it and not through its ports.
@@ -71,6 +87,7 @@ impl Interface {
             && let Ok(Some(above)) = link(|| netlink.link().get().match_index(index)).await
         {
             interface.master = Master::read(&above);
+            interface.vrf = Vrf::read(&above);
         }
         Ok(interface)
     }
@@ -107,6 +124,7 @@ impl Interface {
             peer: Peer::OutOfSight,
             program: program(message),
             master: None,
+            vrf: None,
         };
         let mut peer_is_elsewhere = false;
         for attribute in &message.attributes {
@@ -165,6 +183,29 @@ impl Master {
             }
         }
         Some(Self { name, kind: kind? })
+    }
+}
+
+impl Vrf {
+    /// Nothing if it is something else.
+    fn read(message: &LinkMessage) -> Option<Self> {
+        let (mut name, mut table) = (None, None);
+        for attribute in &message.attributes {
+            match attribute {
+                LinkAttribute::IfName(it) => name = Some(it.clone()),
+                LinkAttribute::LinkInfo(infos) => {
+                    table = infos.iter().find_map(|info| match info {
+                        LinkInfo::Data(InfoData::Vrf(data)) => data.iter().find_map(|it| match it {
+                            InfoVrf::TableId(table) => Some(*table),
+                            _ => None,
+                        }),
+                        _ => None,
+                    });
+                }
+                _ => {}
+            }
+        }
+        Some(Self { name: name?, index: message.header.index, table: table? })
     }
 }
 
@@ -228,4 +269,26 @@ pub(crate) fn program(message: &LinkMessage) -> Option<(u32, bool)> {
         }
     }
     id.map(|id| (id, generic))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_vrf_is_one_by_its_table_and_a_bridge_is_a_master() {
+        let message = |infos| {
+            let mut message = LinkMessage::default();
+            message.header.index = 7;
+            message.attributes = vec![LinkAttribute::IfName("above".to_owned()), LinkAttribute::LinkInfo(infos)];
+            message
+        };
+        let data = InfoData::Vrf(vec![InfoVrf::TableId(100)]);
+        let vrf = message(vec![LinkInfo::Kind(InfoKind::Vrf), LinkInfo::Data(data)]);
+        assert_eq!(Vrf::read(&vrf), Some(Vrf { name: "above".to_owned(), index: 7, table: 100 }));
+        assert_eq!(Master::read(&vrf), None);
+        let bridge = message(vec![LinkInfo::Kind(InfoKind::Bridge)]);
+        assert_eq!(Vrf::read(&bridge), None);
+        assert_eq!(Master::read(&bridge).map(|master| master.kind), Some("bridge".to_owned()));
+    }
 }

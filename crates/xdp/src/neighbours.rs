@@ -62,6 +62,8 @@ pub struct Found {
 pub struct Neighbours {
     netlink: Handle,
     interface: u32,
+    /// The VRF that the interface is a port of: routes are those of its table.
+    vrf: Option<u32>,
     /// Where packets for backends come from: the first of a backend's family.
     sources: Vec<IpAddr>,
     /// By backend, the address that is resolved: its own, or its router's.
@@ -80,6 +82,7 @@ impl Neighbours {
         Self {
             netlink,
             interface: interface.index,
+            vrf: interface.vrf.as_ref().map(|vrf| vrf.index),
             sources: sources.to_vec(),
             via: BTreeMap::new(),
             behind: HashMap::new(),
@@ -145,11 +148,11 @@ impl Neighbours {
                 None => unknown.push(backend),
             }
         }
-        let (netlink, interface, sources) = (&self.netlink, self.interface, &self.sources);
+        let (netlink, interfaces, sources) = (&self.netlink, (self.interface, self.vrf), &self.sources);
         let mut answers = stream::iter(unknown)
             .map(|backend| async move {
                 let source = sources.iter().find(|source| source.is_ipv6() == backend.is_ipv6()).copied();
-                let found = ask("routes", || route(netlink, interface, source, backend)).await;
+                let found = ask("routes", || route(netlink, interfaces, source, backend)).await;
                 found.map(|found| (backend, found))
             })
             .buffer_unordered(AT_ONCE);
@@ -227,16 +230,17 @@ impl Neighbours {
 }
 
 /// The address that leads to a backend, if packets for it leave by the interface: those from `source`, where routes depend on
-/// that.
+/// that. In a VRF, which is named beside the interface, routes are those of its table; they are asked for in its name and not in
+/// the interface's, or the kernel would know of no other interface that they might leave by.
 async fn route(
     netlink: &Handle,
-    interface: u32,
+    (interface, vrf): (u32, Option<u32>),
     source: Option<IpAddr>,
     backend: IpAddr,
 ) -> Result<Result<IpAddr, Resolution>, XdpError> {
     // A kernel that does not have the address itself answers nobody who asks from there.
     for source in source.map(Some).into_iter().chain([None]) {
-        match pin!(netlink.route().get(question(source, backend)).execute()).next().await {
+        match pin!(netlink.route().get(question(source, backend, vrf)).execute()).next().await {
             Some(Ok(route)) => return Ok(leads_to(&route, interface).map(|gateway| gateway.unwrap_or(backend))),
             // Netlink answers "no route" with an error.
             Some(Err(rtnetlink::Error::NetlinkError(_))) | None => {}
@@ -246,11 +250,12 @@ async fn route(
     Ok(Err(Resolution::NoRoute))
 }
 
-/// By which way packets from there to the backend go.
-fn question(source: Option<IpAddr>, backend: IpAddr) -> RouteMessage {
+/// By which way packets from there to the backend go, in the VRF's table if there is one.
+fn question(source: Option<IpAddr>, backend: IpAddr, vrf: Option<u32>) -> RouteMessage {
     match backend {
         IpAddr::V4(backend) => {
             let to = RouteMessageBuilder::<Ipv4Addr>::new().destination_prefix(backend, 32);
+            let to = vrf.into_iter().fold(to, RouteMessageBuilder::output_interface);
             match source {
                 Some(IpAddr::V4(source)) => to.source_prefix(source, 32).build(),
                 _ => to.build(),
@@ -258,6 +263,7 @@ fn question(source: Option<IpAddr>, backend: IpAddr) -> RouteMessage {
         }
         IpAddr::V6(backend) => {
             let to = RouteMessageBuilder::<Ipv6Addr>::new().destination_prefix(backend, 128);
+            let to = vrf.into_iter().fold(to, RouteMessageBuilder::output_interface);
             match source {
                 Some(IpAddr::V6(source)) => to.source_prefix(source, 128).build(),
                 _ => to.build(),
@@ -329,13 +335,13 @@ mod tests {
     fn a_backend_is_asked_for_in_its_own_family() {
         let address = |text: &str| text.parse::<IpAddr>().expect("an address");
         for (backend, source, length) in [("10.0.0.2", "10.0.0.10", 32), ("fd00::2", "fd00::10", 128)] {
-            let message = question(Some(address(source)), address(backend));
+            let message = question(Some(address(source)), address(backend), None);
             assert_eq!(message.header.destination_prefix_length, length);
             assert_eq!(message.header.source_prefix_length, length);
             assert_eq!(message.header.address_family == AddressFamily::Inet6, length == 128);
             // A source of the other family says nothing.
             let other = if length == 32 { "fd00::10" } else { "10.0.0.10" };
-            assert_eq!(question(Some(address(other)), address(backend)), question(None, address(backend)));
+            assert_eq!(question(Some(address(other)), address(backend), None), question(None, address(backend), None));
         }
     }
 }

@@ -28,6 +28,11 @@ impl Refusal {
         Self(StatusCode::NOT_FOUND, why.to_string())
     }
 
+    /// It made sense, and does no more.
+    pub(super) fn gone(why: impl Display) -> Self {
+        Self(StatusCode::GONE, why.to_string())
+    }
+
     /// It makes sense, but cannot be done as things are.
     pub(super) fn conflict(why: impl Display) -> Self {
         Self(StatusCode::CONFLICT, why.to_string())

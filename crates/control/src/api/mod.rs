@@ -5,6 +5,7 @@ mod answer;
 mod caller;
 mod client;
 mod exposition;
+mod merge;
 mod metrics;
 mod router;
 mod scrapes;

@@ -6,13 +6,14 @@ use super::exposition::Format;
 use super::scrapes::Scrapes;
 use super::search;
 use crate::operator::{
-    Change, FlowFilter, FlowOrder, Handle, Order, OrderError, Ordered, Place, ReloadError, ServiceStatus, Status,
+    Change, Cursor, FlowFilter, FlowOrder, Handle, Order, OrderError, Ordered, Place, ReloadError, ServiceStatus,
+    Status,
 };
 use crate::plane::Plane;
 use axum::extract::rejection::{JsonRejection, QueryRejection};
-use axum::extract::{DefaultBodyLimit, FromRef, Query, State};
+use axum::extract::{DefaultBodyLimit, FromRef, Query, RawQuery, State};
 use axum::http::HeaderMap;
-use axum::http::header::{ACCEPT, CONTENT_TYPE};
+use axum::http::header::{ACCEPT, CONTENT_TYPE, LINK};
 use axum::response::IntoResponse;
 use axum::routing::{get, post};
 use axum::{Extension, Json, Router};
@@ -74,6 +75,8 @@ struct FlowsQuery {
     backend: Option<Place>,
     state: Option<String>,
     sort: Option<FlowOrder>,
+    /// Where the part before has ended.
+    from: Option<Cursor>,
 }
 
 /// What is asked of.
@@ -149,17 +152,27 @@ async fn counters<P: Plane + 'static>(State(handle): State<Handle<P>>) -> Result
 
 async fn flows<P: Plane + 'static>(
     State(handle): State<Handle<P>>,
+    RawQuery(asked): RawQuery,
     query: Result<Query<FlowsQuery>, QueryRejection>,
 ) -> Result<impl IntoResponse, Refusal> {
-    let Query(FlowsQuery { limit, service, client, backend, state, sort }) = query?;
+    let Query(FlowsQuery { limit, service, client, backend, state, sort, from }) = query?;
     let limit = limit.unwrap_or(DEFAULT_FLOWS).min(MAX_FLOWS);
     let name = service.clone();
     let filter = FlowFilter { service, client, backend, state };
     let search = handle.ask(move |operator| operator.search_flows(limit, filter, sort));
-    match search.await.ok_or_else(Refusal::ending)? {
-        Some(search) => Ok(([(CONTENT_TYPE, "application/json")], search::find(search).await?)),
-        None => Err(Refusal::not_found(format!("there is no service called \"{}\".", name.unwrap_or_default()))),
-    }
+    let Some(search) = search.await.ok_or_else(Refusal::ending)? else {
+        return Err(Refusal::not_found(format!("there is no service called \"{}\".", name.unwrap_or_default())));
+    };
+    let (found, next) = search::find(search, from).await?;
+    let next = next.map(|cursor| [(LINK, next_part(asked.as_deref().unwrap_or_default(), cursor))]);
+    Ok(([(CONTENT_TYPE, "application/json")], next, found))
+}
+
+/// Where the next part of what was asked for is to be had (RFC 8288, section 3).
+fn next_part(asked: &str, cursor: Cursor) -> String {
+    let same = asked.split('&').filter(|pair| !pair.is_empty() && !pair.starts_with("from="));
+    let query: String = same.flat_map(|pair| [pair, "&"]).collect();
+    format!("</v1/flows?{query}from={cursor}>; rel=\"next\"")
 }
 
 async fn drain<P: Plane + 'static>(

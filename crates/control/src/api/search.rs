@@ -1,7 +1,7 @@
-//! Connections one by one. The search has a thread to itself, and one search goes on at a time.
+//! Connections one by one. A part of the search has a thread to itself, and one goes on at a time: they take turns.
 
 use super::answer::Refusal;
-use crate::operator::FlowSearch;
+use crate::operator::{Cursor, FlowPart, FlowSearch, SearchError};
 use axum::body::Bytes;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,15 +10,20 @@ use tokio::task::spawn_blocking;
 
 static ONE_AT_A_TIME: Semaphore = Semaphore::const_new(1);
 
-/// What the search finds, as JSON. If this is dropped, the search ends.
-pub(super) async fn find(search: FlowSearch) -> Result<Bytes, Refusal> {
+/// What the search finds in the part of the table that begins there, as JSON, and where the next part begins. If this is
+/// dropped, the search ends.
+pub(super) async fn find(search: FlowSearch, from: Option<Cursor>) -> Result<(Bytes, Option<Cursor>), Refusal> {
     // Nobody closes it.
     let _turn = ONE_AT_A_TIME.acquire().await;
     let wanted = Wanted(Arc::new(AtomicBool::new(true)));
     let is_wanted = Arc::clone(&wanted.0);
-    let work = move || -> Result<Bytes, Refusal> {
-        let found = search.run(|| is_wanted.load(Ordering::Relaxed)).map_err(Refusal::failed)?;
-        serde_json::to_vec(&found).map(Bytes::from).map_err(Refusal::failed)
+    let work = move || {
+        let found = search.run(from, || is_wanted.load(Ordering::Relaxed));
+        let FlowPart { flows, next, .. } = found.map_err(|error| match error {
+            SearchError::Walk(_) => Refusal::failed(error),
+            SearchError::Exchanged => Refusal::gone(error),
+        })?;
+        Ok((serde_json::to_vec(&flows).map(Bytes::from).map_err(Refusal::failed)?, next))
     };
     spawn_blocking(work).await.map_err(Refusal::failed)?
 }

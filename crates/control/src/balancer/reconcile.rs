@@ -147,15 +147,16 @@ impl<P: Plane> Balancer<P> {
         };
         let stale: Vec<_> = services.iter().filter(is_stale).collect();
         for stale in stale.chunks(TABLES_AT_ONCE) {
-            let mut tables = Vec::with_capacity(stale.len());
-            for (key, wanted) in stale {
+            for (key, _) in stale {
                 // Until it is certain that all of them were written.
                 if let Some(known) = self.services.get_mut(key) {
                     known.candidates = None;
                 }
-                let candidates = wanted.candidates.as_deref().unwrap_or_default();
-                tables.push((wanted.service.table, maglev::table(candidates, &self.pick_secret)));
             }
+            let candidates: Vec<_> =
+                stale.iter().map(|(_, wanted)| wanted.candidates.as_deref().unwrap_or_default()).collect();
+            let filled = maglev::tables(&candidates, &self.pick_secret);
+            let tables: Vec<_> = stale.iter().map(|(_, wanted)| wanted.service.table).zip(filled).collect();
             self.plane.set_maglev(&tables)?;
         }
         Ok(())

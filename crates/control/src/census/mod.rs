@@ -9,4 +9,4 @@ mod walker;
 
 pub use stage::Stage;
 pub(crate) use tally::Census;
-pub(crate) use walker::{Counts, Walker, pieces};
+pub(crate) use walker::{Counts, Walker};

@@ -198,7 +198,7 @@ impl Walk {
 }
 
 /// All buckets, a piece at a time.
-pub(crate) fn pieces(buckets: usize) -> impl Iterator<Item = Range<usize>> {
+fn pieces(buckets: usize) -> impl Iterator<Item = Range<usize>> {
     (0..buckets).step_by(PIECE).map(move |first| first..(first + PIECE).min(buckets))
 }
 

@@ -8,6 +8,7 @@ use crate::trouble::Troubles;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::collections::HashSet;
 use std::io;
+use std::sync::Arc;
 use tokio::sync::mpsc;
 
 /// A [`Checker`] on a thread of its own.
@@ -22,6 +23,7 @@ pub struct CheckerThread {
 struct Wanted {
     config: Config,
     down: HashSet<BackendId>,
+    device: Option<Arc<str>>,
 }
 
 impl CheckerThread {
@@ -35,7 +37,8 @@ impl CheckerThread {
         allow_descriptors();
         let thread = Beside::begin("checks", 0, troubles, || async move {
             let mut checker = Checker::new(judgements).noting(noted);
-            while let Some(Wanted { config, down }) = told.recv().await {
+            while let Some(Wanted { config, down, device }) = told.recv().await {
+                checker.leave_by(device);
                 checker.watch(&config, |backend| down.contains(backend));
             }
         })?;
@@ -48,11 +51,11 @@ impl CheckerThread {
     }
 
     /// Watches the backends that this configuration wants watched, and no others, from as soon as the thread comes to it. See
-    /// [`Checker::watch`].
-    pub fn watch(&self, config: &Config, is_down: impl Fn(&BackendId) -> bool) {
+    /// [`Checker::watch`]; checks that begin leave by this interface, or as routes say.
+    pub fn watch(&self, config: &Config, device: Option<Arc<str>>, is_down: impl Fn(&BackendId) -> bool) {
         let down = config.backend_ids().filter(|backend| is_down(backend)).collect();
         // If the thread has panicked, another one will be told.
-        let _ = self.wanted.send(Wanted { config: config.clone(), down });
+        let _ = self.wanted.send(Wanted { config: config.clone(), down, device });
     }
 }
 

@@ -51,6 +51,7 @@ pub struct Checker {
     watched: HashMap<Arc<Inquiry>, Watched>,
     speakers: Speakers,
     troubles: Troubles,
+    device: Option<Arc<str>>,
 }
 
 /// A check that is being made, for as long as this exists.
@@ -73,12 +74,17 @@ impl Checker {
     /// who have something to tell wait with their next check. Once nobody listens any more, checks end.
     pub fn new(judgements: mpsc::Sender<Judgement>) -> Self {
         let (permits, speakers) = (Arc::new(Semaphore::new(AT_ONCE)), Speakers::default());
-        Self { judgements, permits, watched: HashMap::new(), speakers, troubles: Troubles::default() }
+        Self { judgements, permits, watched: HashMap::new(), speakers, troubles: Troubles::default(), device: None }
     }
 
     /// The same, which notes there what goes wrong with itself.
     pub(crate) fn noting(self, troubles: Troubles) -> Self {
         Self { troubles, ..self }
+    }
+
+    /// Checks that begin from now on leave by this interface, whatever routes say.
+    pub fn leave_by(&mut self, device: Option<Arc<str>>) {
+        self.device = device;
     }
 
     /// Watches the backends that this configuration wants watched, and no others. `is_down` says who is held to be down
@@ -113,7 +119,7 @@ impl Checker {
     /// Starts a check that is this one of so many that begin together.
     fn start(&mut self, inquiry: &Arc<Inquiry>, block: (u16, u16), (number, of): (usize, usize)) -> Watched {
         let is_busy = Arc::new(AtomicBool::new(false));
-        let ports = Ports::new(block, Arc::clone(&is_busy));
+        let ports = Ports::new(block, Arc::clone(&is_busy)).leaving_by(self.device.clone());
         let tls = match &inquiry.probe {
             Probe::Tls(check, _) => Some(check),
             Probe::Http(check) => check.tls.as_ref(),

@@ -16,6 +16,8 @@ pub(super) struct Ports {
     /// Whether checks come so often that a port would be wanted again before it is free: then they end by a reset, which leaves
     /// it free at once.
     pub(super) is_busy: Arc<AtomicBool>,
+    /// The interface that checks leave by, if that is not for routes to say.
+    pub(super) device: Option<Arc<str>>,
 }
 
 impl Ports {
@@ -23,7 +25,12 @@ impl Ports {
     pub(super) fn new(block: (u16, u16), is_busy: Arc<AtomicBool>) -> Self {
         let (first, last) = block;
         let count = (last - first).saturating_add(1);
-        Self { first, count, next: AtomicU16::new(Rng::new().u16(0..count)), is_busy }
+        Self { first, count, next: AtomicU16::new(Rng::new().u16(0..count)), is_busy, device: None }
+    }
+
+    /// The same, for checks that leave by this interface.
+    pub(super) fn leaving_by(self, device: Option<Arc<str>>) -> Self {
+        Self { device, ..self }
     }
 
     /// The port whose turn it is, and then all others, for as long as ports turn out to be taken.

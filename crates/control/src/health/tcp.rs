@@ -49,6 +49,7 @@ fn bound(target: SocketAddr, source: Option<IpAddr>, port: u16, ports: &Ports) -
     if ports.is_busy.load(Ordering::Relaxed) {
         socket.set_zero_linger()?;
     }
+    socket.bind_device(ports.device.as_deref().map(str::as_bytes))?;
     socket.bind(SocketAddr::new(source.unwrap_or_else(|| any(target)), port))?;
     Ok(socket)
 }

@@ -26,7 +26,7 @@ pub(super) async fn connect(
     ports: &Ports,
 ) -> Result<UdpSocket, Finding> {
     for port in ports.turn() {
-        let socket = bound(target, source, port).and_then(|socket| {
+        let socket = bound(target, source, port, ports.device.as_deref()).and_then(|socket| {
             socket.connect(&target.into())?;
             UdpSocket::from_std(socket.into())
         });
@@ -42,7 +42,7 @@ pub(super) async fn connect(
     Err(Finding::NotMade(Hindrance::Ports))
 }
 
-fn bound(target: SocketAddr, source: Option<IpAddr>, port: u16) -> io::Result<Socket> {
+fn bound(target: SocketAddr, source: Option<IpAddr>, port: u16, device: Option<&str>) -> io::Result<Socket> {
     let domain = if target.is_ipv4() { Domain::IPV4 } else { Domain::IPV6 };
     let socket = Socket::new(domain, Type::DGRAM.nonblocking().cloexec(), Some(Protocol::UDP))?;
     // As for TCP; what comes goes to the socket that is connected with its sender.
@@ -53,6 +53,7 @@ fn bound(target: SocketAddr, source: Option<IpAddr>, port: u16) -> io::Result<So
     } else {
         setsockopt(&socket, Ipv6RecvErr, &true)?;
     }
+    socket.bind_device(device.map(str::as_bytes))?;
     socket.bind(&SocketAddr::new(source.unwrap_or_else(|| any(target)), port).into())?;
     Ok(socket)
 }

@@ -7,10 +7,10 @@ use evenkeel_core::BackendRef;
 use serde::{Deserialize, Serialize};
 use std::collections::{HashMap, HashSet};
 
-/// What a configuration would change about one service. Connections that are there stay where they are, whatever it is.
+/// What a configuration would change about one service, or about the plane. Connections that are there stay where they are, whatever it is.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Change {
-    /// The service.
+    /// The service, or [`Change::DATAPLANE`].
     pub service: String,
     /// What happens to it.
     pub what: String,
@@ -19,6 +19,11 @@ pub struct Change {
     pub moved_share: f64,
     /// Connections to backends that would be drained, without those that have ended.
     pub draining_flows: u64,
+}
+
+impl Change {
+    /// What stands for the service in a change of none, but of the section that says how the plane is made.
+    pub const DATAPLANE: &str = "[dataplane]";
 }
 
 /// Backends of which it is told in which way they change; of more it is said how many.

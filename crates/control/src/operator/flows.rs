@@ -1,16 +1,28 @@
-//! Connections one by one, for whoever asks: looked up beside everything else, because that may take as long as it takes to
-//! walk through the flow table.
+//! Connections one by one, for whoever asks: looked up beside everything else, and in parts, because a walk through a large flow
+//! table takes seconds.
 
 use super::wanted::Operator;
-use crate::census::pieces;
 use crate::config::{BackendId, ServiceId};
 use crate::plane::{FlowView, FlowWalk, Plane, WalkError};
 use evenkeel_core::{BackendRef, flow};
 use serde::{Deserialize, Serialize};
 use std::cmp::Reverse;
 use std::collections::HashMap;
+use std::fmt;
 use std::net::{IpAddr, SocketAddr};
+use std::ops::Range;
+use std::str::FromStr;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// The most buckets that are looked through for one part: 32 MB of them, a few hundredths of a second if all are full.
+const MOST_BUCKETS: usize = 1 << 17;
+/// For how long one part is searched for. Less is done than [`MOST_BUCKETS`] where the machine has other work.
+const MOST_TIME: Duration = Duration::from_millis(40);
+/// A part ends when it has so many connections: written down, they are 4 MB.
+const MOST_IN_A_PART: usize = 1 << 14;
+/// Buckets that are looked at in one go. A part ends between two of them.
+const PIECE: usize = 512;
 
 /// A connection.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -86,6 +98,12 @@ pub enum FlowOrder {
 }
 
 impl FlowOrder {
+    /// Leaves the first ones of these, at most so many, in this order.
+    pub fn first(self, flows: &mut Vec<FlowStatus>, limit: usize) {
+        self.sort(flows);
+        flows.truncate(limit);
+    }
+
     fn sort(self, flows: &mut [FlowStatus]) {
         match self {
             Self::Idle => flows.sort_by_key(|flow| Reverse(flow.idle_seconds)),
@@ -94,6 +112,62 @@ impl FlowOrder {
             Self::State => flows.sort_by(|a, b| (&a.state, a.client).cmp(&(&b.state, b.client))),
         }
     }
+}
+
+/// How far a search has come: the bucket that it goes on with, in a table of so many.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub struct Cursor {
+    bucket: usize,
+    of: usize,
+}
+
+impl fmt::Display for Cursor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{}", self.bucket, self.of)
+    }
+}
+
+impl FromStr for Cursor {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let read = || {
+            let (bucket, of) = text.split_once('-')?;
+            Some(Self { bucket: bucket.parse().ok()?, of: of.parse().ok()? })
+        };
+        read().ok_or_else(|| format!("\"{text}\" is not where a search has ended: leave \"from\" out to begin."))
+    }
+}
+
+impl TryFrom<String> for Cursor {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse()
+    }
+}
+
+/// What a search has found in its part of the table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FlowPart {
+    /// The connections; if there is an order, the first ones of this part in it.
+    pub flows: Vec<FlowStatus>,
+    /// Where to go on; nothing if the whole table has been looked through, or there are as many as wanted and no order.
+    pub next: Option<Cursor>,
+    /// The buckets that were looked at for it.
+    pub walked: Range<usize>,
+}
+
+/// Why a search has found nothing.
+#[derive(Debug, thiserror::Error)]
+pub enum SearchError {
+    /// The clock that flows are stamped with cannot be read.
+    #[error(transparent)]
+    Walk(#[from] WalkError),
+    /// Connections are elsewhere in another table than they were in the one before.
+    #[error("the flow table has been exchanged for a larger one meanwhile: begin again, without \"from\".")]
+    Exchanged,
 }
 
 /// A search for connections, which needs no operator any more.
@@ -122,32 +196,48 @@ impl<P: Plane> Operator<P> {
 }
 
 impl FlowSearch {
-    /// Searches until there are as many as wanted, or nobody is there to want them.
+    /// Searches a part of the table, from its beginning or where another part has ended: as long as nobody waits for too long, there
+    /// are not as many connections as wanted, and somebody is there to want them.
     ///
     /// # Errors
-    /// The clock that flows are stamped with cannot be read.
-    pub fn run(&self, is_wanted: impl Fn() -> bool) -> Result<Vec<FlowStatus>, WalkError> {
-        let mut found = Vec::new();
-        for piece in pieces(self.table.buckets()) {
-            if !is_wanted() {
-                break;
-            }
+    /// See [`SearchError`].
+    pub fn run(&self, from: Option<Cursor>, is_wanted: impl Fn() -> bool) -> Result<FlowPart, SearchError> {
+        let begun = Instant::now();
+        let of = self.table.buckets();
+        let first = match from {
+            Some(cursor) if cursor.of == of => cursor.bucket.min(of),
+            Some(_) => return Err(SearchError::Exchanged),
+            None => 0,
+        };
+        let end = first.saturating_add(MOST_BUCKETS).min(of);
+        let (mut found, mut at) = (Vec::new(), first);
+        let mut has_all = false;
+        while at < end && is_wanted() {
+            let piece = at..(at + PIECE).min(end);
+            at = piece.end;
             self.table.visit(piece, &mut |flow| found.extend(self.status(&flow)))?;
             match self.order {
                 // Whoever comes later may come first: all are looked at, and no more than twice as many as wanted are kept.
-                Some(order) if found.len() > self.limit.saturating_mul(2) => {
-                    order.sort(&mut found);
-                    found.truncate(self.limit);
+                Some(order) if found.len() > self.limit.saturating_mul(2) => order.first(&mut found, self.limit),
+                None if found.len() >= self.limit => {
+                    has_all = true;
+                    break;
                 }
-                None if found.len() >= self.limit => break,
                 _ => {}
             }
+            if found.len() >= MOST_IN_A_PART || begun.elapsed() >= MOST_TIME {
+                break;
+            }
         }
-        if let Some(order) = self.order {
-            order.sort(&mut found);
+        if self.table.buckets() != of {
+            return Err(SearchError::Exchanged);
         }
-        found.truncate(self.limit);
-        Ok(found)
+        match self.order {
+            Some(order) => order.first(&mut found, self.limit),
+            None => found.truncate(self.limit),
+        }
+        let next = (at < of && !has_all).then_some(Cursor { bucket: at, of });
+        Ok(FlowPart { flows: found, next, walked: first..at })
     }
 
     /// What there is to tell of a connection, if it is meant.

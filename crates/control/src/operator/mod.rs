@@ -22,7 +22,7 @@ mod ways;
 pub use crate::census::Stage;
 pub use change::Change;
 pub use command::{OrderError, Ordered, OrderedBackend};
-pub use flows::{FlowFilter, FlowOrder, FlowSearch, FlowStatus, Place};
+pub use flows::{Cursor, FlowFilter, FlowOrder, FlowPart, FlowSearch, FlowStatus, Place, SearchError};
 pub use handle::{Handle, Inbox, handle};
 pub use health::{Condition, Judgement};
 pub use notes::Note;

@@ -127,7 +127,7 @@ impl<P: Plane> Operator<P> {
         // Compared is what is in force, orders and all, with what would be.
         let (before, after) = (by_id(&self.wanted(&self.config)), by_id(config));
         let (orders, health) = self.outlasting(config);
-        let mut changes = Vec::new();
+        let mut changes = Vec::from_iter(dataplane_change(&self.config.dataplane, &config.dataplane));
         for (key, old) in &before {
             if !after.contains_key(key) {
                 let draining_flows = old.backend_ids().map(|backend| flows_of(&backend)).sum();
@@ -161,4 +161,17 @@ impl<P: Plane> Operator<P> {
         }
         Ok(changes)
     }
+}
+
+/// What of `[dataplane]` changes that can.
+fn dataplane_change(old: &Dataplane, new: &Dataplane) -> Option<Change> {
+    let (before, after) = (old.max_flows, new.max_flows);
+    // Connections might have no place in a smaller table.
+    let when = if after < before { "; the table stays as large as it is until a start with --fresh" } else { "" };
+    (before != after).then(|| Change {
+        service: Change::DATAPLANE.to_owned(),
+        what: format!("max-flows from {before} to {after}{when}"),
+        moved_share: 0.0,
+        draining_flows: 0,
+    })
 }

@@ -42,6 +42,8 @@ pub struct Operator<P> {
     pub(super) reloaded: Option<Result<Vec<Change>, String>>,
     /// Where packets come and go, once that is known.
     pub(super) port: Option<Port>,
+    /// See [`Operator::check_by`].
+    check_device: Option<Arc<str>>,
     /// What services were called that have left the file.
     pub(super) left: HashMap<ServiceId, String>,
     /// What came of reading the file.
@@ -89,6 +91,7 @@ impl<P: Plane> Operator<P> {
             is_behind: false,
             reloaded: None,
             port: None,
+            check_device: None,
             left: HashMap::new(),
             reloads: Reloads::begin(),
             unserved: HashSet::new(),
@@ -146,6 +149,16 @@ impl<P: Plane> Operator<P> {
     /// Notes where packets come and go.
     pub fn works_at(&mut self, port: Port) {
         self.port = Some(port);
+    }
+
+    /// Has health checks leave by this interface, whatever routes say. To be said before a daemon begins.
+    pub fn check_by(&mut self, device: Option<&str>) {
+        self.check_device = device.map(Arc::from);
+    }
+
+    /// The interface that health checks leave by, if not by routes.
+    pub(crate) fn check_device(&self) -> Option<Arc<str>> {
+        self.check_device.clone()
     }
 
     /// What has happened since this was asked last.

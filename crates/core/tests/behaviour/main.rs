@@ -27,6 +27,7 @@ mod refuse;
 mod reopening;
 mod replies;
 mod services;
+mod six;
 mod strangers;
 mod translate;
 mod words;

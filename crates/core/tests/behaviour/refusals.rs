@@ -25,9 +25,9 @@ const CASES: &[Case] = &[
         plane.process(&mut arp)
     }),
     (Reason::NotIpv4, |plane| {
-        let mut ipv6 = tcp(client(1), WEB, SYN).bytes();
-        [ipv6[12], ipv6[13]] = [0x86, 0xdd];
-        plane.process(&mut ipv6)
+        let mut appletalk = tcp(client(1), WEB, SYN).bytes();
+        [appletalk[12], appletalk[13]] = [0x80, 0x9b];
+        plane.process(&mut appletalk)
     }),
     (Reason::NotOurMac, |plane| plane.verdict(&tcp(client(1), WEB, SYN).destination_mac(CLIENT_MAC))),
     (Reason::NotOurMac, |plane| plane.verdict(&tcp(client(1), WEB, SYN).destination_mac([0xff; 6]))),

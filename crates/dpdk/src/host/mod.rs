@@ -17,9 +17,10 @@ pub use network::Network;
 use crate::mbuf::Mbuf;
 use evenkeel_core::{Frame, Reason};
 use evenkeel_wire::{Arp, ArpOperation, EtherType, Ethernet, Ipv4Address, MacAddress};
-use neighbour::Neighbour;
-use std::collections::{BTreeMap, BTreeSet};
+use neighbour::{Neighbour, Pace};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::Ipv4Addr;
+use std::ops::Bound::{Excluded, Included, Unbounded};
 use std::time::Duration;
 use zerocopy::IntoBytes;
 
@@ -36,6 +37,10 @@ const ANNOUNCEMENTS: u32 = 2;
 const ANNOUNCE_INTERVAL: Duration = Duration::from_secs(2);
 /// Somebody who goes on claiming an address of ours is told about so often.
 const CONFLICT_INTERVAL: Duration = Duration::from_secs(60);
+
+/// So many questions are asked at one time, and no more: they, and their answers, are to find room on their way, together with
+/// what others ask. The others are due when it is time again, see [`Outcome::has_more`].
+const QUESTIONS: usize = 128;
 
 /// What is known about the way to a backend.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,6 +71,8 @@ pub struct Outcome {
     pub frames: Vec<Vec<u8>>,
     /// What has changed.
     pub news: Vec<News>,
+    /// Not all has been done that was due: it is time again in a moment.
+    pub has_more: bool,
 }
 
 /// An Ethernet host with some IPv4 addresses. Times are measured from any one moment.
@@ -79,6 +86,10 @@ pub struct Host {
     /// By backend, the address that is resolved for it.
     via: BTreeMap<Ipv4Addr, Ipv4Addr>,
     neighbours: BTreeMap<Ipv4Addr, Neighbour>,
+    /// By address that is resolved, the backends.
+    behind: HashMap<Ipv4Addr, Vec<Ipv4Addr>>,
+    /// The neighbour whose turn it is to be asked, so that all have theirs.
+    turn: Ipv4Addr,
     /// Addresses of ours that somebody else has claimed as well, and when that was told last.
     conflicts: BTreeMap<Ipv4Addr, Duration>,
 }
@@ -93,6 +104,8 @@ impl Host {
             announcing: BTreeMap::new(),
             via: BTreeMap::new(),
             neighbours: BTreeMap::new(),
+            behind: HashMap::new(),
+            turn: Ipv4Addr::UNSPECIFIED,
             conflicts: BTreeMap::new(),
         }
     }
@@ -123,8 +136,11 @@ impl Host {
                 None => news.push(News::Backend(backend, Resolution::NoRoute)),
             }
         }
-        let needed: BTreeSet<_> = self.via.values().copied().collect();
-        self.neighbours.retain(|address, _| needed.contains(address));
+        self.behind.clear();
+        for (&backend, &hop) in &self.via {
+            self.behind.entry(hop).or_default().push(backend);
+        }
+        self.neighbours.retain(|address, _| self.behind.contains_key(address));
         news
     }
 
@@ -156,13 +172,25 @@ impl Host {
         }
         self.announcing.retain(|_, (left, _)| *left > 0);
         let Some(sender) = self.sender() else { return outcome };
-        for (&address, neighbour) in &mut self.neighbours {
-            let Some(question) = neighbour.tick(now) else { continue };
-            let request = Arp::new(ArpOperation::REQUEST, self.mac, sender, MacAddress::default(), address.into());
-            outcome.frames.push(frame::arp(question.to, &request));
-            if let Some(resolution) = question.verdict {
-                let behind = self.via.iter().filter(|(_, hop)| **hop == address);
-                outcome.news.extend(behind.map(|(&backend, _)| News::Backend(backend, resolution)));
+        let (turn, pace) = (self.turn, Pace::of(self.neighbours.len()));
+        let mut left = QUESTIONS;
+        for round in [(Included(turn), Unbounded), (Unbounded, Excluded(turn))] {
+            for (&address, neighbour) in self.neighbours.range_mut(round) {
+                if !neighbour.is_due(now, pace) {
+                    continue;
+                }
+                if left == 0 {
+                    (self.turn, outcome.has_more) = (address, true);
+                    return outcome;
+                }
+                left -= 1;
+                let question = neighbour.ask(now);
+                let request = Arp::new(ArpOperation::REQUEST, self.mac, sender, MacAddress::default(), address.into());
+                outcome.frames.push(frame::arp(question.to, &request));
+                if let Some(resolution) = question.verdict {
+                    let behind = self.behind.get(&address).into_iter().flatten();
+                    outcome.news.extend(behind.map(|&backend| News::Backend(backend, resolution)));
+                }
             }
         }
         outcome
@@ -187,8 +215,8 @@ impl Host {
         if let Some(neighbour) = self.neighbours.get_mut(&sender)
             && neighbour.heard(arp.sender_mac, now)
         {
-            let behind = self.via.iter().filter(|(_, hop)| **hop == sender);
-            outcome.news.extend(behind.map(|(&backend, _)| News::Backend(backend, Resolution::Known(arp.sender_mac))));
+            let behind = self.behind.get(&sender).into_iter().flatten();
+            outcome.news.extend(behind.map(|&backend| News::Backend(backend, Resolution::Known(arp.sender_mac))));
         }
         if arp.operation == ArpOperation::REQUEST && self.ours.contains(&arp.target.into()) {
             let reply = Arp::new(ArpOperation::REPLY, self.mac, arp.target, arp.sender_mac, arp.sender);

@@ -211,3 +211,51 @@ proptest! {
         prop_assert!(answered.is_empty() || frame[38..42] == SERVICE.octets());
     }
 }
+
+#[test]
+fn of_thousands_of_neighbours_each_has_its_turn_and_few_are_asked_at_once() {
+    const MANY: u32 = 20_000;
+    let first = u32::from(Ipv4Addr::new(10, 1, 0, 0));
+    let all = || (first..first + MANY).map(Ipv4Addr::from);
+    let own = HostAddress { address: SERVICE, prefix: 8 };
+    let mut host = Host::new(OURS, Network::new(Some(own), None));
+    host.set_addresses([SERVICE], seconds(0));
+    assert_eq!(host.set_backends(all()), []);
+    // Who is asked until there is no more to do, and how often.
+    let ask = |host: &mut Host, now, answers: bool| {
+        let mut asked = BTreeMap::<_, u32>::new();
+        let mut told = 0;
+        loop {
+            let outcome = host.tick(seconds(now));
+            let asked_now = questions(&outcome);
+            assert!(asked_now.len() <= 128, "{} at once", asked_now.len());
+            told += outcome.news.len();
+            for (_, address) in asked_now {
+                *asked.entry(address).or_default() += 1;
+                if answers {
+                    told += answer(host, THEIRS, address, now).len();
+                }
+            }
+            if !outcome.has_more {
+                assert!(asked.values().all(|times| *times == 1), "nobody twice");
+                return (asked.len(), told);
+            }
+        }
+    };
+    let many = MANY as usize;
+    assert_eq!(ask(&mut host, 0, false), (many, 0));
+    assert_eq!(ask(&mut host, 1, false), (many, 0));
+    assert_eq!(ask(&mut host, 2, false), (many, many), "they are silent");
+    assert_eq!(ask(&mut host, 3, false), (0, 0), "and not asked every second");
+    assert_eq!(ask(&mut host, 12, true), (many, many), "all are found");
+    assert_eq!(ask(&mut host, 30, true), (0, 0));
+    assert_eq!(ask(&mut host, 52, true), (many, 0), "as often as it is for so many");
+
+    // Who comes last is not asked last for ever: the next one goes on where the one before has ended.
+    let mut host = Host::new(OURS, Network::new(Some(own), None));
+    host.set_addresses([SERVICE], seconds(0));
+    host.set_backends(all());
+    let asked: BTreeSet<_> =
+        (0..MANY.div_ceil(128)).flat_map(|time| questions(&host.tick(seconds(time.into())))).collect();
+    assert_eq!(asked.len(), many);
+}

@@ -12,6 +12,12 @@ const REQUESTERS: usize = 2;
 /// How long one of these waits. What waits longer counts as failed.
 const PATIENCE: Duration = Duration::from_secs(5);
 
+/// After so many connections a client takes its time, or it would come to an end of its ports: each is kept for a minute after its
+/// connection's end (TIME_WAIT), and Linux hands out 28,232.
+const QUICK: usize = 5_000;
+/// Until it opens the next one then.
+const LEISURE: Duration = Duration::from_millis(6);
+
 /// Clients at work for as long as this exists: some talk without end on one connection each, others open connections one
 /// after another for one question each.
 #[derive(Debug)]
@@ -249,7 +255,7 @@ impl Shared {
             }
             lock(&self.requests).push(answer.map_err(|error| error.to_string()));
             lock(&self.ended)[number] += 1;
-            thread::sleep(Duration::from_millis(1));
+            thread::sleep(if round < QUICK { Duration::from_millis(1) } else { LEISURE });
         }
     }
 }

@@ -29,7 +29,7 @@ pub use flood::{Flood, Flooded, Flooding};
 pub use load::Load;
 pub use nc::{ROUNDS, connect_until_both_have_received};
 pub use newcomers::{Manners, Newcomers, Welcome};
-pub use own_process::{in_own_process, note, skip};
+pub use own_process::{in_own_process, long_form, note, skip};
 pub use peers::{Connection, Servers, within};
 pub use plane::{Plane, TAP, connect_tap, wait_for_walkthrough_backends};
 pub use process::{Ended, Running};

@@ -6,8 +6,14 @@ use std::os::unix::process::CommandExt as _;
 use std::process::Command;
 use std::time::Duration;
 
-/// How long a whole test may take.
+/// How long a whole test may take, in its short form.
 const DEADLINE: Duration = Duration::from_secs(300);
+
+/// How long tests that have a long form shall go on for: `EVENKEEL_TEST_MINUTES`. Without it they have their short form.
+pub fn long_form() -> Option<Duration> {
+    let minutes: u64 = std::env::var("EVENKEEL_TEST_MINUTES").ok()?.parse().expect("EVENKEEL_TEST_MINUTES is a number");
+    Some(Duration::from_secs(60 * minutes))
+}
 
 /// Tells the test's executable that it was started again.
 const INSIDE: &str = "EVENKEEL_TEST_INSIDE";
@@ -62,7 +68,7 @@ pub(super) fn start_again(mut command: Command, name: &str) {
         });
     }
     let mut process = Running::start(&mut command);
-    let ended = process.finish_within(DEADLINE);
+    let ended = process.finish_within(DEADLINE + long_form().unwrap_or_default());
     ended.stdout.lines().filter_map(|line| line.strip_prefix(NOTE)).for_each(|text| say(&format!("{name}: {text}")));
     if ended.code != Some(0) || !ended.stdout.contains(COMPLETED) {
         panic!("in its own process:\n{}{}", ended.stdout, ended.stderr);

@@ -1,16 +1,23 @@
 //! A large configuration: it starts, it answers, and a small change of it is small work. How much memory it takes is told.
 
 use evenkeel_tests::scenarios;
-use evenkeel_tests::testbed::{Connection, Plane, Running, Servers, Testbed, note, until};
+use evenkeel_tests::testbed::{Connection, Plane, Running, Servers, Testbed, connect_tap, is_up, note, until};
 use serde_json::Value;
 use std::fmt::Write as _;
+use std::thread;
+use std::time::Duration;
 
 scenarios! {
     on_native_xdp, testbed::on(Plane::NativeXdp),
     a_thousand_services_with_twenty_backends_each["bpftool"],
+    twenty_thousand_hosts[],
 }
 
-scenarios! { on_dpdk, testbed::on(Plane::Dpdk), a_thousand_services_with_twenty_backends_each[] }
+scenarios! {
+    on_dpdk, testbed::on(Plane::Dpdk),
+    a_thousand_services_with_twenty_backends_each[],
+    twenty_thousand_hosts[],
+}
 
 const SERVICES: u16 = 1000;
 /// Of each service, half of them on each host.
@@ -120,4 +127,103 @@ impl Tables {
         };
         Some(Self(entries.as_array().expect("a list").iter().filter_map(number).collect()))
     }
+}
+
+/// How many hosts there are, each with an address of its own: h2 has them all.
+const HOSTS: usize = 20_000;
+/// Services that share them.
+const POOLS: usize = 200;
+
+fn host(number: usize) -> String {
+    format!("10.1.{}.{}", number / 250, 1 + number % 250)
+}
+
+/// So many services in front of a hundred hosts each; one of the last one's has this weight.
+fn pools(dataplane: &str, services: usize, weight: u16) -> String {
+    let mut text = format!("[dataplane]\nmax-flows = 4096\n{dataplane}[nat]\naddresses = [\"10.0.0.10\"]\n");
+    let each = HOSTS / POOLS;
+    for service in 0..services {
+        let port = 10000 + service;
+        let _ = write!(
+            text,
+            "[[service]]\nname = \"s{service}\"\naddress = \"10.0.0.10\"\nport = {port}\nprotocol = \"tcp\"\n\
+             health = {{ kind = \"none\" }}\nbackends = [\n"
+        );
+        for backend in 0..each {
+            let weight = if (service, backend) == (services - 1, 7) { weight } else { 1 };
+            let host = host(service * each + backend);
+            let _ = writeln!(text, "{{ address = \"{host}\", port = 8080, weight = {weight} }},");
+        }
+        text.push_str("]\n");
+    }
+    text
+}
+
+/// What a process has used of the CPUs, in hundredths of a second.
+fn cpu_time(process: &Running) -> u64 {
+    let stat = std::fs::read_to_string(format!("/proc/{}/stat", process.id())).expect("it lives");
+    let (_, after) = stat.rsplit_once(')').expect("a name is in brackets");
+    let times = after.split_whitespace().skip(11).take(2);
+    times.map(|ticks| ticks.parse::<u64>().expect("a number")).sum()
+}
+
+/// All are found, commands are answered, and little is done where nothing changes.
+fn twenty_thousand_hosts(bed: &Testbed) {
+    // One machine that answers for all of them, and takes their connections.
+    bed.do_in("h2", &["ip", "route", "add", "local", "10.1.0.0/16", "dev", "lo"]);
+    let dataplane = if bed.plane == Plane::Dpdk {
+        "address = \"10.0.0.10/8\"\n"
+    } else {
+        bed.do_in("lb", &["ip", "route", "add", "10.1.0.0/16", "dev", "veth6"]);
+        // The kernel's neighbour table is one for all namespaces, and what it has learned by itself may be no more than a thousand by
+        // default. What an operator or a routing daemon enters is not counted. (scripts/test-kernel.sh has a kernel of its own, which
+        // learns as many.)
+        let mut entries = String::new();
+        for number in 0..HOSTS {
+            let _ = writeln!(entries, "neigh add {} lladdr de:ad:be:ef:00:02 dev veth6 nud permanent", host(number));
+        }
+        let entries = bed.config("entries", &entries).display().to_string();
+        bed.do_in("lb", &["ip", "-batch", &entries]);
+        ""
+    };
+    let _servers = Servers::tcp_in(&["h2"], 8080);
+    let path = bed.config("evenkeel.toml", &pools(dataplane, 1, 1));
+    let mut balancer = bed.start_with_file(&path);
+    balancer.wait_for(": ready on ");
+    if bed.plane == Plane::Dpdk {
+        connect_tap();
+    }
+    let said = bed.reload(&pools(dataplane, POOLS, 1));
+    assert_eq!(said.matches("added").count(), POOLS - 1, "{said}");
+
+    // Who does not answer is said to be silent within a few seconds.
+    thread::sleep(Duration::from_secs(6));
+    let before = cpu_time(&balancer);
+    thread::sleep(Duration::from_secs(10));
+    // Timing is no test; whoever reads may want to know.
+    note(&format!("{HOSTS} hosts: {} ms of CPU time a second", cpu_time(&balancer) - before));
+    let services = bed.told_json(&["services"]);
+    let services = services.as_array().expect("a list of services");
+    let backends = services.iter().flat_map(|service| service["backends"].as_array().expect("a list"));
+    let (found, others): (Vec<_>, Vec<_>) = backends.partition(|it| is_up(it) && it["trouble"].is_null());
+    assert_eq!(found.len(), HOSTS, "{:?}", others.first());
+    assert!(bed.told(&["status"]).contains(&host(HOSTS - 1)));
+    for service in 0..POOLS {
+        Connection::new(10000 + service as u16).exchange(b"hello").expect("every service works");
+    }
+    let said = bed.reload(&pools(dataplane, POOLS, 2));
+    assert!(
+        said.contains("weight of") && said.lines().filter(|line| line.contains("weight of")).count() == 1,
+        "{said}"
+    );
+
+    balancer.signal(libc::SIGTERM);
+    let ended = balancer.finish();
+    assert_eq!(ended.code, Some(0), "{ended}");
+    // Not twenty thousand lines, in which others would be lost.
+    let lines = ended.stderr.lines().filter(|line| line.contains(" is at ")).count();
+    assert!((1..1000).contains(&lines), "{lines} lines of where somebody is");
+    assert!(ended.stderr.contains(" more; `evenkeel status` says"), "{ended}");
+    assert!(!ended.stderr.contains("because nobody was reading"), "{ended}");
+    assert!(!bed.is_occupied());
 }

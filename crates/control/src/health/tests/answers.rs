@@ -334,3 +334,17 @@ async fn a_check_leaves_from_the_address_that_is_wanted() {
         assert_eq!(check_from([192, 0, 2, 77], probe).check().await, Finding::NotMade(Hindrance::Source));
     }
 }
+
+#[tokio::test]
+async fn checks_leave_by_the_interface_that_they_are_told() {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a port on loopback");
+    let port = listener.local_addr().expect("it is bound").port();
+    let target = SocketAddrV4::new(Ipv4Addr::LOCALHOST, port);
+    let check = async |device: &str, probe| {
+        let ports = Ports::new(BLOCK, Arc::default()).leaving_by(Some(device.into()));
+        prober_with(ports, Arc::new(Semaphore::new(1)), target, probe, PATIENCE).check().await
+    };
+    let tcp = || Probe::Tcp(Talk::default());
+    assert!(matches!(check("lo", tcp()).await, Finding::Connected(_)));
+    assert!(!matches!(check("nowhere0", tcp()).await, Finding::Connected(_)));
+}

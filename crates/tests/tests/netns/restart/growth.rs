@@ -135,7 +135,7 @@ fn a_reload_makes_room(bed: &Testbed) {
     load.goes_on(BOTH);
 
     // One after the other, and back: what is there stays there.
-    let mut gone = FEW;
+    let (mut gone, mut had) = (FEW, FEW_FLOWS);
     for (what, flows, services) in [
         ("flows", MANY_FLOWS, FEW_SERVICES),
         ("services and backends", MANY_FLOWS, MANY_SERVICES),
@@ -143,7 +143,10 @@ fn a_reload_makes_room(bed: &Testbed) {
         ("more of both", 2 * MANY_FLOWS, MANY_SERVICES + 1),
     ] {
         let begun = Instant::now();
-        bed.reload(&config(flows, services));
+        let said = bed.reload(&config(flows, services));
+        let change = format!("max-flows from {had} to {flows}");
+        assert_eq!(said.contains(&change), had != flows, "{said}");
+        had = flows;
         note(&format!("{what}: in force after {:?}", begun.elapsed()));
         load.goes_on(BOTH);
         before.assert_is_so_still(bed, std::mem::take(&mut gone));
