@@ -35,6 +35,13 @@ impl Features {
     pub const fn include(self, other: Self) -> bool {
         self.0 & other.0 == other.0
     }
+
+    /// What is in this and not in `other`.
+    #[inline(always)]
+    #[must_use]
+    pub const fn without(self, other: Self) -> Self {
+        Self(self.0 & !other.0)
+    }
 }
 
 impl BitOr for Features {

@@ -2,8 +2,8 @@
 
 use evenkeel_daemon::{Announcer, Services};
 use evenkeel_dpdk::host::{News, Resolution};
-use evenkeel_dpdk::{Backing, Eal, IdlePolicy, PortInfo, Rest, Tables};
-use std::net::Ipv4Addr;
+use evenkeel_dpdk::{Backing, DpdkError, Eal, IdlePolicy, PortInfo, Rest, Tables};
+use std::net::IpAddr;
 use std::path::Path;
 
 pub(crate) fn ready(announcer: Announcer, port: &PortInfo, lcores: usize, tables: &Tables) {
@@ -76,39 +76,52 @@ pub(crate) fn no_routes(announcer: Announcer) {
     );
 }
 
+/// The port does not receive what is sent to groups.
+pub(crate) fn deaf(announcer: Announcer, error: &DpdkError) {
+    announcer.say(&format!("warning: {error}; others may not find our IPv6 addresses."));
+}
+
+/// What neighbours are asked in.
+fn language(address: &IpAddr) -> &'static str {
+    if address.is_ipv4() { "ARP" } else { "neighbour solicitations" }
+}
+
 pub(crate) fn news(
     announcer: Announcer,
     port: &PortInfo,
-    role: impl Fn(Ipv4Addr) -> &'static str,
+    role: impl Fn(IpAddr) -> &'static str,
     news: &News,
     services: &Services<'_>,
 ) {
+    let language = match news {
+        News::Backend(address, _) | News::Conflict(address, _) => language(address),
+    };
     match news {
         News::Backend(backend, Resolution::Known(mac)) => {
             announcer.say(&format!("{} {backend} is at {mac}", role(*backend)));
         }
         News::Backend(router, Resolution::Silent) if role(*router) == "router" => announcer.say(&format!(
-            "warning: router {router} does not answer ARP; answers go to where packets come from until it does."
+            "warning: router {router} does not answer {language}; answers go to where packets come from until it does."
         )),
         News::Backend(router, Resolution::Lost) if role(*router) == "router" => announcer
-            .say(&format!("warning: router {router} does not answer ARP any more; answers still go to where it was.")),
+            .say(&format!("warning: router {router} does not answer {language} any more; answers still go to where it was.")),
         News::Backend(backend, Resolution::Silent) => {
             let hint = unconnected_tap(port).map_or_else(String::new, |name| {
                 format!(" Nothing can: {name} is connected to nothing (scripts/link-dpdk.sh).")
             });
             announcer.say(&format!(
-                "warning: backend {backend} does not answer ARP; it gets no connections until it does{}.{hint}",
-                services.behind((*backend).into())
+                "warning: backend {backend} does not answer {language}; it gets no connections until it does{}.{hint}",
+                services.behind(*backend)
             ));
         }
         News::Backend(backend, Resolution::Lost) => announcer.say(&format!(
-            "warning: backend {backend} does not answer ARP any more; its connections still go to where it was{}.",
-            services.behind((*backend).into())
+            "warning: backend {backend} does not answer {language} any more; its connections still go to where it was{}.",
+            services.behind(*backend)
         )),
         News::Backend(backend, Resolution::NoRoute) => announcer.say(&format!(
             "warning: backend {backend} is not in our network, and there is no gateway; it gets no connections{}. \
              Name one in the file's [dataplane] section.",
-            services.behind((*backend).into())
+            services.behind(*backend)
         )),
         News::Conflict(address, mac) => {
             announcer.say(&format!("warning: {mac} says that it has {address}, too; clients may reach either."));

@@ -9,7 +9,8 @@ use evenkeel_control::{NextHop, Plane, ReplyRoute};
 use evenkeel_core::Counters;
 use evenkeel_daemon::{Announcer, Crowd, Services, Stop};
 use evenkeel_dpdk::host::{Host, Network, News, Outcome, Resolution};
-use evenkeel_dpdk::{Bell, Burst, DpdkPlane, Pool, PortInfo, Ring};
+use evenkeel_dpdk::{Bell, Burst, DpdkPlane, Pool, PortInfo, Reception, Ring};
+use evenkeel_wire::MacAddress;
 use std::collections::{BTreeSet, HashSet};
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::{Duration, Instant};
@@ -41,6 +42,9 @@ pub(crate) struct Control<'a, 'p> {
     surroundings: Surroundings<'a, 'p>,
     daemon: Daemon<DpdkPlane>,
     host: Host,
+    reception: Reception,
+    /// Groups that the port was told to receive.
+    groups: Vec<MacAddress>,
     /// Addresses and backends that the host knows of.
     told: Option<(BTreeSet<IpAddr>, HashSet<IpAddr>)>,
     begun: Instant,
@@ -57,13 +61,15 @@ pub(crate) struct Control<'a, 'p> {
 
 impl<'a, 'p> Control<'a, 'p> {
     pub(crate) fn new(surroundings: Surroundings<'a, 'p>, daemon: Daemon<DpdkPlane>, dataplane: &Dataplane) -> Self {
-        let network = Network::new(dataplane.address, dataplane.gateway);
-        let host = Host::new(surroundings.port.mac(), network);
+        let host = Host::new(surroundings.port.mac(), Network::from(dataplane));
+        let reception = Reception::of(surroundings.port);
         let is_connected = !announce::unconnected(surroundings.announcer, surroundings.port);
         Self {
             surroundings,
             daemon,
             host,
+            reception,
+            groups: Vec::new(),
             told: None,
             begun: Instant::now(),
             is_connected,
@@ -121,7 +127,7 @@ impl<'a, 'p> Control<'a, 'p> {
             return;
         }
         let services = Services::of(self.daemon.operator().config());
-        let role = |address: Ipv4Addr| self.daemon.operator().balancer().role(address.into());
+        let role = |address| self.daemon.operator().balancer().role(address);
         let crowd = &mut self.crowd;
         for news in self.unsaid.drain(..).filter(|_| crowd.admits(Instant::now())) {
             announce::news(self.surroundings.announcer, self.surroundings.port, role, &news, &services);
@@ -145,11 +151,22 @@ impl<'a, 'p> Control<'a, 'p> {
         if self.told.as_ref() == Some(&wanted) {
             return;
         }
-        self.host.set_addresses(wanted.0.iter().filter_map(ipv4), self.begun.elapsed());
-        let news = self.host.set_backends(wanted.1.iter().filter_map(ipv4));
+        self.host.set_addresses(wanted.0.iter().copied(), self.begun.elapsed());
+        let news = self.host.set_backends(wanted.1.iter().copied());
         self.told = Some(wanted);
-        self.daemon.operator_mut().balancer_mut().plane_mut().hear(self.host.heard());
-        self.act(Outcome { news, ..Outcome::default() });
+        self.receive_groups();
+        self.act(Outcome { news, listens_anew: true, ..Outcome::default() });
+    }
+
+    /// Has the port receive frames for groups in which others ask for our addresses of IPv6.
+    fn receive_groups(&mut self) {
+        let groups = self.host.groups();
+        if groups != self.groups {
+            if let Err(error) = self.reception.set(&groups) {
+                announce::deaf(self.surroundings.announcer, &error);
+            }
+            self.groups = groups;
+        }
     }
 
     /// Tells the plane of the way to clients, if some service asks for it; its connections go by that to their end.
@@ -196,6 +213,9 @@ impl<'a, 'p> Control<'a, 'p> {
     }
 
     fn act(&mut self, outcome: Outcome) {
+        if outcome.listens_anew {
+            self.daemon.operator_mut().balancer_mut().plane_mut().hear(self.host.heard());
+        }
         for frame in &outcome.frames {
             // Without an mbuf, or with too many frames under way, it is lost; whoever waits for it asks again.
             if let Some(mbuf) = self.surroundings.pool.mbuf(frame) {
@@ -206,11 +226,11 @@ impl<'a, 'p> Control<'a, 'p> {
             let operator = self.daemon.operator_mut();
             if let News::Backend(address, resolution) = news {
                 if let Resolution::Known(mac) = resolution
-                    && let Err(error) = operator.balancer_mut().set_next_hop(NextHop { address: address.into(), mac })
+                    && let Err(error) = operator.balancer_mut().set_next_hop(NextHop { address, mac })
                 {
                     operator.failed(&error);
                 }
-                operator.note_way(address.into(), way(resolution));
+                operator.note_way(address, way(resolution));
             }
             self.unsaid.push(news);
         }
@@ -227,11 +247,6 @@ fn reply_routes(dataplane: &Dataplane) -> Vec<ReplyRoute> {
         ReplyRoute { network: own.address, length: own.prefix, router: None },
         ReplyRoute { network: Ipv4Addr::UNSPECIFIED, length: 0, router: Some(gateway) },
     ]
-}
-
-/// Whom the host can find.
-fn ipv4(address: &IpAddr) -> Option<Ipv4Addr> {
-    if let IpAddr::V4(address) = address { Some(*address) } else { None }
 }
 
 fn way(resolution: Resolution) -> Way {

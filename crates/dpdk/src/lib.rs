@@ -3,7 +3,7 @@
 //! Two layers. Below, a safe one over the system's libdpdk: [`Eal`] owns the environment, and the lifetime of everything
 //! else is bounded by it: [`Pool`], [`Mbuf`], [`Ring`], [`Port`] and its queues are owned values that `Drop` gives back.
 //! Above, the plane: [`Tables`] in ordinary or huge memory, the [`Worker`] that takes bursts of packets through the core
-//! on each lcore, and the [`host`] that speaks ARP, since no kernel does it here.
+//! on each lcore, and the [`host`] that speaks to neighbours, since no kernel does it here.
 //!
 //! What may live here: EAL, ports, mbufs, lcores, and what a host on an Ethernet needs. What may not: a decision about a
 //! packet that the core makes on every plane. `unsafe` stays in the lower layer.
@@ -24,6 +24,7 @@ mod plane;
 mod pool;
 mod port;
 mod quiescence;
+mod reception;
 mod ring;
 mod signals;
 mod tables;
@@ -42,6 +43,7 @@ pub use memory::{Backing, Memory};
 pub use plane::DpdkPlane;
 pub use pool::Pool;
 pub use port::{Port, PortInfo, Queues, RxQueue, TxQueue};
+pub use reception::Reception;
 pub use ring::Ring;
 pub use tables::{FlowTable, Tables, View, WideFlowTable};
 pub use worker::{HostLink, Worker, glances};

@@ -59,7 +59,7 @@ impl DpdkPlane {
         &self.tables
     }
 
-    /// Says which ARP lcores hand to the host, from now on.
+    /// Says which messages of neighbours lcores hand to the host, from now on.
     pub fn hear(&mut self, heard: Heard) {
         self.replace(|directory| directory.heard = Some(Arc::new(heard)));
     }
@@ -187,6 +187,7 @@ impl Plane for DpdkPlane {
         }
         self.replace(|directory| {
             directory.filter = Arc::new(filter);
+            directory.has_ipv6 = !wide_ours.is_empty();
             (directory.ours, directory.wide_ours) = (Arc::new(ours), Arc::new(wide_ours));
         });
         Ok(())

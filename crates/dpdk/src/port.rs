@@ -137,6 +137,11 @@ impl PortInfo {
         }
     }
 
+    /// EAL's number for it.
+    pub(crate) fn id(&self) -> u16 {
+        self.id
+    }
+
     /// Whether its cable is plugged in, as far as it knows.
     pub fn is_up(&self) -> bool {
         self.link().link_status() != 0

@@ -11,8 +11,8 @@ use evenkeel_control::config::Nat;
 use evenkeel_core::flow::{Bucket, HopNumber, Now, Side, Timeouts, WAYS, WideAddress, WideBucket};
 use evenkeel_core::hop::HOPS;
 use evenkeel_core::{
-    AddressFilter, Asked, Backend, BackendRef, Event, FamilyTables, MAGLEV_SLOTS, Ours, Reason, Service, ServiceKey,
-    Settings, V4, V6, hash,
+    AddressFilter, Asked, Backend, BackendRef, Event, FamilyTables, Features, MAGLEV_SLOTS, Ours, Reason, Service,
+    ServiceKey, Settings, V4, V6, hash,
 };
 use evenkeel_wire::{Ipv4Address, Ipv6Address};
 use std::collections::{HashMap, HashSet};
@@ -61,9 +61,11 @@ pub(crate) struct Directory {
     pub(crate) filter: Arc<AddressFilter>,
     pub(crate) ours: Arc<HashSet<Ipv4Address>>,
     pub(crate) wide_ours: Arc<HashSet<Ipv6Address>>,
+    /// Whether there are any of those. If not, IPv6 is nothing that packets are looked at for, as on XDP.
+    pub(crate) has_ipv6: bool,
     pub(crate) services: HashMap<ServiceKey, Service>,
     pub(crate) maglev: Vec<Option<MaglevTable>>,
-    /// Which ARP is the host's.
+    /// Which messages of neighbours are the host's.
     pub(crate) heard: Option<Arc<Heard>>,
 }
 
@@ -85,6 +87,7 @@ impl Tables {
             filter: Arc::new(AddressFilter::EMPTY),
             ours: Arc::default(),
             wide_ours: Arc::default(),
+            has_ipv6: false,
             services: HashMap::new(),
             maglev: Vec::new(),
             heard: None,
@@ -213,6 +216,11 @@ impl evenkeel_core::Tables for View<'_> {
     #[inline(always)]
     fn settings(&self) -> &Settings {
         &self.directory.settings
+    }
+
+    #[inline(always)]
+    fn features(&self) -> Features {
+        if self.directory.has_ipv6 { Features::ALL } else { Features::ALL.without(Features::IPV6) }
     }
 
     #[inline(always)]

@@ -37,7 +37,7 @@ const LONGEST_WAIT_HOLDING: Duration = Duration::from_millis(1);
 
 /// Packets that an lcore keeps while their backend's Ethernet address is asked for.
 const HELD: usize = 64;
-/// For how long, in ticks: three tries of ARP, which is allowed one a second (RFC 1122, section 2.3.2.1).
+/// For how long, in ticks: three tries to find a neighbour, one a second (RFC 1122, section 2.3.2.1; RFC 4861, section 10).
 const HOLD: u16 = 3;
 
 /// Takes packets from one receive queue through the core, and sends them by one transmit queue.
@@ -59,7 +59,7 @@ pub struct Worker<'a, 'p> {
 
 impl<'a, 'p> Worker<'a, 'p> {
     /// A worker for a pair of queues; `lcore` says whose counters it has, below the number that the tables were made
-    /// for. Without a host nothing answers ARP, and packets for backends that are not resolved are not kept.
+    /// for. Without a host nobody is told where we are, and packets for backends that are not resolved are not kept.
     ///
     /// # Panics
     /// `lcore` is not below that number.
@@ -151,7 +151,7 @@ impl<'a, 'p> Worker<'a, 'p> {
             let reason = if is_held { decide_held(&mut packet, &view) } else { decide(&mut packet, &view, glance) };
             match reason.verdict() {
                 Verdict::Transmit => self.outgoing.push(packet),
-                Verdict::Pass if host::wants(&mut packet, reason, view.directory.heard.as_deref()) => {
+                Verdict::Pass if host::wants(&packet, reason, view.directory.heard.as_deref()) => {
                     hand_over(packet, self.host)
                 }
                 // The end of a hold is told as a change of links is.

@@ -11,7 +11,7 @@ use evenkeel_core::{Event, Features, Reason};
 use evenkeel_dpdk::host::Heard;
 use evenkeel_dpdk::{Burst, DpdkPlane, HostLink, IdlePolicy, Pool, Port, Ring, Tables, Worker};
 use evenkeel_wire::MacAddress;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use support::eal;
@@ -213,7 +213,8 @@ fn arp_reaches_the_host_which_is_woken_and_whatever_else_is_passed_ends_here() {
 fn arp_that_is_about_others_does_not_reach_the_host_once_it_has_said_what_it_listens_for() {
     bench(|bench| {
         let ours = [Ipv4Addr::new(10, 0, 0, 10).into()].into();
-        bench.balancer.plane_mut().hear(Heard { ours, neighbours: BACKENDS.map(Into::into).into() });
+        let neighbours = BACKENDS.map(Into::into).into();
+        bench.balancer.plane_mut().hear(Heard { ours, neighbours, ..Heard::default() });
         let about = |last: u8| {
             let mut frame = arp_request();
             frame[41] = last;
@@ -233,6 +234,68 @@ fn arp_that_is_about_others_does_not_reach_the_host_once_it_has_said_what_it_lis
         bench.poll();
         assert_eq!(taken(bench.to_host), [about(10), from_a_backend]);
         assert_eq!(bench.woken.load(Relaxed), 2);
+    });
+}
+
+/// "Who has `target`?", by multicast or to us alone, of IPv6.
+fn solicitation(from: Ipv6Addr, target: Ipv6Addr, by_multicast: bool) -> Vec<u8> {
+    let [.., a, b, c] = target.octets();
+    let (mac, to) = if by_multicast {
+        let group = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 1, 0xff00 | u16::from(a), u16::from_be_bytes([b, c]));
+        ([0x33, 0x33, 0xff, a, b, c], group)
+    } else {
+        (OURS, target)
+    };
+    let builder = PacketBuilder::ethernet2(CLIENT, mac).ipv6(from.octets(), to.octets(), 255);
+    let body = [&target.octets()[..], &[1, 1], &CLIENT].concat();
+    let mut frame = Vec::new();
+    builder.icmpv6_raw(135, 0, [0; 4]).write(&mut frame, &body).unwrap();
+    frame
+}
+
+#[test]
+fn neighbour_discovery_reaches_the_host_by_group_and_by_address_and_in_vlans() {
+    bench(|bench| {
+        let address = |last| Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, last);
+        let link_local = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0xff, 0xfe00, 0x10);
+        let about = |target, by_multicast| solicitation(address(1), target, by_multicast);
+        let tagged = |frame: &[u8]| [&frame[..12], &[0x81, 0, 0, 5], &frame[12..]].concat();
+        let ours = [address(0x10).into(), link_local.into()].into();
+        let neighbours = [address(2).into()].into();
+        bench.balancer.plane_mut().hear(Heard { ours, neighbours, ..Heard::default() });
+        let wanted = [
+            about(address(0x10), true),
+            about(address(0x10), false),
+            about(link_local, true),
+            about(link_local, false),
+            tagged(&about(address(0x10), true)),
+            // A next hop that looks for somebody else says where it is.
+            solicitation(address(2), address(7), true),
+        ];
+        let unwanted = [
+            tagged(&arp_request()),
+            about(address(7), true),
+            about(address(7), false),
+            about(address(0x10), true)[..60].to_vec(),
+            syn(1)[..20].to_vec(),
+        ];
+        for frame in wanted.iter().chain(&unwanted) {
+            bench.arrives(frame);
+            bench.poll();
+        }
+        let heard = taken(bench.to_host);
+        assert_eq!(heard, wanted);
+        // Routers are heard if they are listened to.
+        bench.balancer.plane_mut().hear(Heard { routers: true, ..Heard::default() });
+        let router = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 1);
+        let all = [0xff, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1];
+        let builder = PacketBuilder::ethernet2(CLIENT, [0x33, 0x33, 0, 0, 0, 1]).ipv6(router.octets(), all, 255);
+        let mut advertisement = Vec::new();
+        builder.icmpv6_raw(134, 0, [64, 0, 7, 8]).write(&mut advertisement, &[0; 8]).unwrap();
+        bench.arrives(&advertisement);
+        bench.arrives(&about(address(0x10), true));
+        bench.poll();
+        assert_eq!(taken(bench.to_host), [advertisement]);
     });
 }
 

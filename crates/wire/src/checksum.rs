@@ -3,6 +3,8 @@
 //! All values are wire bytes in memory order. One's-complement addition gives the same bytes in either byte order
 //! (RFC 1071, section 2 (B)), so nothing is swapped.
 
+use crate::{IpProtocol, Ipv6Address};
+
 /// The sum of `~m + m'` over everything that changes; may be applied to any number of checksums that cover it.
 #[derive(Clone, Copy, Default, Debug)]
 pub struct Adjustment(u64);
@@ -66,6 +68,21 @@ impl Adjustment {
     }
 }
 
+/// The checksum of an ICMPv6 message between these addresses (RFC 4443, section 2.3; RFC 8200, section 8.1). Where the message has
+/// one already, what comes out is 0 if that is right.
+pub fn icmpv6(source: Ipv6Address, destination: Ipv6Address, message: &[u8]) -> u16 {
+    let pseudo = (message.len() as u32).wrapping_add(IpProtocol::ICMPV6.0.into()).to_be();
+    let mut sum = Adjustment::of(pseudo);
+    for bytes in [&source.0[..], &destination.0, message] {
+        for chunk in bytes.chunks(4) {
+            let mut word = [0; 4];
+            word.iter_mut().zip(chunk).for_each(|(to, from)| *to = *from);
+            sum = sum.and(u32::from_ne_bytes(word));
+        }
+    }
+    sum.checksum()
+}
+
 /// Folds a sum to 16 bits by adding the carries back (RFC 1071, section 4.1). Sound for any 64-bit sum.
 #[inline(always)]
 fn fold(sum: u64) -> u16 {
@@ -95,6 +112,25 @@ mod tests {
     fn rfc_1624_section_4_example() {
         // HC = 0xDD2F, m = 0x5555, m' = 0x3285 gives HC' = 0x0000: the case that RFC 1141 got wrong.
         assert_eq!(Adjustment::NONE.replace_u16(0x5555, 0x3285).apply(0xdd2f), 0x0000);
+    }
+
+    #[test]
+    fn an_icmpv6_message_and_its_pseudo_header_sum_up_to_nothing() {
+        let address = |last| {
+            let mut bytes = [0; 16];
+            (bytes[0], bytes[1], bytes[15]) = (0xfe, 0x80, last);
+            Ipv6Address(bytes)
+        };
+        let mut message = std::vec![135, 0, 0, 0, 0, 0, 0, 0];
+        message.extend(address(1).0);
+        message.extend([1, 1, 2, 0, 0, 0, 0, 2]);
+        let checksum = icmpv6(address(2), address(1), &message);
+        message[2..4].copy_from_slice(&checksum.to_ne_bytes());
+        assert_eq!(icmpv6(address(2), address(1), &message), 0);
+        // By the definition (RFC 8200, section 8.1), of which the order of the words is no part.
+        let pseudo = [&address(2).0[..], &address(1).0, &[0, 0, 0, 32, 0, 0, 0, 58], &message].concat();
+        let words: std::vec::Vec<_> = pseudo.chunks(2).map(|pair| u16::from_ne_bytes([pair[0], pair[1]])).collect();
+        assert_eq!(internet_checksum(&words), 0);
     }
 
     #[test]

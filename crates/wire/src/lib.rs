@@ -11,20 +11,27 @@
 mod address;
 mod arp;
 pub mod checksum;
+mod discovery;
 mod ethernet;
 mod icmp;
 mod ipv4;
 mod ipv6;
+mod listener;
 mod tcp;
 mod udp;
 
 pub use address::{Ipv4Address, Ipv6Address, MacAddress, Port};
 pub use arp::{Arp, ArpOperation};
 pub use checksum::Adjustment;
+pub use discovery::{
+    DISCOVERY_HOP_LIMIT, DiscoveryOption, DiscoveryOptions, LinkAddressOption, NeighbourMessage, PrefixInformation,
+    RouterAdvertisement, RouterSolicitation,
+};
 pub use ethernet::{EtherType, Ethernet, VlanTag};
 pub use icmp::{IcmpEcho, IcmpError, IcmpType};
 pub use ipv4::{IpProtocol, Ipv4};
 pub use ipv6::{Ipv6, Ipv6Extension, Ipv6Fragment};
+pub use listener::{GroupRecord, LISTENER_HOP_LIMIT, ListenerMessage, ListenerReport, RouterAlert};
 pub use tcp::{Tcp, TcpFlags};
 pub use udp::Udp;
 

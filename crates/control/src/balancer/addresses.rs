@@ -49,7 +49,7 @@ impl<P: Plane> Balancer<P> {
     ) -> Result<(), BalancerError<P::Error>> {
         let mut ours: BTreeSet<_> = more.into_iter().collect();
         ours.extend(self.nat.iter().flat_map(|nat| &nat.addresses));
-        ours.extend(self.own.map(IpAddr::from));
+        ours.extend(&self.own);
         ours.extend(self.services.keys().map(|service| service.address));
         ours.extend(self.places.taken().map(|(_, place)| place.owner.service.address));
         if ours != self.ours {

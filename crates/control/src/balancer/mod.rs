@@ -26,7 +26,7 @@ use evenkeel_wire::MacAddress;
 use places::Places;
 pub use replies::ReplyRoute;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
@@ -101,8 +101,8 @@ pub struct Balancer<P> {
     nat: Option<Nat>,
     /// The connections that were wanted last, of either family: see [`crate::Sizes`].
     max_flows: Option<(u32, u32)>,
-    /// The host's own address, where the plane is a host by itself.
-    own: Option<Ipv4Addr>,
+    /// The host's own addresses, where the plane is a host by itself.
+    own: Vec<IpAddr>,
     /// The addresses that the plane was told are ours.
     ours: BTreeSet<IpAddr>,
     /// The host's routes, as far as they matter to answers.
@@ -124,7 +124,7 @@ impl<P: Plane> Balancer<P> {
             next_hops: BTreeMap::new(),
             nat: None,
             max_flows: None,
-            own: None,
+            own: Vec::new(),
             ours: BTreeSet::new(),
             replies: Vec::new(),
             limits: HashMap::new(),

@@ -43,7 +43,7 @@ impl<P: Plane> Balancer<P> {
         self.max_flows = Some(wanted_flows(config));
         self.classes = classes;
         self.nat.get_or_insert_with(|| config.nat.clone());
-        self.own = config.dataplane.address.map(|own| own.address).filter(|_| self.plane.is_the_host());
+        self.own = config.dataplane.own_addresses().filter(|_| self.plane.is_the_host()).collect();
         // New addresses before the services that have them, old ones after.
         self.write_addresses(config.services.iter().map(|service| service.address))?;
         let wanted: HashSet<_> = config.services.iter().map(config::Service::id).collect();

@@ -11,6 +11,7 @@ use super::service::{Backend, OnDown, OnMissing, Service};
 use super::spans::{ServiceSpans, Spans};
 use crate::sizes::{MOST_ADDRESSES, MOST_BACKENDS, MOST_FLOWS, MOST_SERVICE_PORTS, MOST_SERVICES};
 use evenkeel_core::flow::IDLE_CLASSES;
+use evenkeel_wire::Ipv6Address;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::IpAddr;
 
@@ -22,6 +23,8 @@ const LEAST_MTU_OF_IPV6: u16 = 1280;
 const MAX_FLOWS: std::ops::RangeInclusive<u32> = 64..=MOST_FLOWS;
 /// IFNAMSIZ without the closing zero (linux/if.h).
 const INTERFACE_NAME: usize = 15;
+/// Identifiers of VLANs (IEEE 802.1Q, clause 9.6: 0 is none, 4095 is reserved).
+const VLANS: std::ops::RangeInclusive<u16> = 1..=4094;
 /// Bytes of a service's name: more is not a name.
 const SERVICE_NAME: usize = 64;
 
@@ -39,7 +42,7 @@ pub(super) fn check(config: &Config, spans: &Spans, faults: &mut Faults) {
     check_extent(config, spans, faults);
     let mut ours: HashSet<IpAddr> = config.nat.addresses.iter().copied().collect();
     ours.extend(config.services.iter().map(|service| service.address));
-    ours.extend(config.dataplane.address.map(|own| IpAddr::from(own.address)));
+    ours.extend(config.dataplane.own_addresses());
     let mut names = HashMap::new();
     let mut idle_sets = Vec::new();
     let mut listeners = Listeners::default();
@@ -178,6 +181,10 @@ fn check_dataplane(dataplane: &Dataplane, spans: &Spans, faults: &mut Faults) {
     {
         faults.add(spans.interface.clone(), format!("\"{name}\" cannot be an interface's name"));
     }
+    if dataplane.vlan.is_some_and(|vlan| !VLANS.contains(&vlan)) {
+        faults.add(spans.vlan.clone(), format!("vlan must be between {} and {}", VLANS.start(), VLANS.end()));
+    }
+    check_six(dataplane, spans, faults);
     let Some(own) = dataplane.address else {
         if dataplane.gateway.is_some() {
             faults.add(spans.gateway.clone(), "gateway needs address, which says who is near and needs no gateway");
@@ -190,6 +197,27 @@ fn check_dataplane(dataplane: &Dataplane, spans: &Spans, faults: &mut Faults) {
     {
         let message = format!("gateway {gateway} must be another host of the network of {}", own.address);
         faults.add(spans.gateway.clone(), message);
+    }
+}
+
+/// The host's own addresses of IPv6. A router's is the link's own as a rule, and so in every network of the link.
+fn check_six(dataplane: &Dataplane, spans: &Spans, faults: &mut Faults) {
+    let Some(own) = dataplane.address6 else {
+        if dataplane.gateway6.is_some() {
+            faults.add(spans.gateway6.clone(), "gateway6 needs address6, which says who is near and needs no gateway");
+        }
+        return;
+    };
+    check_host(own.address.into(), "the balancer", spans.own_address6.clone(), faults);
+    if let Some(gateway) = dataplane.gateway6 {
+        let is_near = Ipv6Address::from(gateway).is_link_local() || own.has_near(gateway);
+        if gateway == own.address || !Ipv6Address::from(gateway).is_host() || !is_near {
+            let message = format!(
+                "gateway6 {gateway} must be another host of the network of {}, by an address there or by a link-local one",
+                own.address
+            );
+            faults.add(spans.gateway6.clone(), message);
+        }
     }
 }
 

@@ -4,7 +4,7 @@ use super::secret::PickSecret;
 use serde::Deserialize;
 use serde::de::{Deserializer, Error as _};
 use std::fmt;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// `[dataplane]`: where packets are met.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,6 +22,13 @@ pub struct Dataplane {
     pub address: Option<HostAddress>,
     /// The way to backends outside that network (DPDK; on XDP the kernel's routes say).
     pub gateway: Option<Ipv4Addr>,
+    /// The host's own address and network of IPv6, such as 2001:db8::5/64 (DPDK). Without it, everybody is reached directly of whom
+    /// no router says anything else.
+    pub address6: Option<HostAddress6>,
+    /// The way to backends outside that network (DPDK). Without it, routers say.
+    pub gateway6: Option<Ipv6Addr>,
+    /// The VLAN that the balancer is in, if frames there have tags (DPDK).
+    pub vlan: Option<u16>,
     /// What lcores do when nothing arrives (DPDK).
     pub idle: Idle,
     /// The longest IPv4 packet that the port carries, in bytes (DPDK); without it, as the port has it.
@@ -41,11 +48,23 @@ impl Default for Dataplane {
             max_flows: 1 << 20,
             address: None,
             gateway: None,
+            address6: None,
+            gateway6: None,
+            vlan: None,
             idle: Idle::Sleep,
             mtu: None,
             secret: None,
             unserved: Unserved::Refuse,
         }
+    }
+}
+
+impl Dataplane {
+    /// The host's own addresses.
+    pub fn own_addresses(&self) -> impl Iterator<Item = IpAddr> + use<> {
+        let four = self.address.map(|own| own.address.into());
+        let six = self.address6.map(|own| own.address.into());
+        four.into_iter().chain(six)
     }
 }
 
@@ -107,6 +126,36 @@ impl<'de> Deserialize<'de> for HostAddress {
         });
         parts.ok_or_else(|| {
             D::Error::custom(format!("an address with its network is like 192.0.2.5/24, not \"{text}\""))
+        })
+    }
+}
+
+/// An address of IPv6 and the length of its network's prefix, as in 2001:db8::5/64.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HostAddress6 {
+    /// The address.
+    pub address: Ipv6Addr,
+    /// Bits that the network's addresses have in common, up to 128.
+    pub prefix: u8,
+}
+
+impl HostAddress6 {
+    /// Whether `other` is in the same network.
+    pub fn has_near(&self, other: Ipv6Addr) -> bool {
+        let mask = u128::MAX.checked_shl(128_u32.saturating_sub(self.prefix.into())).unwrap_or(0);
+        (self.address.to_bits() ^ other.to_bits()) & mask == 0
+    }
+}
+
+impl<'de> Deserialize<'de> for HostAddress6 {
+    fn deserialize<D: Deserializer<'de>>(input: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(input)?;
+        let parts = text.split_once('/').and_then(|(address, prefix)| {
+            let address = address.parse().ok()?;
+            Some(Self { address, prefix: prefix.parse().ok().filter(|prefix| *prefix <= 128)? })
+        });
+        parts.ok_or_else(|| {
+            D::Error::custom(format!("an address of IPv6 with its network is like 2001:db8::5/64, not \"{text}\""))
         })
     }
 }

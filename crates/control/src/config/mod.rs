@@ -30,7 +30,7 @@ mod statuses;
 mod tests;
 mod trust;
 
-pub use dataplane::{Dataplane, HostAddress, Idle, Kind, Unserved, XdpMode};
+pub use dataplane::{Dataplane, HostAddress, HostAddress6, Idle, Kind, Unserved, XdpMode};
 pub use fault::{ConfigError, Fault};
 pub use file::{Config, Metrics, Nat};
 pub use health::{Health, Initial, Target};

@@ -2,7 +2,7 @@
 
 use super::address::Address;
 use super::check;
-use super::dataplane::{Dataplane, Idle, Unserved, XdpMode};
+use super::dataplane::{Dataplane, HostAddress6, Idle, Unserved, XdpMode};
 use super::fault::{Fault, Faults};
 use super::file::{Config, Metrics, Nat};
 use super::health::{self, Health, Time};
@@ -16,7 +16,7 @@ use evenkeel_core::flow::IdleTimes;
 use serde::Deserialize;
 use serde::de::{Deserializer, Error as _, Unexpected, Visitor};
 use std::fmt;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::ops::{Range, RangeInclusive};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -86,6 +86,9 @@ fn read_dataplane(mut section: Section<'_, '_>, spans: &mut Spans) -> Option<Dat
     let max_flows = section.optional::<u32>("max-flows");
     let address = section.optional("address");
     let gateway = section.optional::<Ipv4Addr>("gateway");
+    let address6 = section.optional::<HostAddress6>("address6");
+    let gateway6 = section.optional::<Ipv6Addr>("gateway6");
+    let vlan = section.optional::<u16>("vlan");
     let idle = section.optional::<Idle>("idle");
     let mtu = section.optional::<u16>("mtu");
     let secret = section.optional::<PathBuf>("secret-file").and_then(|file| {
@@ -98,6 +101,9 @@ fn read_dataplane(mut section: Section<'_, '_>, spans: &mut Spans) -> Option<Dat
     spans.max_flows = span(&max_flows);
     spans.own_address = span(&address);
     spans.gateway = span(&gateway);
+    spans.own_address6 = span(&address6);
+    spans.gateway6 = span(&gateway6);
+    spans.vlan = span(&vlan);
     spans.mtu = span(&mtu);
     Some(Dataplane {
         kind: value(kind),
@@ -106,6 +112,9 @@ fn read_dataplane(mut section: Section<'_, '_>, spans: &mut Spans) -> Option<Dat
         max_flows: value(max_flows).unwrap_or(default.max_flows),
         address: value(address),
         gateway: value(gateway),
+        address6: value(address6),
+        gateway6: value(gateway6),
+        vlan: value(vlan),
         idle: value(idle).unwrap_or(default.idle),
         mtu: value(mtu),
         secret,

@@ -6,6 +6,9 @@ use std::ops::Range;
 #[derive(Debug, Default)]
 pub(super) struct Spans {
     pub(super) gateway: Range<usize>,
+    pub(super) own_address6: Range<usize>,
+    pub(super) gateway6: Range<usize>,
+    pub(super) vlan: Range<usize>,
     pub(super) mtu: Range<usize>,
     pub(super) interface: Range<usize>,
     pub(super) max_flows: Range<usize>,

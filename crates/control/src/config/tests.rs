@@ -6,7 +6,7 @@ use evenkeel_core::Features;
 use evenkeel_core::flow::IdleTimes;
 use evenkeel_wire::MacAddress;
 use proptest::prelude::*;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
 const GOOD: &str = r#"
@@ -331,6 +331,32 @@ fn every_fault_is_named_with_its_place() {
             "4:11: ",
             "another host of the network of 10.0.0.9",
         ),
+        ("interface = \"veth6\"", "address6 = \"2001:db8::9\"", "3:12: ", "2001:db8::5/64"),
+        ("interface = \"veth6\"", "address6 = \"2001:db8::9/129\"", "3:12: ", "2001:db8::5/64"),
+        ("interface = \"veth6\"", "address6 = \"10.0.0.9/24\"", "3:12: ", "2001:db8::5/64"),
+        ("interface = \"veth6\"", "address6 = \"fe80::9/64\"", "3:12: ", "it is link-local"),
+        ("interface = \"veth6\"", "address6 = \"ff02::9/64\"", "3:12: ", "cannot be the address of the balancer"),
+        ("interface = \"veth6\"", "gateway6 = \"fe80::1\"", "3:12: ", "gateway6 needs address6"),
+        (
+            "interface = \"veth6\"",
+            "address6 = \"2001:db8::9/64\"\ngateway6 = \"2001:db8:1::1\"",
+            "4:12: ",
+            "another host of the network of 2001:db8::9",
+        ),
+        (
+            "interface = \"veth6\"",
+            "address6 = \"2001:db8::9/64\"\ngateway6 = \"2001:db8::9\"",
+            "4:12: ",
+            "another host of the network of 2001:db8::9",
+        ),
+        (
+            "interface = \"veth6\"",
+            "address6 = \"2001:db8::9/0\"\ngateway6 = \"ff02::2\"",
+            "4:12: ",
+            "another host of the network of 2001:db8::9",
+        ),
+        ("interface = \"veth6\"", "vlan = 0", "3:8: ", "vlan must be between 1 and 4094"),
+        ("interface = \"veth6\"", "vlan = 4095", "3:8: ", "vlan must be between 1 and 4094"),
         ("interface = \"veth6\"", "gateway = \"10.0.0.1\"", "3:11: ", "gateway needs address"),
         ("interface = \"veth6\"", "gateway = \"router\"", "3:11: ", "gateway: invalid IPv4 address"),
     ] {
@@ -638,6 +664,22 @@ fn prefixes_of_every_length_contain_what_they_should() {
     assert!(near(31, neighbour) && !near(32, neighbour) && near(32, own) && near(24, neighbour));
     let far = Ipv4Addr::new(192, 0, 2, 1);
     assert!(near(0, far) && !near(1, far) && !near(24, far));
+}
+
+#[test]
+fn what_a_host_needs_for_ipv6_and_in_a_vlan_is_read() {
+    for (gateway, expected) in [("fe80::1", "fe80::1"), ("2001:DB8::1", "2001:db8::1")] {
+        let lines = format!("address6 = \"2001:db8::5/64\"\ngateway6 = \"{gateway}\"\nvlan = 4094");
+        let config = Config::parse("host.toml", &GOOD.replace("interface = \"veth6\"", &lines)).expect("it is right");
+        let Dataplane { address6, gateway6, vlan, .. } = config.dataplane;
+        let own = HostAddress6 { address: Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 5), prefix: 64 };
+        assert_eq!((address6, vlan), (Some(own), Some(4094)));
+        assert_eq!(gateway6.map(|gateway| gateway.to_string()).as_deref(), Some(expected));
+        assert_eq!(config.dataplane.own_addresses().collect::<Vec<_>>(), [IpAddr::from(own.address)]);
+        let near = |prefix, other: &str| HostAddress6 { prefix, ..own }.has_near(other.parse().expect("an address"));
+        assert!(near(64, "2001:db8::ffff:0:0:1") && near(0, "::1") && near(128, "2001:db8::5"));
+        assert!(!near(64, "2001:db8:0:1::5") && !near(128, "2001:db8::4") && !near(1, "fe80::1"));
+    }
 }
 
 #[test]

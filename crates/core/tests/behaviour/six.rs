@@ -270,7 +270,7 @@ fn a_packet_that_contradicts_itself_is_dropped_and_one_that_ends_early_passed() 
 #[test]
 fn a_configuration_without_ipv6_leaves_it_alone() {
     let mut plane = wide_scene(64);
-    plane.features = Features(Features::ALL.0 & !Features::IPV6.0);
+    plane.features = Features::ALL.without(Features::IPV6);
     assert_eq!(plane.verdict(&tcp(visitor(1), web(), SYN)), Reason::NotIpv4);
 }
 

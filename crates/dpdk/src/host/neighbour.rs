@@ -1,17 +1,19 @@
 //! What is known of a next hop, and when to ask it.
 
 use super::Resolution;
+use super::message::Word;
 use evenkeel_wire::MacAddress;
 use std::time::Duration;
 
 /// An answer is believed for so long, if there are few neighbours.
 const TRUST: Duration = Duration::from_secs(10);
 /// Of many neighbours so many are asked a second, and each is believed for as long as it takes to come round. Who has another
-/// Ethernet address says so by itself (RFC 5227, section 2.3), as a rule.
+/// Ethernet address says so by itself (RFC 5227, section 2.3; RFC 4861, section 7.2.6), as a rule.
 const TRUSTED_A_SECOND: u32 = 500;
 /// And so many of those that have not answered for a while.
 const SILENT_A_SECOND: u32 = 2000;
-/// How far apart questions are that get no answer (RFC 1122, section 2.3.2.1: at most one a second).
+/// How far apart questions are that get no answer (RFC 1122, section 2.3.2.1: at most one a second; RFC 4861, section 10:
+/// RETRANS_TIMER).
 const RETRY: Duration = Duration::from_secs(1);
 /// How far apart other Ethernet addresses are believed: one who answers for somebody else, or two who have the same
 /// address, do not move a backend to and fro with every packet.
@@ -39,16 +41,19 @@ pub(super) struct Neighbour {
     mac: Option<MacAddress>,
     /// Since when it has been there.
     since: Duration,
-    /// When it has answered last, or was asked in vain.
-    at: Option<Duration>,
+    /// When it may be asked again, however much there is to doubt.
+    rests_until: Duration,
+    /// When to ask next.
+    due: Duration,
     /// Questions since the last answer.
     unanswered: u32,
 }
 
 /// A question to be asked.
-pub(super) struct Question {
-    /// Whom: the neighbour alone while it is known and has answered (RFC 1122, section 2.3.2.1, "unicast poll").
-    pub(super) to: MacAddress,
+pub(super) struct Asking {
+    /// Where: the neighbour alone while it is known and has answered (RFC 1122, section 2.3.2.1, "unicast poll"; RFC 4861,
+    /// section 7.3.1), else everybody.
+    pub(super) to: Option<MacAddress>,
     /// What has to be said about it now.
     pub(super) verdict: Option<Resolution>,
 }
@@ -58,42 +63,52 @@ impl Neighbour {
         self.mac
     }
 
+    /// When to ask next.
+    pub(super) fn due(&self) -> Duration {
+        self.due
+    }
+
     /// It may have moved: ask.
     pub(super) fn doubt(&mut self) {
-        self.at = None;
+        self.due = self.rests_until;
     }
 
-    /// It was heard of; returns whether that is new: another address, or the first answer after it was given up.
-    pub(super) fn heard(&mut self, mac: MacAddress, now: Duration) -> bool {
+    /// It was heard of; returns where it is if that is new: another address, or the first answer after it was given up. Who speaks
+    /// unasked is believed, and asked (RFC 4861, section 7.2.5 and appendix C).
+    pub(super) fn heard(&mut self, word: &Word, now: Duration, pace: Pace) -> Option<MacAddress> {
+        let mac = word.mac.or(self.mac)?;
         let has_moved = self.mac != Some(mac);
-        if has_moved && self.mac.is_some() && now < self.since + SETTLING {
-            return false;
+        if has_moved && self.mac.is_some() {
+            if !word.overrides {
+                self.doubt();
+                return None;
+            }
+            if now < self.since + SETTLING {
+                return None;
+            }
         }
-        let is_new = has_moved || self.unanswered > PATIENCE;
-        let since = if has_moved { now } else { self.since };
-        *self = Self { mac: Some(mac), since, at: Some(now), unanswered: 0 };
-        is_new
+        let is_new = has_moved || (word.is_answer && self.unanswered > PATIENCE);
+        if has_moved {
+            (self.mac, self.since, self.unanswered) = (Some(mac), now, 0);
+        }
+        if word.is_answer {
+            (self.due, self.unanswered) = (now + pace.trust, 0);
+        } else if has_moved {
+            self.doubt();
+        }
+        is_new.then_some(mac)
     }
 
-    /// Whether it is time to ask.
-    pub(super) fn is_due(&self, now: Duration, pace: Pace) -> bool {
-        let pause = match self.unanswered {
-            0 => pace.trust,
-            1..=PATIENCE => RETRY,
-            _ => pace.silence,
-        };
-        self.at.is_none_or(|at| now >= at + pause)
-    }
-
-    /// What to ask, when it is time.
-    pub(super) fn ask(&mut self, now: Duration) -> Question {
-        self.at = Some(now);
+    /// What to ask at this time.
+    pub(super) fn tick(&mut self, now: Duration, pace: Pace) -> Option<Asking> {
+        if now < self.due {
+            return None;
+        }
         self.unanswered = self.unanswered.saturating_add(1);
-        let to = match self.mac {
-            Some(mac) if self.unanswered < PATIENCE => mac,
-            _ => MacAddress::BROADCAST,
-        };
+        self.rests_until = now + RETRY;
+        self.due = now + if self.unanswered > PATIENCE { pace.silence } else { RETRY };
+        let to = self.mac.filter(|_| self.unanswered < PATIENCE);
         let given_up = if self.mac.is_some() { Resolution::Lost } else { Resolution::Silent };
-        Question { to, verdict: (self.unanswered == PATIENCE + 1).then_some(given_up) }
+        Some(Asking { to, verdict: (self.unanswered == PATIENCE + 1).then_some(given_up) })
     }
 }

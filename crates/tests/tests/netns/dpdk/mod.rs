@@ -1,5 +1,6 @@
 //! What only the balancer on DPDK has.
 
+mod discovery;
 mod host;
 mod idle;
 mod misuse;

@@ -1,31 +1,27 @@
-//! The host, with frames that etherparse or hand has made.
-#![allow(clippy::unwrap_used, reason = "a test that fails may do so anywhere")]
+//! IPv4: ARP.
 
 use super::*;
-use etherparse::{
-    ArpHardwareId, ArpOperation as Operation, ArpPacket, EtherType as Ether, NetSlice, PacketBuilder, SlicedPacket,
-};
+use etherparse::{ArpHardwareId, ArpOperation as Operation, ArpPacket, EtherType as Ether, NetSlice, SlicedPacket};
 use evenkeel_control::config::HostAddress;
 use proptest::prelude::*;
 
-const OURS: MacAddress = MacAddress([2, 0, 0, 0, 0, 0x10]);
 const SERVICE: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 10);
 const OWN: HostAddress = HostAddress { address: SERVICE, prefix: 24 };
 const BACKEND: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 2);
 const FAR: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 2);
 const GATEWAY: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 254);
-const THEIRS: [u8; 6] = [2, 0, 0, 0, 0, 2];
-const MOVED: [u8; 6] = [2, 0, 0, 0, 0, 3];
+const NETWORK: Network =
+    Network { address: Some(OWN), gateway: Some(GATEWAY), address6: None, gateway6: None, vlan: None };
 
-fn seconds(seconds: u64) -> Duration {
-    Duration::from_secs(seconds)
+fn known(backend: Ipv4Addr, mac: [u8; 6]) -> News {
+    News::Backend(backend.into(), Resolution::Known(MacAddress(mac)))
 }
 
 /// A host at 10.0.0.10 with two backends, one of them behind the gateway.
 fn host() -> Host {
-    let mut host = Host::new(OURS, Network::new(Some(OWN), Some(GATEWAY)));
-    host.set_addresses([SERVICE], seconds(0));
-    assert_eq!(host.set_backends([BACKEND, FAR]), []);
+    let mut host = Host::new(OURS, NETWORK);
+    host.set_addresses([SERVICE.into()], seconds(0));
+    assert_eq!(host.set_backends([BACKEND.into(), FAR.into()]), []);
     host
 }
 
@@ -40,7 +36,7 @@ fn arp(operation: Operation, sender_mac: [u8; 6], sender: Ipv4Addr, target: Ipv4
         &target.octets(),
     );
     let mut frame = Vec::new();
-    PacketBuilder::ethernet2(sender_mac, [0xff; 6]).arp(packet.unwrap()).write(&mut frame).unwrap();
+    etherparse::PacketBuilder::ethernet2(sender_mac, [0xff; 6]).arp(packet.unwrap()).write(&mut frame).unwrap();
     frame
 }
 
@@ -96,7 +92,7 @@ fn addresses_are_announced_twice_and_again_when_the_cable_is_plugged_in() {
     assert_eq!(announced(&mut host, 1), []);
     assert_eq!(announced(&mut host, 2), [announcement]);
     assert_eq!(announced(&mut host, 10), []);
-    host.set_addresses([SERVICE, FAR], seconds(11));
+    host.set_addresses([SERVICE.into(), FAR.into()], seconds(11));
     assert_eq!(announced(&mut host, 11), [([0xff; 6], Operation::REQUEST, FAR)], "the new one only");
     host.link_came_up(seconds(20));
     assert_eq!(announced(&mut host, 20).len(), 2);
@@ -113,9 +109,9 @@ fn a_backend_is_asked_for_each_second_until_it_answers_then_now_and_then() {
     }
     let everybody = [0xff; 6];
     assert_eq!(asked, [(everybody, BACKEND), (everybody, GATEWAY)].repeat(3));
-    assert_eq!(answer(&mut host, THEIRS, BACKEND, 3), [News::Backend(BACKEND, Resolution::Known(MacAddress(THEIRS)))]);
+    assert_eq!(answer(&mut host, THEIRS, BACKEND, 3), [known(BACKEND, THEIRS)]);
     assert_eq!(answer(&mut host, THEIRS, BACKEND, 3), [], "that is known");
-    assert_eq!(answer(&mut host, MOVED, GATEWAY, 3), [News::Backend(FAR, Resolution::Known(MacAddress(MOVED)))]);
+    assert_eq!(answer(&mut host, MOVED, GATEWAY, 3), [known(FAR, MOVED)]);
     assert_eq!(questions(&host.tick(seconds(12))), []);
     assert_eq!(questions(&host.tick(seconds(13))), [(THEIRS, BACKEND), (MOVED, GATEWAY)], "they alone are asked");
     assert_eq!(questions(&host.tick(seconds(14))), [(everybody, BACKEND), (everybody, GATEWAY)], "then everybody");
@@ -127,13 +123,12 @@ fn silence_is_said_once_and_the_answer_after_it_too() {
     let said = |host: &mut Host, seconds_: std::ops::Range<u64>| {
         seconds_.flat_map(|now| host.tick(seconds(now)).news).collect::<Vec<_>>()
     };
-    let both = |resolution| [News::Backend(BACKEND, resolution), News::Backend(FAR, resolution)];
+    let both = |resolution| [BACKEND, FAR].map(|backend| News::Backend(backend.into(), resolution));
     assert_eq!(said(&mut host, 0..20), both(Resolution::Silent));
-    let known = Resolution::Known(MacAddress(THEIRS));
-    assert_eq!(answer(&mut host, THEIRS, BACKEND, 20), [News::Backend(BACKEND, known)]);
-    assert_eq!(answer(&mut host, THEIRS, GATEWAY, 20), [News::Backend(FAR, known)]);
+    assert_eq!(answer(&mut host, THEIRS, BACKEND, 20), [known(BACKEND, THEIRS)]);
+    assert_eq!(answer(&mut host, THEIRS, GATEWAY, 20), [known(FAR, THEIRS)]);
     assert_eq!(said(&mut host, 20..60), both(Resolution::Lost));
-    assert_eq!(answer(&mut host, THEIRS, BACKEND, 60), [News::Backend(BACKEND, known)], "back where it was");
+    assert_eq!(answer(&mut host, THEIRS, BACKEND, 60), [known(BACKEND, THEIRS)], "back where it was");
 }
 
 #[test]
@@ -141,7 +136,7 @@ fn an_announcement_of_another_ethernet_address_is_followed_at_once() {
     let mut host = host();
     answer(&mut host, THEIRS, BACKEND, 0);
     let outcome = host.receive(&arp(Operation::REQUEST, MOVED, BACKEND, BACKEND), seconds(1));
-    assert_eq!(outcome.news, [News::Backend(BACKEND, Resolution::Known(MacAddress(MOVED)))]);
+    assert_eq!(outcome.news, [known(BACKEND, MOVED)]);
     assert_eq!(outcome.frames, [[0_u8; 0]; 0]);
 }
 
@@ -152,7 +147,7 @@ fn who_answers_for_a_backend_beside_it_moves_it_once_a_second_at_most() {
     let claim = |host: &mut Host, mac, millis| {
         host.receive(&arp(Operation::REPLY, mac, BACKEND, SERVICE), Duration::from_millis(millis)).news
     };
-    let moved = |mac| vec![News::Backend(BACKEND, Resolution::Known(MacAddress(mac)))];
+    let moved = |mac| vec![known(BACKEND, mac)];
     assert_eq!(claim(&mut host, MOVED, 999), []);
     assert_eq!(claim(&mut host, MOVED, 1000), moved(MOVED));
     let flapping: Vec<_> = (0..100)
@@ -165,7 +160,12 @@ fn who_answers_for_a_backend_beside_it_moves_it_once_a_second_at_most() {
 #[test]
 fn it_listens_for_its_own_addresses_and_those_of_next_hops() {
     let addresses = |list: &[Ipv4Addr]| list.iter().map(|&address| address.into()).collect();
-    let heard = Heard { ours: addresses(&[SERVICE]), neighbours: addresses(&[BACKEND, GATEWAY]) };
+    let heard = Heard {
+        ours: addresses(&[SERVICE]),
+        neighbours: addresses(&[BACKEND, GATEWAY]),
+        routers: false,
+        groups: false,
+    };
     assert_eq!(host().heard(), heard);
 }
 
@@ -175,7 +175,7 @@ fn who_claims_our_address_is_named_once_a_minute_and_not_believed() {
     // Any number of Ethernet addresses may be made up.
     for (now, mac, is_told) in [(1, THEIRS, true), (1, THEIRS, false), (60, MOVED, false), (61, MOVED, true)] {
         let outcome = host.receive(&arp(Operation::REQUEST, mac, SERVICE, SERVICE), seconds(now));
-        let told = [News::Conflict(SERVICE, MacAddress(mac))];
+        let told = [News::Conflict(SERVICE.into(), MacAddress(mac))];
         assert_eq!((outcome.news.as_slice(), outcome.frames.len()), (if is_told { &told[..] } else { &[] }, 0));
     }
     // Our own frames may come back from a bridge.
@@ -184,11 +184,11 @@ fn who_claims_our_address_is_named_once_a_minute_and_not_believed() {
 
 #[test]
 fn a_backend_outside_the_network_needs_a_gateway() {
-    let mut host = Host::new(OURS, Network::new(Some(OWN), None));
-    assert_eq!(host.set_backends([FAR, BACKEND]), [News::Backend(FAR, Resolution::NoRoute)]);
+    let mut host = Host::new(OURS, Network { gateway: None, ..NETWORK });
+    assert_eq!(host.set_backends([FAR.into(), BACKEND.into()]), [News::Backend(FAR.into(), Resolution::NoRoute)]);
     let mut anywhere = Host::new(OURS, Network::default());
-    anywhere.set_addresses([SERVICE], seconds(0));
-    assert_eq!(anywhere.set_backends([FAR]), [], "without a network everybody is near");
+    anywhere.set_addresses([SERVICE.into()], seconds(0));
+    assert_eq!(anywhere.set_backends([FAR.into()]), [], "without a network everybody is near");
     assert_eq!(questions(&anywhere.tick(seconds(0))), [([0xff; 6], FAR)]);
 }
 
@@ -197,7 +197,7 @@ fn what_is_known_stays_known_when_backends_come_and_go() {
     let mut host = host();
     answer(&mut host, THEIRS, GATEWAY, 0);
     let other = Ipv4Addr::new(192, 0, 2, 3);
-    assert_eq!(host.set_backends([FAR, other]), [News::Backend(other, Resolution::Known(MacAddress(THEIRS)))]);
+    assert_eq!(host.set_backends([FAR.into(), other.into()]), [known(other, THEIRS)]);
     assert_eq!(questions(&host.tick(seconds(1))), [], "the first backend is forgotten, the gateway is known");
 }
 
@@ -216,10 +216,10 @@ proptest! {
 fn of_thousands_of_neighbours_each_has_its_turn_and_few_are_asked_at_once() {
     const MANY: u32 = 20_000;
     let first = u32::from(Ipv4Addr::new(10, 1, 0, 0));
-    let all = || (first..first + MANY).map(Ipv4Addr::from);
+    let all = || (first..first + MANY).map(|number| Ipv4Addr::from(number).into());
     let own = HostAddress { address: SERVICE, prefix: 8 };
-    let mut host = Host::new(OURS, Network::new(Some(own), None));
-    host.set_addresses([SERVICE], seconds(0));
+    let mut host = Host::new(OURS, Network { address: Some(own), ..Network::default() });
+    host.set_addresses([SERVICE.into()], seconds(0));
     assert_eq!(host.set_backends(all()), []);
     // Who is asked until there is no more to do, and how often.
     let ask = |host: &mut Host, now, answers: bool| {
@@ -252,8 +252,8 @@ fn of_thousands_of_neighbours_each_has_its_turn_and_few_are_asked_at_once() {
     assert_eq!(ask(&mut host, 52, true), (many, 0), "as often as it is for so many");
 
     // Who comes last is not asked last for ever: the next one goes on where the one before has ended.
-    let mut host = Host::new(OURS, Network::new(Some(own), None));
-    host.set_addresses([SERVICE], seconds(0));
+    let mut host = Host::new(OURS, Network { address: Some(own), ..Network::default() });
+    host.set_addresses([SERVICE.into()], seconds(0));
     host.set_backends(all());
     let asked: BTreeSet<_> =
         (0..MANY.div_ceil(128)).flat_map(|time| questions(&host.tick(seconds(time.into())))).collect();
