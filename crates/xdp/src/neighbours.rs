@@ -327,7 +327,7 @@ mod tests {
             (RouteType::Unreachable, Resolution::NoRoute),
             (RouteType::BlackHole, Resolution::NoRoute),
         ] {
-            assert_eq!(leads_to(&route(kind, &[oif.clone()]), 7), Err(expected), "{kind:?}");
+            assert_eq!(leads_to(&route(kind, std::slice::from_ref(&oif)), 7), Err(expected), "{kind:?}");
         }
     }
 

@@ -323,7 +323,7 @@ impl<P: Plane> Operator<P> {
         health.keep(|backend| checked.contains(backend));
         let known: HashSet<BackendId> = self.config.backend_ids().collect();
         checked.difference(&known).for_each(|new| health.expect(*new));
-        let there = self.balancer.backend_addresses().into_iter().map(IpAddr::from);
+        let there = self.balancer.backend_addresses().into_iter();
         health.keep_ways(&wanted.iter().map(|backend| backend.address).chain(there).collect());
         (orders, health)
     }

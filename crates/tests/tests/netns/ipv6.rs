@@ -28,6 +28,13 @@ scenarios! {
     connections_go_on_over_a_restart_and_a_crash["nsenter"],
 }
 
+scenarios! {
+    on_dpdk, testbed::on(Plane::Dpdk),
+    clients_of_both_families_are_served_and_told_of[],
+    usual_programs_work["curl", "nc", "iperf3", "ping"],
+    the_first_ipv6_service_comes_by_a_reload_and_costs_nobody_anything[],
+}
+
 const SIX: IpAddr = IpAddr::V6(Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 0x10));
 const FOUR: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 10));
 
