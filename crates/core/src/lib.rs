@@ -60,7 +60,7 @@ pub use progress::progress;
 pub use service::{Service, ServiceKey};
 pub use settings::{MAGLEV_SLOTS, Settings};
 pub use station::{Next, Station, visit};
-pub use tables::{AllTables, FamilyTables, Tables, insert, locate, located, take_over};
+pub use tables::{AllTables, FamilyTables, Searched, Tables, insert, locate, located, take_over};
 pub use verdict::{Event, Reason, Verdict};
 pub use word::Word;
 

@@ -89,6 +89,9 @@ pub trait Tables {
     }
 }
 
+/// A bucket of a family's flow table, and the entry at which a search through it begins.
+pub type Searched<'t, A, W> = (&'t BucketOf<<A as Family>::Entry<W>>, usize);
+
 /// The tables that each family of addresses has for itself.
 pub trait FamilyTables<A: Family>: Tables {
     /// Whether the address may be one of ours; a wrong yes is allowed and rare, a wrong no is not. Asked for every
@@ -112,7 +115,7 @@ pub trait FamilyTables<A: Family>: Tables {
 
     /// The bucket that a key belongs in, and the entry at which a search begins.
     #[inline(always)]
-    fn bucket(&self, key: &A::Key) -> Option<(&BucketOf<A::Entry<Self::Word>>, usize)> {
+    fn bucket(&self, key: &A::Key) -> Option<Searched<'_, A, Self::Word>> {
         let settings = self.settings();
         let place = key.place(settings);
         Some((self.flows(hash::bucket(place, A::flow_mask(settings)))?, hash::start(place)))

@@ -64,17 +64,17 @@ reasons! {
     UnservedRefused = "unserved-refused", Transmit, "A packet for one of our addresses, but for no service there, answered by a reset or by ICMP port unreachable (unserved = \"refuse\").";
     TimeExceeded = "time-exceeded", Transmit, "A packet that may travel no further, answered by ICMP time exceeded (unserved = \"refuse\").";
 
-    NotIpv4 = "not-ipv4", Pass, "ARP, IPv6, more than two VLAN tags, or another protocol that is not balanced.";
+    NotIpv4 = "not-ipv4", Pass, "ARP, more than two VLAN tags, IPv6 where no service is, or another protocol that is not balanced.";
     NotOurMac = "not-our-mac", Pass, "The frame is a broadcast or for another host's Ethernet address.";
     NotOurs = "not-ours", Pass, "The packet is for an address that is neither a service's nor a NAT address.";
     NoService = "no-service", Pass, "The packet is for one of our addresses that the host has as well, but for no service there.";
     CheckAnswer = "check-answer", Pass, "The packet is for an address that the host has as well, and for a port that health checks are sent from: most likely the answer to one.";
     NotTcpUdp = "not-tcp-udp", Pass, "The packet is for one of our addresses that the host has as well, but neither TCP, UDP nor an ICMP echo request.";
-    Truncated = "truncated", Pass, "The frame ends before its Ethernet or IPv4 header does.";
+    Truncated = "truncated", Pass, "The frame ends before its Ethernet or IP header does.";
 
     Malformed = "malformed", Drop, "A header of a packet for one of our addresses contradicts itself or the frame's length.";
     Fragment = "fragment", Drop, "A fragment for one of our addresses: only the first part would have ports.";
-    TtlExpired = "ttl-expired", Drop, "The packet may travel no further: its time to live is used up.";
+    TtlExpired = "ttl-expired", Drop, "The packet may travel no further: its time to live or hop limit is used up.";
     Unserved = "unserved", Drop, "The packet is for one of our addresses that no host has, but for no service there, and is not answered: another protocol, a reset, or unserved = \"drop\".";
     AnswerLimit = "answer-limit", Drop, "The packet would have been answered, by a reset or by an ICMP error, but so many were in the last moments that this one is not.";
     NewcomerLimit = "newcomer-limit", Drop, "The service lets in only so many newcomers a second (`newcomers`), and this one is beyond: a TCP client that asks again is let in.";
