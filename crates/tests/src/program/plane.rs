@@ -88,7 +88,7 @@ impl PlaneUnderTest<'_, '_> {
 
     /// Forgets every connection and every client's neighbour, and how often it has answered, as a fresh plane would.
     pub fn forget(&self) {
-        table::clear(self.flow_table());
+        table::clear(self.flow_table(), self.wide_flow_table());
         self.hops().iter().for_each(|hop| hop.store(0, Relaxed));
         let allowance = match self {
             Self::Xdp(plane) => plane.allowance(),

@@ -4,7 +4,9 @@ use super::ledger::Connection;
 use super::plane::PlaneUnderTest;
 use super::rig::peer;
 use evenkeel_control::config::Protocol;
-use evenkeel_core::flow::{Bucket, FlowKey, Key as _, Meta, Now, Peer, Side, State, Tick};
+use evenkeel_core::flow::{
+    Bucket, BucketOf, FlowKey, Key as _, Meta, Now, Peer, Record, Side, State, Tick, WideBucket, WideEntry,
+};
 use evenkeel_core::{BackendRef, hash};
 use evenkeel_wire::IpProtocol;
 use std::collections::{HashMap, HashSet};
@@ -83,8 +85,8 @@ pub fn stamp(plane: &PlaneUnderTest, keys: &[FlowKey], now: Now, ticks: u16) {
 }
 
 /// Makes every entry older by so many ticks, or as old as can be told.
-pub fn age(table: &[Bucket<AtomicU64>], ticks: u16) {
-    for word in table.iter().flat_map(|bucket| &bucket.0).map(|entry| &entry.meta) {
+pub fn age<E: Record<Word = AtomicU64>>(table: &[BucketOf<E>], ticks: u16) {
+    for word in table.iter().flat_map(|bucket| &bucket.0).map(Record::meta) {
         let meta = Meta(word.load(Relaxed));
         if meta.is_live() {
             let units = if meta.state().is_coarse() { u32::from(ticks) } else { u32::from(ticks) << 6 };
@@ -94,8 +96,10 @@ pub fn age(table: &[Bucket<AtomicU64>], ticks: u16) {
     }
 }
 
-/// Empties the table: every word zero, as when it was made.
-pub fn clear(table: &[Bucket<AtomicU64>]) {
+/// Empties the tables: every word zero, as when they were made.
+pub fn clear(table: &[Bucket<AtomicU64>], wide: &[WideBucket<AtomicU64>]) {
+    let wide = wide.iter().flat_map(|bucket| &bucket.0).flat_map(wide_cells);
+    wide.for_each(|word| word.store(0, Relaxed));
     for entry in table.iter().flat_map(|bucket| &bucket.0) {
         for word in [&entry.meta, &entry.addresses, &entry.ports, &entry.peer] {
             word.store(0, Relaxed);
@@ -109,6 +113,17 @@ pub fn words(table: &[Bucket<AtomicU64>]) -> Vec<[u64; 4]> {
     entries
         .map(|entry| [&entry.meta, &entry.addresses, &entry.ports, &entry.peer].map(|word| word.load(Relaxed)))
         .collect()
+}
+
+/// The same of IPv6.
+pub fn wide_words(table: &[WideBucket<AtomicU64>]) -> Vec<[u64; 8]> {
+    let entries = table.iter().flat_map(|bucket| &bucket.0);
+    entries.map(|entry| wide_cells(entry).map(|word| word.load(Relaxed))).collect()
+}
+
+fn wide_cells(entry: &WideEntry<AtomicU64>) -> [&AtomicU64; 8] {
+    let WideEntry { meta, source: [s0, s1], destination: [d0, d1], ports, peer: [p0, p1] } = entry;
+    [meta, s0, s1, d0, d1, ports, p0, p1]
 }
 
 /// What is wrong with a table at rest; nothing, it is hoped.

@@ -150,7 +150,10 @@ impl<'a, 'p> Twins<'a, 'p> {
     /// The planes were not alike before.
     pub fn wait(&mut self, ticks: u16) -> Result<(), Difference> {
         self.catch_up()?;
-        self.planes().iter().for_each(|plane| table::age(plane.flow_table(), ticks));
+        for plane in self.planes() {
+            table::age(plane.flow_table(), ticks);
+            table::age(plane.wide_flow_table(), ticks);
+        }
         Ok(())
     }
 
@@ -199,6 +202,11 @@ impl<'a, 'p> Twins<'a, 'p> {
         if let Some(place) = (0..xdp.len().max(dpdk.len())).find(|&place| xdp.get(place) != dpdk.get(place)) {
             let [xdp, dpdk] = [xdp.get(place), dpdk.get(place)];
             return Err(format!("entry {place} of the flow table is {xdp:x?} on XDP, {dpdk:x?} on DPDK"));
+        }
+        let [xdp, dpdk] = self.planes().map(|plane| table::wide_words(plane.wide_flow_table()));
+        if let Some(place) = (0..xdp.len().max(dpdk.len())).find(|&place| xdp.get(place) != dpdk.get(place)) {
+            let [xdp, dpdk] = [xdp.get(place), dpdk.get(place)];
+            return Err(format!("entry {place} of the table of IPv6 flows is {xdp:x?} on XDP, {dpdk:x?} on DPDK"));
         }
         let hops = |plane: &PlaneUnderTest| plane.hops().iter().map(|hop| hop.load(Relaxed)).collect::<Vec<_>>();
         let [xdp, dpdk] = self.planes().map(hops);

@@ -12,5 +12,6 @@ mod fixtures;
 mod hammer;
 mod lcores;
 mod recorded;
+mod six;
 mod stations;
 mod transmit;
