@@ -68,7 +68,7 @@ pub(crate) fn advance<A: Family, T: FamilyTables<A> + ?Sized>(
     // Before the state that it belongs to, or the client's answer could be held against the number before.
     let proof = segment.next_proof(reply.meta, side, holds, client.proof, now);
     if proof != client.proof {
-        client.entry.note_proof(proof);
+        client.entry.note_proof(client.address, client.proof, proof);
     }
     // Answers go to where the client's packets come from. One that has moved and finds no number stays where it was known.
     // A backend's packet says nothing of that, and must not take back what another CPU notes meanwhile.

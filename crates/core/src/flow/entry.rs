@@ -69,8 +69,9 @@ pub trait Record {
     /// What the next step of TCP's handshake has to acknowledge. Means something in client entries only.
     fn proof(&self) -> u32;
 
-    /// Changes that number, in a client entry. Another CPU may be doing the same; then one of them wins.
-    fn note_proof(&self, proof: u32);
+    /// Changes that number, in a client entry that said `peer` and `was`. Another CPU may be doing the same; then one of them wins.
+    /// If the place has become another entry's, nothing is changed.
+    fn note_proof(&self, peer: Self::Peer, was: u32, proof: u32);
 
     /// Its peer's address, or what stands for it.
     fn peer(&self) -> Self::Peer;
@@ -126,12 +127,6 @@ fn class(ports: u64) -> usize {
     (ports >> CLASS_SHIFT) as usize & (IDLE_CLASSES - 1)
 }
 
-#[inline(always)]
-fn note_proof<W: Word>(word: &W, proof: u32) {
-    let old = word.load();
-    word.compare_exchange(old, u64::from(old as u32) | u64::from(proof) << PROOF_SHIFT);
-}
-
 /// What an entry's word of ports says beside them.
 #[inline(always)]
 fn owner(backend: BackendRef, class: u16) -> u64 {
@@ -144,7 +139,7 @@ fn backend(ports: u64) -> BackendRef {
 }
 
 /// What a new narrow entry says, in the words that it will hold. Plain memory, so that it can cross a call that a plane
-/// makes (see [`crate::Tables::insert`]).
+/// makes (see [`crate::FamilyTables::insert`]).
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable)]
 #[repr(C)]
 pub struct NewEntry {
@@ -226,8 +221,9 @@ impl<W: Word> Record for Entry<W> {
     }
 
     #[inline(always)]
-    fn note_proof(&self, proof: u32) {
-        note_proof(&self.peer, proof);
+    fn note_proof(&self, peer: Ipv4Address, was: u32, proof: u32) {
+        let address = u64::from(peer.bits());
+        self.peer.compare_exchange(address | u64::from(was) << PROOF_SHIFT, address | u64::from(proof) << PROOF_SHIFT);
     }
 
     #[inline(always)]
@@ -350,8 +346,10 @@ impl<W: Word> Record for WideEntry<W> {
     }
 
     #[inline(always)]
-    fn note_proof(&self, proof: u32) {
-        note_proof(&self.peer[0], proof);
+    fn note_proof(&self, peer: WideAddress, _: u32, proof: u32) {
+        // In a client entry the word has the number of the NAT address and the proof.
+        let WideAddress(old, _) = peer;
+        self.peer[0].compare_exchange(old, u64::from(old as u32) | u64::from(proof) << PROOF_SHIFT);
     }
 
     #[inline(always)]
@@ -378,5 +376,38 @@ impl<W: Word> Record for WideEntry<W> {
     #[inline(always)]
     fn meta_of(new: &NewWideEntry) -> Meta {
         Meta(new.meta)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use core::sync::atomic::AtomicU64;
+    use evenkeel_wire::IpProtocol;
+
+    const CLIENT: Peer<WideAddress> = Peer { address: WideAddress(0x1122_3344_5566_7788, 9), port: Port([0, 80]) };
+
+    #[test]
+    fn a_number_is_noted_in_the_entry_that_was_found_and_in_no_other() {
+        let (now, backend) = (Now(1), BackendRef { index: 1, generation: 1 });
+        let key = WideKey::new(CLIENT, CLIENT, IpProtocol::TCP);
+        let entry = WideEntry::<AtomicU64>::default();
+        entry.write(&NewWideEntry::client(key, now, backend, 0, (3, Port([0, 81])), HopNumber(1)).with_proof(7));
+        let found = (entry.peer(), entry.proof());
+        entry.note_proof(found.0, found.1, 8);
+        assert_eq!((entry.proof(), entry.peer().0 as u32), (8, 3));
+        // Somebody else's by now: what stands there is a client's address.
+        entry.write(&NewWideEntry::reply(key, now, backend, 0, CLIENT, HopNumber(1)));
+        entry.note_proof(found.0, found.1, 9);
+        assert_eq!(entry.peer(), CLIENT.address);
+
+        let narrow = Entry::<AtomicU64>::default();
+        let nat = Peer { address: Ipv4Address([10, 0, 0, 1]), port: Port([0, 81]) };
+        let key = FlowKey::new(nat, nat, IpProtocol::TCP);
+        narrow.write(&NewEntry::new(key, Side::Client, now, backend, 0, nat, HopNumber(1)).with_proof(7));
+        narrow.note_proof(narrow.peer(), narrow.proof(), 8);
+        assert_eq!((narrow.proof(), narrow.peer()), (8, nat.address));
+        narrow.note_proof(narrow.peer(), 7, 9);
+        assert_eq!(narrow.proof(), 8, "it is another number by now");
     }
 }
