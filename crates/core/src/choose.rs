@@ -10,7 +10,7 @@ use crate::settings::MAGLEV_SLOTS;
 use crate::tables::FamilyTables;
 use crate::verdict::Reason;
 use crate::word::Word;
-use evenkeel_wire::IpProtocol;
+use evenkeel_wire::{IpProtocol, Port};
 
 /// What a new connection finds. From the low end: the backend's [`BackendRef`] (24 bits), the class of idle times (4), what
 /// came of it (3), whether answers follow routes (1), a random number of the connection's (32). One word, so that it can cross a
@@ -114,7 +114,7 @@ pub(crate) fn service<A: Family, T: FamilyTables<A> + ?Sized>(tables: &T, key: &
     if let Some(service) = tables.service(&wanted) {
         return Ok(service);
     }
-    A::any_port(&mut wanted);
+    wanted.port = Port([0; 2]);
     tables.service(&wanted).ok_or(Reason::NoService)
 }
 

@@ -10,7 +10,7 @@ use crate::station::Station;
 use crate::tables::{FamilyTables, Tables};
 use crate::word::Word;
 use core::fmt::Debug;
-use evenkeel_wire::{IpProtocol, Ipv4Address, Port};
+use evenkeel_wire::{IpProtocol, Ipv4Address};
 
 /// A family of addresses, as a type: what a packet is made of is known when its code is compiled, and no packet asks.
 pub trait Family: Copy + Debug + PartialEq + 'static {
@@ -50,12 +50,6 @@ pub trait Family: Copy + Debug + PartialEq + 'static {
 
     /// What a service is found by.
     fn service_key(service: Peer<Self::Address>, protocol: IpProtocol) -> ServiceKey;
-
-    /// Says in a service's key that any port will do.
-    #[inline(always)]
-    fn any_port(key: &mut ServiceKey) {
-        key.port = Port([0; 2]);
-    }
 
     /// A pseudo-random number of the client's, the same on every node: see [`Settings::pick_secret`].
     fn random_of_client(key: &Self::Key, secret: &[u64; 2]) -> u64;

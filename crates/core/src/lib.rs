@@ -1,8 +1,8 @@
 //! The balancer: what becomes of a packet.
 //!
-//! The same code runs in the kernel, compiled to BPF, and in user space. It reaches the outside through two traits: a
-//! [`Frame`] is the packet, [`Tables`] and [`FamilyTables`] are everything else. It knows no clock, thread, file or map, allocates nothing
-//! and cannot panic.
+//! The same code runs in the kernel, compiled to BPF, and in user space. It reaches the outside through traits: a [`Frame`]
+//! is the packet; [`Tables`], and [`FamilyTables`] for each family of addresses, are everything else. It knows no clock, thread, file or
+//! map, allocates nothing and cannot panic.
 //!
 //! [`process`] is the packet's whole way on one page; each step is a function in a file named after it. What is rare or long
 //! is a [`Station`], which a plane may run apart.
@@ -136,7 +136,12 @@ pub fn decide<F: Frame, T: AllTables>(frame: &mut F, tables: &T, glance: &Glance
 pub fn arrive<F: Frame, T: AllTables>(frame: &mut F, tables: &T) -> Next {
     let outcome = parse::link(frame, tables.settings().mac).and_then(|(offset, ether_type)| match ether_type {
         EtherType::IPV4 => see::<V4, F, T>(frame, tables, offset).and_then(|seen| forward(frame, tables, &seen)),
-        EtherType::IPV6 if tables.features().include(Features::IPV6) => Ok(Next::Go(Station::Six)),
+        // Asked here as well: what is not ours is left alone even where the station is missing.
+        EtherType::IPV6 if tables.features().include(Features::IPV6) => {
+            let destination = network::Six::destination(frame, offset).ok_or(Reason::Truncated)?;
+            let may_be_ours = FamilyTables::<V6>::may_be_ours(tables, destination);
+            if may_be_ours { Ok(Next::Go(Station::Six)) } else { Err(Reason::NotOurs) }
+        }
         _ => Err(Reason::NotIpv4),
     });
     arrived(tables, outcome)

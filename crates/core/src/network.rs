@@ -67,8 +67,7 @@ pub trait Network {
         destination: Self::Address,
     ) -> Option<Adjustment>;
 
-    /// Turns the packet round: addresses change places, and it sets out anew with `ttl`. `payload`, if any, is how long it is now
-    /// behind its `header_length` bytes of headers.
+    /// Turns the packet round: addresses change places, and it sets out anew with this time to live or hop limit.
     fn turn<F: Frame>(frame: &mut F, ip: &Turned<Self::Address>, ttl: u8) -> Option<()>;
 
     /// Writes the header of a packet of our own making at this byte offset. `payload`: its length in bytes.

@@ -89,7 +89,7 @@ reasons! {
     BackendUnresolved = "backend-unresolved", Drop, "The backend's Ethernet address is not known.";
     ClientUnresolved = "client-unresolved", Drop, "The Ethernet address that the client's packets came from is not known any more.";
     HopTableFull = "hop-table-full", Drop, "No room to remember the Ethernet address that a new client comes from, since too many others are in use; or it is none that a host can have.";
-    StationMissing = "station-missing", Drop, "A part of the XDP program is missing, because the process that loaded it is gone, and the file system with its names as well.";
+    StationMissing = "station-missing", Drop, "A part of the XDP program is missing, because the process that loaded it is gone, and the file system with its names as well. Until the next start that takes new connections, and all packets of IPv6 services.";
 }
 
 macro_rules! events {

@@ -120,7 +120,7 @@ pub(crate) fn ready(announcer: Announcer, attachment: &Attachment, inherited: bo
     }
     if !attachment.lasts() {
         announcer.say(
-            "note: if this process is killed, the program takes no new connections until it is started again: names of \
+            "note: if this process is killed, the program takes no new connections, and none of IPv6 goes on, until it is started again: names of \
              BPF maps go with this mount namespace, and outside of it /sys/fs/bpf is no BPF file system.",
         );
     }

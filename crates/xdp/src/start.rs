@@ -91,8 +91,9 @@ pub fn start(claim: &Claim, start: Start<'_>) -> Result<Started, XdpError> {
             estate.pin(pins, &had, &sizes)?;
         }
     }
-    // Who cannot exchange the program later has one that can do everything.
-    let features = if staging.is_some() && heritable { evenkeel_control::features(config) } else { Features::ALL };
+    // Who cannot exchange the program later has one that can do everything, but for IPv6: its table could not grow.
+    let all = if config.has_ipv6() { Features::ALL } else { Features::ALL.without(Features::IPV6) };
+    let features = if staging.is_some() && heritable { evenkeel_control::features(config) } else { all };
     // Of a service that has left the file there may be connections.
     let backends = estate.as_ref().map(Estate::backends).transpose()?.unwrap_or_default();
     let features =

@@ -25,8 +25,9 @@ pub(crate) fn other<A: Family, F: Frame, T: FamilyTables<A>>(
     }
     let offset = payload(frame, ip, IcmpEcho::LENGTH)?;
     let kind = frame.header::<IcmpEcho>(offset).ok_or(Reason::Malformed)?.kind;
-    // Neighbours that look for an address which the host answers for without having it, as a proxy does, ask its kernel.
-    if A::Network::is_neighbours(kind) {
+    // Neighbours that look for an address which the host answers for without having it, as a proxy does, ask its kernel. No router
+    // has had such a message in hand (RFC 4861, section 7.1); others would go to and fro between a router and a kernel that forwards.
+    if A::Network::is_neighbours(kind) && ip.ttl == 255 {
         return Err(Reason::NotTcpUdp);
     }
     check_source::<A, T>(tables, ip.source)?;

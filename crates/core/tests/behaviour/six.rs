@@ -1,7 +1,7 @@
 //! IPv6 clients and backends: what is the same as with IPv4, and what is IPv6's own.
 
 use crate::support::*;
-use evenkeel_core::{Features, Ours, Reason, Service};
+use evenkeel_core::{Features, Next, Ours, Reason, Service, SliceFrame, Station};
 use evenkeel_packets::{Icmp, icmp};
 use evenkeel_wire::IpProtocol;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
@@ -191,9 +191,11 @@ fn neighbours_questions_go_to_the_kernel_even_where_it_lacks_the_address() {
     let mut plane = wide_scene(64);
     plane.ours = Ours::ALONE;
     for kind in 133..=137 {
-        let mut bytes = echo(visitor(1).ip(), web().ip()).bytes();
-        bytes[TRANSPORT] = kind;
-        assert_eq!(plane.process(&mut bytes), Reason::NotTcpUdp, "{kind}");
+        for (hop_limit, reason) in [(255, Reason::NotTcpUdp), (254, Reason::Unserved), (1, Reason::Unserved)] {
+            let mut bytes = echo(visitor(1).ip(), web().ip()).ttl(hop_limit).bytes();
+            bytes[TRANSPORT] = kind;
+            assert_eq!(plane.process(&mut bytes), reason, "{kind}");
+        }
     }
     assert_eq!(plane.verdict(&icmp(visitor(1).ip(), web().ip(), Icmp::Reply)), Reason::Unserved);
 }
@@ -272,6 +274,19 @@ fn a_configuration_without_ipv6_leaves_it_alone() {
     let mut plane = wide_scene(64);
     plane.features = Features::ALL.without(Features::IPV6);
     assert_eq!(plane.verdict(&tcp(visitor(1), web(), SYN)), Reason::NotIpv4);
+}
+
+#[test]
+fn what_is_not_ours_needs_no_station() {
+    // The kernel may have emptied the array of stations, and the host has IPv6 of its own.
+    let plane = wide_scene(64);
+    let foreign = six(0, 15, 80);
+    for draft in [tcp(visitor(1), foreign, SYN), udp(visitor(1), foreign), echo(visitor(1).ip(), foreign.ip())] {
+        let next = evenkeel_core::arrive(&mut SliceFrame(&mut draft.bytes()), &plane);
+        assert_eq!(next, Next::Done(Reason::NotOurs));
+    }
+    let ours = tcp(visitor(1), web(), SYN);
+    assert_eq!(evenkeel_core::arrive(&mut SliceFrame(&mut ours.bytes()), &plane), Next::Go(Station::Six));
 }
 
 #[test]
