@@ -45,6 +45,8 @@ pub(crate) struct Control<'a, 'p> {
     reception: Reception,
     /// Groups that the port was told to receive.
     groups: Vec<MacAddress>,
+    /// That could not be done, which was said, and is tried again.
+    is_deaf: bool,
     /// Addresses and backends that the host knows of.
     told: Option<(BTreeSet<IpAddr>, HashSet<IpAddr>)>,
     begun: Instant,
@@ -70,6 +72,7 @@ impl<'a, 'p> Control<'a, 'p> {
             host,
             reception,
             groups: Vec::new(),
+            is_deaf: false,
             told: None,
             begun: Instant::now(),
             is_connected,
@@ -162,10 +165,15 @@ impl<'a, 'p> Control<'a, 'p> {
     fn receive_groups(&mut self) {
         let groups = self.host.groups();
         if groups != self.groups {
-            if let Err(error) = self.reception.set(&groups) {
-                announce::deaf(self.surroundings.announcer, &error);
+            match self.reception.set(&groups) {
+                Ok(()) => (self.groups, self.is_deaf) = (groups, false),
+                // It is tried again with the next tick.
+                Err(error) => {
+                    if !std::mem::replace(&mut self.is_deaf, true) {
+                        announce::deaf(self.surroundings.announcer, &error);
+                    }
+                }
             }
-            self.groups = groups;
         }
     }
 
@@ -187,6 +195,10 @@ impl<'a, 'p> Control<'a, 'p> {
         if port.has_lost_its_interface() {
             return Err(RunError::Gone(port.name.clone()));
         }
+        if self.is_deaf {
+            self.receive_groups();
+        }
+        let port = self.surroundings.port;
         let is_connected = port.is_up() && announce::unconnected_tap(port).is_none();
         if is_connected && !self.is_connected {
             self.host.link_came_up(self.now());

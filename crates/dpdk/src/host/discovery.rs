@@ -25,13 +25,7 @@ pub(super) fn read<'f>(parts: &Parts<'f>, is_strict: bool) -> Option<Said<'f>> {
     let payload = rest.get(..header.payload_length.get().into())?;
     let (message, is_alert) = match header.next_header {
         IpProtocol::ICMPV6 => (payload, false),
-        IpProtocol::HOP_BY_HOP => {
-            let (alert, message) = RouterAlert::ref_from_prefix(payload).ok()?;
-            if *alert.as_bytes() != *RouterAlert::new().as_bytes() {
-                return None;
-            }
-            (message, true)
-        }
+        IpProtocol::HOP_BY_HOP => (message_behind_alert(payload)?, true),
         _ => return None,
     };
     let &[kind, code, ..] = message else { return None };
@@ -51,6 +45,28 @@ pub(super) fn read<'f>(parts: &Parts<'f>, is_strict: bool) -> Option<Said<'f>> {
         // Solicitations of routers are for routers. A redirect would have packets to a backend go to whoever sends it.
         _ => None,
     }
+}
+
+/// The ICMPv6 message behind hop-by-hop options, if there is a router alert for multicast listener discovery among them (RFC 2711,
+/// section 2.1). Systems put it in different places.
+fn message_behind_alert(payload: &[u8]) -> Option<&[u8]> {
+    let &[next_header, extra, ..] = payload else { return None };
+    let (header, message) = payload.split_at_checked((usize::from(extra) + 1) * 8)?;
+    let mut options = header.get(2..)?;
+    let mut is_alert = false;
+    while let &[kind, ref rest @ ..] = options {
+        // Pad1 is a byte alone (RFC 8200, section 4.2).
+        options = match (kind, rest) {
+            (0, rest) => rest,
+            (_, &[length, ref rest @ ..]) => {
+                let (value, rest) = rest.split_at_checked(length.into())?;
+                is_alert |= kind == 5 && value == [0, 0];
+                rest
+            }
+            _ => return None,
+        };
+    }
+    (next_header == IpProtocol::ICMPV6.0 && is_alert).then_some(message)
 }
 
 /// The Ethernet address in an option of this kind. One that no host has spoils the message.

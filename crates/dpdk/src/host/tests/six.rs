@@ -618,16 +618,50 @@ fn reported(frame: &[u8]) -> Option<(u8, Vec<(u8, Ipv6Addr)>)> {
 
 /// A query for a group, or for all.
 fn query(version: u8, group: Ipv6Addr) -> Vec<u8> {
+    query_behind(&[58, 0, 5, 2, 0, 0, 1, 0], version, group)
+}
+
+/// The same with these hop-by-hop options.
+fn query_behind(options: &[u8], version: u8, group: Ipv6Addr) -> Vec<u8> {
     let rest: &[u8] = if version == 1 { &[] } else { &[2, 125, 0, 0] };
     let to = if group.is_unspecified() { ALL_NODES } else { group };
     let body = [&group.octets()[..], rest].concat();
     let to_mac = <[u8; 6]>::try_from([&[0x33, 0x33][..], &to.octets()[12..]].concat()).unwrap();
     let said = Said { to, to_mac, hop_limit: 1, kind: 130, word: [0x27, 0x10, 0, 0], body, ..probe(THEIRS, to) };
     let mut frame = Said { from: GATEWAY, ..said }.frame();
-    frame.splice(54..54, [58, 0, 5, 2, 0, 0, 1, 0]);
+    frame.splice(54..54, options.iter().copied());
     frame[20] = 0;
-    frame[19] += 8;
+    frame[19] += options.len() as u8;
     frame
+}
+
+#[test]
+fn a_query_is_one_wherever_its_router_alert_stands() {
+    let is_heard = |options: &[u8]| {
+        let mut host = host();
+        (0..3).for_each(|now| drop(host.tick(seconds(now))));
+        host.receive(&query_behind(options, 2, Ipv6Addr::UNSPECIFIED), seconds(10));
+        host.tick(seconds(10)).frames.iter().any(|frame| reported(frame).is_some())
+    };
+    // As Linux' bridges have it, as BSD's, and in a longer header.
+    for options in [
+        &[58, 0, 5, 2, 0, 0, 0, 0][..],
+        &[58, 0, 1, 0, 5, 2, 0, 0],
+        &[58, 0, 5, 2, 0, 0, 1, 0],
+        &[58, 1, 1, 4, 0, 0, 0, 0, 5, 2, 0, 0, 1, 2, 0, 0],
+    ] {
+        assert!(is_heard(options), "{options:?}");
+    }
+    // No alert, one for something else, an option that ends behind the header, a header that ends behind the packet, another protocol.
+    for options in [
+        &[58, 0, 1, 4, 0, 0, 0, 0][..],
+        &[58, 0, 5, 2, 0, 1, 1, 0],
+        &[58, 0, 5, 2, 0, 0, 1, 9],
+        &[58, 200, 5, 2, 0, 0, 1, 0],
+        &[17, 0, 5, 2, 0, 0, 1, 0],
+    ] {
+        assert!(!is_heard(options), "{options:?}");
+    }
 }
 
 #[test]
