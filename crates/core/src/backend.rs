@@ -201,7 +201,6 @@ impl<W: Word> Backend<W> {
 }
 
 #[inline(always)]
-fn end<A: Family, W: Word>([high, low]: &[W; 2], port: Port, any: Port) -> Peer<A::Address> {
-    let address = A::address([high.load(), low.load()]);
-    Peer { address, port: if port == Port([0; 2]) { any } else { port } }
+fn end<A: Family, W: Word>(address: &[W; 2], port: Port, any: Port) -> Peer<A::Address> {
+    Peer { address: A::address(address), port: if port == Port([0; 2]) { any } else { port } }
 }

@@ -42,8 +42,8 @@ pub trait Family: Copy + Debug + PartialEq + 'static {
     /// Number of this family's NAT addresses.
     fn nat_addresses(settings: &Settings) -> u32;
 
-    /// An address out of the two words that a backend's is kept in, see [`crate::Backend::target`].
-    fn address(words: [u64; 2]) -> Self::Address;
+    /// Reads an address in the two words that a backend's is kept in, see [`crate::Backend::target`]; no more of them than it needs.
+    fn address<W: Word>(words: &[W; 2]) -> Self::Address;
 
     /// Whether a single host of a network may have this address.
     fn is_host(address: Self::Address) -> bool;
@@ -117,9 +117,9 @@ impl Family for V4 {
     }
 
     #[inline(always)]
-    fn address([_, low]: [u64; 2]) -> Ipv4Address {
+    fn address<W: Word>([_, low]: &[W; 2]) -> Ipv4Address {
         // The last four bytes of a mapped address.
-        Ipv4Address::from_bits((low >> 32) as u32)
+        Ipv4Address::from_bits((low.load() >> 32) as u32)
     }
 
     #[inline(always)]
@@ -196,8 +196,8 @@ impl Family for V6 {
     }
 
     #[inline(always)]
-    fn address(words: [u64; 2]) -> WideAddress {
-        words.into()
+    fn address<W: Word>([first, second]: &[W; 2]) -> WideAddress {
+        WideAddress(first.load(), second.load())
     }
 
     #[inline(always)]
